@@ -1,0 +1,96 @@
+"""Every prompt text. Training and inference share this module, so a student is asked as it was taught.
+
+The instructions stand in the user's message, never in a system message: a chat's own system message stays as it is.
+"""
+
+from collections.abc import Sequence
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+
+from langchain_divconq.types import Question, SingleStage, Subanswer
+
+PROMPT_VERSION = "1"
+"""Changes with every change of a text below; results and caches are recorded under it."""
+
+NO_DECOMPOSITION = "No decomposition needed."
+"""What a decomposer writes instead of a plan when one step answers the question."""
+
+ANSWER_MARKER = "Answer:"
+"""What begins the last line of a solver's reply."""
+
+_DECOMPOSE = (
+    "Split the user's question into at most {cap} simpler subquestions, numbered, one on each line. "
+    "Write #1 where a subquestion needs the answer to subquestion 1. Do not answer anything. "
+    "If one step is enough, reply: " + NO_DECOMPOSITION
+)
+_DEMONSTRATION = (
+    "Rosa bakes 4 trays of 15 rolls. She sells 38 rolls and packs the rest in bags of 2. How many bags does she fill?",
+    "1. How many rolls does Rosa bake?\n2. How many rolls are left when 38 of #1 are sold?\n3. How many bags do #2 rolls fill?",
+)
+
+_FINISH = f"End with one line that begins with '{ANSWER_MARKER}' and holds the final answer alone, as short as possible."
+_STEP_BY_STEP = f"Think step by step and show your working. {_FINISH}"
+_DIRECT = f"Reply with one line that begins with '{ANSWER_MARKER}' and holds the final answer alone, as short as possible."
+
+
+def decomposition_prompt(question: Question, max_subquestions: int, *, demonstrate: bool) -> list[BaseMessage]:
+    """Return the messages that ask a model to decompose a question.
+
+    Args:
+        question: What to decompose; its history is not shown.
+        max_subquestions: The cap the instructions name.
+        demonstrate: Whether one worked demonstration precedes the question; a model trained for this needs none.
+    """
+    messages: list[BaseMessage] = [SystemMessage(_DECOMPOSE.format(cap=max_subquestions))]
+    if demonstrate:
+        asked, plan = _DEMONSTRATION
+        messages += [HumanMessage(f"Question: {asked}"), AIMessage(plan)]
+    return [*messages, HumanMessage(render_question(question))]
+
+
+def render_question(question: Question) -> str:
+    """Return the question with its context before it."""
+    context = "" if question.context is None else f"Context: {question.context}\n\n"
+    return f"{context}Question: {question.text}"
+
+
+def single_stage_prompt(question: Question, style: SingleStage) -> list[BaseMessage]:
+    """Return the messages that ask for the answer without subquestions."""
+    instruction = _DIRECT if style == "direct" else _STEP_BY_STEP
+    return _chat(question, f"{render_question(question)}\n\n{instruction}")
+
+
+def fused_prompt(question: Question, subquestions: Sequence[str]) -> list[BaseMessage]:
+    """Return the messages of the paper's second stage: question, context and all subquestions in one call (section 3)."""
+    lines = "\n".join(f"{number}. {subquestion}" for number, subquestion in enumerate(subquestions, start=1))
+    return _chat(
+        question,
+        f"{render_question(question)}\n\nFirst answer these subquestions one by one, numbered as here, showing your "
+        f"working (#1 stands for the answer to subquestion 1):\n{lines}\n\n"
+        f"Then use them to answer the question itself. {_FINISH}",
+    )
+
+
+def subquestion_prompt(question: Question, subquestion: str, known: Sequence[Subanswer]) -> list[BaseMessage]:
+    """Return the messages that ask one subquestion, with the answers known so far."""
+    return _chat(
+        question,
+        f"{render_question(question)}\n\n{_facts(known)}To get there, answer only this subquestion:\n{subquestion}\n\n"
+        f"{_STEP_BY_STEP}",
+    )
+
+
+def closing_prompt(question: Question, subanswers: Sequence[Subanswer]) -> list[BaseMessage]:
+    """Return the messages that ask for the final answer once the subquestions have been answered."""
+    return _chat(question, f"{render_question(question)}\n\n{_facts(subanswers)}{_STEP_BY_STEP}")
+
+
+def _facts(subanswers: Sequence[Subanswer]) -> str:
+    if not subanswers:
+        return ""
+    lines = "\n".join(f"- {known.subquestion} {known.answer or '(no answer found)'}" for known in subanswers)
+    return f"Found so far:\n{lines}\n\n"
+
+
+def _chat(question: Question, text: str) -> list[BaseMessage]:
+    return [*question.history, HumanMessage(text)]

@@ -1,0 +1,247 @@
+"""The records that flow through the library: Question → Decomposition → Solution. All of them are immutable."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, convert_to_messages
+from langchain_core.messages.utils import MessageLikeRepresentation
+from langchain_core.prompt_values import PromptValue
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from typing_extensions import NotRequired
+
+from langchain_divconq.errors import DivConqError, InvalidQuestionError
+from langchain_divconq.usage import StageUsage, Usage
+
+MAX_SUBQUESTIONS = 9
+"""The highest cap that can be asked for: one digit numbers a subquestion and refers to it."""
+
+METADATA_KEY = "divconq"
+"""Where an AIMessage of the chain carries its Solution, within `response_metadata`."""
+
+_REFERENCE = re.compile(r"#([0-9]+)")
+
+
+def references(subquestion: str) -> tuple[int, ...]:
+    """Return the numbers of the earlier subquestions whose answers this one needs (`#1` → 1), each once, ascending."""
+    return tuple(sorted({int(number) for number in _REFERENCE.findall(subquestion)}))
+
+
+def fill_references(subquestion: str, answers: Mapping[int, str]) -> str:
+    """Return the subquestion with each `#n` replaced by answer n; those without an answer stay as they are."""
+    return _REFERENCE.sub(lambda match: answers.get(int(match[1]), match[0]), subquestion)
+
+
+class QuestionMapping(TypedDict):
+    """A question as a mapping."""
+
+    question: str
+    context: NotRequired[str | None]
+
+
+class Question(BaseModel):
+    """A question, with the passage or premise it is about.
+
+    Attributes:
+        text: The question in words.
+        context: A passage the question is to be answered from; None: there is none.
+        history: Messages that precede the question in a chat (system message included). They reach the solver as they
+            are; the decomposer sees the question and its context alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str
+    context: str | None = None
+    history: tuple[AnyMessage, ...] = Field(default=(), exclude=True, repr=False)
+
+    @field_validator("text")
+    @classmethod
+    def _not_empty(cls, text: str) -> str:
+        if not text.strip():
+            raise InvalidQuestionError(f"The question is empty ({text!r}). Pass the question in words.")
+        return text
+
+    @classmethod
+    def from_input(cls, value: QuestionInput) -> Question:
+        """Return the question in whatever a chain or chat model may be given.
+
+        Args:
+            value: A string, a `Question`, a mapping with `question` and perhaps `context`, a prompt value, or chat
+                messages of which the last is the user's.
+
+        Raises:
+            InvalidQuestionError: It is empty, holds no text, holds more than text, or does not end with a user message.
+        """
+        if isinstance(value, Question):
+            return value
+        if isinstance(value, str):
+            return cls._build(text=value)
+        if isinstance(value, Mapping):
+            unknown = set(value) - {"question", "context"}
+            if unknown or "question" not in value:
+                raise InvalidQuestionError(
+                    f"Expected a mapping with 'question' and perhaps 'context', got the keys {sorted(map(str, value))}."
+                )
+            return cls._build(text=value["question"], context=value.get("context"))
+        return cls._from_messages(_as_messages(value))
+
+    @classmethod
+    def _from_messages(cls, messages: Sequence[BaseMessage]) -> Question:
+        if not messages:
+            raise InvalidQuestionError("There is no message; the last one must hold the user's question.")
+        last = messages[-1]
+        if not isinstance(last, HumanMessage):
+            raise InvalidQuestionError(
+                f"The last message must be the user's question, got a message of type {last.type!r}."
+            )
+        if isinstance(last.content, list):
+            kinds = {block.get("type", "?") for block in last.content if isinstance(block, dict)} - {"text"}
+            if kinds:
+                raise InvalidQuestionError(
+                    f"Only text can be divided; the question holds {', '.join(sorted(kinds))}. "
+                    "Describe it in words, or call the solver directly."
+                )
+        return cls._build(text=last.text, history=tuple(messages[:-1]))
+
+    @classmethod
+    def _build(cls, **fields: Any) -> Question:
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            cause = first.get("ctx", {}).get("error")
+            if isinstance(cause, InvalidQuestionError):
+                raise cause from None
+            name = "question" if first["loc"][0] == "text" else first["loc"][0]
+            raise InvalidQuestionError(f"The {name} must be text, got {first['input']!r}.") from None
+
+
+def _as_messages(value: object) -> list[BaseMessage]:
+    if isinstance(value, PromptValue):
+        return value.to_messages()
+    if isinstance(value, BaseMessage):
+        return [value]
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        try:
+            return convert_to_messages(value)
+        except (ValueError, NotImplementedError, TypeError) as error:
+            raise InvalidQuestionError(f"The messages cannot be read: {error}") from error
+    raise InvalidQuestionError(
+        f"Expected a question as text, a mapping, messages or a prompt value, got {type(value).__name__}."
+    )
+
+
+QuestionInput: TypeAlias = (
+    "str | Question | QuestionMapping | PromptValue | BaseMessage | Sequence[MessageLikeRepresentation]"
+)
+"""What the chain, the decomposer and the solver take for a question."""
+
+
+class Decomposition(BaseModel):
+    """A question and the subquestions it was divided into.
+
+    Attributes:
+        question: The question that was divided.
+        subquestions: In the order to answer them; empty: there is nothing to divide. `#n` in a subquestion stands for
+            the answer to the n-th, which is always an earlier one.
+        no_decomposition_probability: The decomposer's own probability, from 0 to 1, that the question needs no
+            decomposition; None where the model reports no log-probabilities.
+        reason: Why there are no subquestions, or what was changed in the plan, in words; empty where all is as written.
+        text: The plan as the decomposer wrote it; empty where it was not asked.
+        usage: What the decomposer used.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    question: Question
+    subquestions: tuple[str, ...] = ()
+    no_decomposition_probability: float | None = Field(default=None, ge=0, le=1)
+    reason: str = ""
+    text: str = ""
+    usage: StageUsage = StageUsage()
+
+    @model_validator(mode="after")
+    def _references_point_back(self) -> Decomposition:
+        for number, subquestion in enumerate(self.subquestions, start=1):
+            if not subquestion.strip() or "\n" in subquestion:
+                raise ValueError(f"Subquestion {number} must be one line of text, got {subquestion!r}.")
+            for reference in references(subquestion):
+                if not 1 <= reference < number:
+                    raise ValueError(
+                        f"Subquestion {number} refers to #{reference}; it may refer to an earlier one only: {subquestion!r}"
+                    )
+        return self
+
+
+class Subanswer(BaseModel):
+    """One subquestion and what the solver said to it.
+
+    Attributes:
+        subquestion: As it was asked, references filled in where they were known.
+        answer: The short answer; None: the solver gave none, or the subquestion was not asked because an answer it
+            needs is missing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    subquestion: str
+    answer: str | None
+
+
+Mode: TypeAlias = Literal["fused", "sequential", "parallel"]
+"""How subquestions are solved: one call for all; one after another; independent ones at once."""
+
+SingleStage: TypeAlias = Literal["direct", "step_by_step"]
+"""How a question is solved that is not divided."""
+
+
+class Solution(BaseModel):
+    """The answer to a question, with all that led to it.
+
+    Attributes:
+        answer: The short final answer; None where the reply holds none that can be told from the rest.
+        text: The solver's whole (closing) reply.
+        decomposition: The question and its subquestions.
+        subanswers: What was answered to each subquestion; None where the reply does not separate them.
+        mode: The mode that ran.
+        reason: Why this mode ran, in words.
+        usage: Tokens, seconds and dollars of both stages.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    answer: str | None
+    text: str
+    decomposition: Decomposition
+    subanswers: tuple[Subanswer, ...] | None = None
+    mode: Mode | SingleStage
+    reason: str = ""
+    usage: Usage = Usage()
+
+    @property
+    def subquestions(self) -> tuple[str, ...]:
+        """The subquestions, as the decomposer wrote them."""
+        return self.decomposition.subquestions
+
+    @classmethod
+    def from_message(cls, message: BaseMessage) -> Solution:
+        """Return the Solution that a message of the chain carries.
+
+        Raises:
+            DivConqError: The message carries none: another model wrote it, or it is a chunk from the middle of a stream.
+        """
+        payload = message.response_metadata.get(METADATA_KEY)
+        if payload is None:
+            raise DivConqError(
+                f"This {type(message).__name__} carries no Solution. Pass the message DivideAndConquer returned; of a "
+                "stream, the sum of all chunks or the last one."
+            )
+        return cls.model_validate(payload)
+
+    def to_message(self, message: AIMessage) -> AIMessage:
+        """Return the message with this Solution in its `response_metadata`, as plain JSON values."""
+        metadata = {**message.response_metadata, METADATA_KEY: self.model_dump(mode="json")}
+        return message.model_copy(update={"response_metadata": metadata})

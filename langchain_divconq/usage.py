@@ -1,0 +1,119 @@
+"""The ledger: tokens, seconds and dollars, per stage. Everything here is immutable and adds up with `+` and `sum`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from langchain_core.messages import BaseMessage
+from pydantic import BaseModel, ConfigDict, Field
+
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Price(BaseModel):
+    """What a model costs, in US dollars per million tokens.
+
+    Attributes:
+        input: Prompt tokens.
+        output: Generated tokens.
+        cached_input: Prompt tokens the provider had cached; None: the same as `input`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: NonNegative
+    output: NonNegative
+    cached_input: NonNegative | None = None
+
+    def cost(self, *, input_tokens: int, cached_tokens: int, output_tokens: int) -> float:
+        """Return dollars for one call; `cached_tokens` are part of `input_tokens`."""
+        cached = self.input if self.cached_input is None else self.cached_input
+        evaluated_tokens = input_tokens - cached_tokens
+        return (evaluated_tokens * self.input + cached_tokens * cached + output_tokens * self.output) / 1e6
+
+
+class StageUsage(BaseModel):
+    """What one stage used, over one or many calls.
+
+    Attributes:
+        calls: Model calls made.
+        unmetered_calls: Those of them whose model reported no token counts; their tokens are missing below.
+        input_tokens: Prompt tokens, cached ones included.
+        cached_tokens: Prompt tokens whose processed state the model had kept.
+        output_tokens: Generated tokens.
+        seconds: Time spent waiting for the model, calls added up (calls at once count each).
+        dollars: Cost of the calls whose price is known; None where none is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    calls: Count = 0
+    unmetered_calls: Count = 0
+    input_tokens: Count = 0
+    cached_tokens: Count = 0
+    output_tokens: Count = 0
+    seconds: NonNegative = 0.0
+    dollars: NonNegative | None = None
+
+    @property
+    def evaluated_tokens(self) -> int:
+        """Prompt tokens that had to be processed."""
+        return self.input_tokens - self.cached_tokens
+
+    @classmethod
+    def of_call(cls, message: BaseMessage, *, seconds: float, price: Price | None = None) -> StageUsage:
+        """Return the usage of one call from the message it returned (`usage_metadata`, where the model fills it)."""
+        metadata = getattr(message, "usage_metadata", None)
+        if metadata is None:
+            return cls(calls=1, unmetered_calls=1, seconds=seconds)
+        cached = (metadata.get("input_token_details") or {}).get("cache_read") or 0
+        tokens = {
+            "input_tokens": metadata["input_tokens"],
+            # A provider that counts the cache beside the prompt would make the evaluated share negative.
+            "cached_tokens": min(cached, metadata["input_tokens"]),
+            "output_tokens": metadata["output_tokens"],
+        }
+        return cls(calls=1, seconds=seconds, dollars=None if price is None else price.cost(**tokens), **tokens)
+
+    def __add__(self, other: StageUsage) -> StageUsage:
+        priced = [usage.dollars for usage in (self, other) if usage.dollars is not None]
+        return StageUsage(
+            calls=self.calls + other.calls,
+            unmetered_calls=self.unmetered_calls + other.unmetered_calls,
+            input_tokens=self.input_tokens + other.input_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            seconds=self.seconds + other.seconds,
+            dollars=sum(priced) if priced else None,
+        )
+
+    def __radd__(self, other: int) -> StageUsage:
+        """Let `sum` start from its 0."""
+        return self if other == 0 else NotImplemented
+
+
+class Usage(BaseModel):
+    """What a question, or a batch of them, used in each stage.
+
+    Attributes:
+        decompose: The decomposer's share.
+        solve: The solver's share.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    decompose: StageUsage = StageUsage()
+    solve: StageUsage = StageUsage()
+
+    @property
+    def total(self) -> StageUsage:
+        """Both stages together."""
+        return self.decompose + self.solve
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(decompose=self.decompose + other.decompose, solve=self.solve + other.solve)
+
+    def __radd__(self, other: int) -> Usage:
+        """Let `sum` start from its 0."""
+        return self if other == 0 else NotImplemented
