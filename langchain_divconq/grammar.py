@@ -39,7 +39,7 @@ def decomposition_grammar(max_subquestions: int = 3, *, allow_none: bool = True)
     for number in range(max_subquestions, 1, -1):
         plan = f' ("\\n" line{number}{plan})?'
     plan = "line1" + plan
-    rules = [f"root ::= {f'none | plan' if allow_none else 'plan'}"]
+    rules = [f"root ::= {'none | plan' if allow_none else 'plan'}"]
     if allow_none:
         rules.append(f'none ::= "{NO_DECOMPOSITION}"')
     rules.append(f"plan ::= {plan}")

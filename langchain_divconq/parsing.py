@@ -2,18 +2,22 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from langchain_divconq.errors import DecompositionError
 from langchain_divconq.prompts import NO_DECOMPOSITION
 from langchain_divconq.types import Question, references
 
 _THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
-_NUMBERED = re.compile(r"^[\s>*_#-]*(?:sub-?question|question|step|q)?\s*([0-9]{1,3})\s*[.):]\**\s+(\S.*)$", re.IGNORECASE)
+_NUMBERED = re.compile(
+    r"^[\s>*_#-]*(?:sub-?question|question|step|q)?\s*([0-9]{1,3})\s*[.):]\**\s+(\S.*)$", re.IGNORECASE
+)
 _ANSWER_LINE = re.compile(r"^[\s>*_#-]*(?:the\s+)?(?:final\s+)?answer(?:\s+is)?[\s*_]*[::][\s*_]*(.*)$", re.IGNORECASE)
 _ANSWER_SENTENCE = re.compile(r"\banswer\s+is:?\s+(.+?)(?:\.\s|\.?$)", re.IGNORECASE | re.MULTILINE)
 _HASHES = re.compile(r"^####\s*(.+)$", re.MULTILINE)
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|mathbf)\s*\{([^{}]*)\}")
+_SHORT_REPLY = 80
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -42,14 +46,14 @@ def parse_plan(text: str) -> tuple[str, ...]:
         if _normalise(NO_DECOMPOSITION) in _normalise(reply):
             return ()
         raise DecompositionError(
-            f"The decomposer wrote no plan: expected numbered subquestions or {NO_DECOMPOSITION!r}, got {_excerpt(reply)}.",
+            f"The decomposer wrote no plan: expected numbered lines or {NO_DECOMPOSITION!r}, got {_excerpt(reply)}.",
             llm_output=text,
         )
     subquestions = []
     for expected, (number, words) in enumerate(numbered, start=1):
         if int(number) != expected:
             raise DecompositionError(
-                f"The plan's numbers do not run 1, 2, 3 …: subquestion {expected} is numbered {number} in {_excerpt(reply)}.",
+                f"The plan's numbers do not run 1, 2, 3 …: line {expected} is numbered {number} in {_excerpt(reply)}.",
                 llm_output=text,
             )
         subquestion = " ".join(words.strip("*_ \t\r").split())
@@ -65,8 +69,8 @@ def parse_plan(text: str) -> tuple[str, ...]:
 def clean_plan(subquestions: Sequence[str], question: Question, max_subquestions: int) -> tuple[str, ...]:
     """Return the plan without what adds nothing: repeats, restatements of the question, and what exceeds the cap.
 
-    A reference to a repeat is turned to the subquestion it repeats. What refers to a restatement goes with it, since its
-    answer would be the answer to the question. References are renumbered.
+    A reference to a repeat is turned to the subquestion it repeats. What refers to a restatement goes with it, since
+    its answer would be the answer to the question. References are renumbered.
 
     Args:
         subquestions: As parsed: references point to earlier ones.
@@ -93,10 +97,10 @@ def clean_plan(subquestions: Sequence[str], question: Question, max_subquestions
 
 
 def parse_answer(text: str) -> str | None:
-    """Return the final answer in a solver's reply; None where it marks none.
+    r"""Return the final answer in a solver's reply; None where it marks none.
 
-    In this order: the last line that begins with `Answer:`; the last `\\boxed{…}`; the last line that begins with `####`;
-    the last "the answer is …".
+    In this order: the last line that begins with `Answer:`; the last `\boxed{…}`; the last line that begins with
+    `####`; the last "the answer is …"; a reply that is one short line.
     """
     reply = _THINKING.sub("", text)
     lines = reply.split("\n")
@@ -109,7 +113,8 @@ def parse_answer(text: str) -> str | None:
         for found in reversed(pattern.findall(reply)):
             if answer := _tidy(found):
                 return answer
-    return None
+    alone = reply.strip()
+    return _tidy(alone) or None if "\n" not in alone and len(alone) <= _SHORT_REPLY else None
 
 
 def parse_subanswers(text: str, count: int) -> tuple[str, ...] | None:
@@ -126,7 +131,7 @@ def parse_subanswers(text: str, count: int) -> tuple[str, ...] | None:
     end = next((i for i, line in enumerate(lines) if i > starts[-1][0] and _ANSWER_LINE.match(line)), len(lines))
     bounds = [index for index, _ in starts] + [end]
     parts = []
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in pairwise(bounds):
         match = _NUMBERED.match(lines[start])
         assert match is not None  # `starts` holds the lines that match.
         parts.append("\n".join([match[2], *lines[start + 1 : stop]]).strip())

@@ -25,12 +25,18 @@ _DECOMPOSE = (
 )
 _DEMONSTRATION = (
     "Rosa bakes 4 trays of 15 rolls. She sells 38 rolls and packs the rest in bags of 2. How many bags does she fill?",
-    "1. How many rolls does Rosa bake?\n2. How many rolls are left when 38 of #1 are sold?\n3. How many bags do #2 rolls fill?",
+    "1. How many rolls does Rosa bake?\n"
+    "2. How many rolls are left when 38 of #1 are sold?\n"
+    "3. How many bags do #2 rolls fill?",
 )
 
-_FINISH = f"End with one line that begins with '{ANSWER_MARKER}' and holds the final answer alone, as short as possible."
+_FINISH = (
+    f"End with one line that begins with '{ANSWER_MARKER}' and holds the final answer alone, as short as possible."
+)
 _STEP_BY_STEP = f"Think step by step and show your working. {_FINISH}"
-_DIRECT = f"Reply with one line that begins with '{ANSWER_MARKER}' and holds the final answer alone, as short as possible."
+_DIRECT = (
+    f"Reply with one line that begins with '{ANSWER_MARKER}' and holds the final answer alone, as short as possible."
+)
 
 
 def decomposition_prompt(question: Question, max_subquestions: int, *, demonstrate: bool) -> list[BaseMessage]:
@@ -61,7 +67,7 @@ def single_stage_prompt(question: Question, style: SingleStage) -> list[BaseMess
 
 
 def fused_prompt(question: Question, subquestions: Sequence[str]) -> list[BaseMessage]:
-    """Return the messages of the paper's second stage: question, context and all subquestions in one call (section 3)."""
+    """Return the messages of the paper's second stage: question, context and all subquestions in one call."""
     lines = "\n".join(f"{number}. {subquestion}" for number, subquestion in enumerate(subquestions, start=1))
     return _chat(
         question,

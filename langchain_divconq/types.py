@@ -171,7 +171,7 @@ class Decomposition(BaseModel):
             for reference in references(subquestion):
                 if not 1 <= reference < number:
                     raise ValueError(
-                        f"Subquestion {number} refers to #{reference}; it may refer to an earlier one only: {subquestion!r}"
+                        f"Subquestion {number} refers to #{reference}, which is not an earlier one: {subquestion!r}"
                     )
         return self
 
@@ -231,7 +231,7 @@ class Solution(BaseModel):
         """Return the Solution that a message of the chain carries.
 
         Raises:
-            DivConqError: The message carries none: another model wrote it, or it is a chunk from the middle of a stream.
+            DivConqError: The message carries none: another model wrote it, or it is from the middle of a stream.
         """
         payload = message.response_metadata.get(METADATA_KEY)
         if payload is None:

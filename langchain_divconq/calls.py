@@ -1,0 +1,230 @@
+"""Model calls as data, so that each stage is written once and driven both with and without an event loop.
+
+A stage is a generator: it yields the calls that may run at once and gets their replies back. `drive` and `adrive` make
+the calls: timed, no more in flight than the limiter allows, and without siblings left running after a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from concurrent.futures import as_completed
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    BaseMessageChunk,
+    message_chunk_to_message,
+)
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import ContextThreadPoolExecutor, get_executor_for_config, merge_configs
+
+from langchain_divconq.errors import ConfigurationError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a model.
+
+    Attributes:
+        model: What to call, with a list of messages.
+        prompt: The messages.
+        name: The run's name in a trace, also its tag.
+        quiet: Whether its tokens stay out of a graph's message stream.
+        options: Keyword arguments of the call.
+    """
+
+    model: Runnable[Any, Any]
+    prompt: list[BaseMessage]
+    name: str
+    quiet: bool = True
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def config(self, config: RunnableConfig) -> RunnableConfig:
+        """Return the config of the run this call becomes, a child of the run `config` belongs to."""
+        tags = [self.name, "nostream"] if self.quiet else [self.name]
+        return merge_configs(config, {"tags": tags, "run_name": self.name})
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a call returned, as a message, and the seconds it took."""
+
+    message: AIMessage
+    seconds: float
+
+
+Stage = Generator[list[Call], list[Reply], T]
+"""Yields calls that may run at once, gets their replies, and returns the stage's result."""
+
+
+class Limiter:
+    """Holds the number of calls in flight at `limit`, for threads or for one event loop; None: no limit."""
+
+    def __init__(self, limit: int | None) -> None:
+        if limit is not None and limit < 1:
+            raise ConfigurationError(f"max_concurrency is {limit}; it must be at least 1, or None for no limit.")
+        self._limit = limit
+        self._threads = None if limit is None else threading.Semaphore(limit)
+        self._tasks: asyncio.Semaphore | None = None
+
+    def hold(self) -> AbstractContextManager[Any]:
+        """Return a context in which a thread may make one call."""
+        return nullcontext() if self._threads is None else self._threads
+
+    def ahold(self) -> AbstractAsyncContextManager[Any]:
+        """Return a context in which a task may make one call."""
+        if self._limit is None:
+            return nullcontext()
+        if self._tasks is None:
+            self._tasks = asyncio.Semaphore(self._limit)
+        return self._tasks
+
+
+def drive(stage: Stage[T], config: RunnableConfig, limiter: Limiter) -> T:
+    """Run a stage to its result, on threads where calls may run at once."""
+    replies: list[Reply] | None = None
+    while True:
+        try:
+            calls = next(stage) if replies is None else stage.send(replies)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]  # a generator's result is untyped in StopIteration
+        if len(calls) == 1:
+            replies = [call_model(calls[0], config, limiter)]
+        else:
+            with ContextThreadPoolExecutor(max_workers=len(calls)) as executor:
+                replies = list(executor.map(partial(call_model, config=config, limiter=limiter), calls))
+
+
+async def adrive(stage: Stage[T], config: RunnableConfig, limiter: Limiter) -> T:
+    """Run a stage to its result on the event loop."""
+    replies: list[Reply] | None = None
+    while True:
+        try:
+            calls = next(stage) if replies is None else stage.send(replies)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        replies = await gather(*(acall_model(call, config, limiter) for call in calls))
+
+
+async def gather(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
+    """Await all; at the first failure, or when cancelled, cancel the others and wait for them to end."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def call_model(call: Call, config: RunnableConfig, limiter: Limiter) -> Reply:
+    """Make one call and wait for its reply."""
+    with limiter.hold():
+        start = time.perf_counter()
+        output = call.model.invoke(call.prompt, call.config(config), **call.options)
+        return Reply(as_message(output), time.perf_counter() - start)
+
+
+async def acall_model(call: Call, config: RunnableConfig, limiter: Limiter) -> Reply:
+    """Make one call and await its reply."""
+    async with limiter.ahold():
+        start = time.perf_counter()
+        output = await call.model.ainvoke(call.prompt, call.config(config), **call.options)
+        return Reply(as_message(output), time.perf_counter() - start)
+
+
+def stream_model(call: Call, config: RunnableConfig, limiter: Limiter) -> Iterator[AIMessageChunk]:
+    """Make one call and yield its reply as it comes."""
+    with limiter.hold():
+        for output in call.model.stream(call.prompt, call.config(config), **call.options):
+            yield as_chunk(output)
+
+
+async def astream_model(call: Call, config: RunnableConfig, limiter: Limiter) -> AsyncIterator[AIMessageChunk]:
+    """Make one call and yield its reply as it comes."""
+    async with limiter.ahold():
+        async for output in call.model.astream(call.prompt, call.config(config), **call.options):
+            yield as_chunk(output)
+
+
+def run_all(
+    work: Callable[[int], T], count: int, limit: int | None, return_exceptions: bool
+) -> Iterator[tuple[int, T | Exception]]:
+    """Do pieces of work on at most `limit` threads and yield each one's position and result as soon as it is there.
+
+    At the first failure what has not begun is dropped and the error raised, unless exceptions are to be returned.
+    """
+
+    def one(position: int) -> tuple[int, T | Exception]:
+        try:
+            return position, work(position)
+        except Exception as error:
+            if return_exceptions:
+                return position, error
+            raise
+
+    with get_executor_for_config({"max_concurrency": limit}) as executor:
+        futures = [executor.submit(one, position) for position in range(count)]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+async def arun_all(
+    work: Callable[[int], Coroutine[Any, Any, T]], count: int, limit: int | None, return_exceptions: bool
+) -> AsyncIterator[tuple[int, T | Exception]]:
+    """Do the same on the event loop; at the first failure, the work under way is cancelled too."""
+    at_work = Limiter(limit)
+
+    async def one(position: int) -> tuple[int, T | Exception]:
+        try:
+            async with at_work.ahold():
+                return position, await work(position)
+        except Exception as error:
+            if return_exceptions:
+                return position, error
+            raise
+
+    tasks = [asyncio.ensure_future(one(position)) for position in range(count)]
+    try:
+        for task in asyncio.as_completed(tasks):
+            yield await task
+    finally:
+        for pending in tasks:
+            pending.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def as_message(output: object) -> AIMessage:
+    """Return a model's output as a message: chat models return one, other Runnables may return text."""
+    if isinstance(output, str):
+        return AIMessage(output)
+    if isinstance(output, BaseMessageChunk):
+        output = message_chunk_to_message(output)
+    if isinstance(output, AIMessage):
+        return output
+    raise ConfigurationError(
+        f"A model must return a message or text, got {type(output).__name__}. End a chain used as a model before the "
+        "step that makes something else of the reply."
+    )
+
+
+def as_chunk(output: object) -> AIMessageChunk:
+    """Return a piece of a model's output as a message chunk."""
+    if isinstance(output, AIMessageChunk):
+        return output
+    message = as_message(output)
+    return AIMessageChunk(**message.model_dump(exclude={"type"}))

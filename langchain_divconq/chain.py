@@ -1,0 +1,235 @@
+"""The two stages as one Runnable with a chat model's manners: a question in, an AIMessage out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Literal, TypeAlias
+
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForChainRun,
+    CallbackManagerForChainRun,
+    adispatch_custom_event,
+    dispatch_custom_event,
+)
+from langchain_core.exceptions import ContextOverflowError
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import add_usage
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables.config import merge_configs, patch_config
+from langchain_core.runnables.configurable import DynamicRunnable
+from langchain_core.runnables.graph import Graph
+from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
+from pydantic import ConfigDict, Field, field_validator
+
+from langchain_divconq.calls import (
+    Limiter,
+    acall_model,
+    adrive,
+    as_message,
+    astream_model,
+    call_model,
+    drive,
+    stream_model,
+)
+from langchain_divconq.decomposer import Decomposer
+from langchain_divconq.errors import ConfigurationError, DecompositionError
+from langchain_divconq.runnable import ChatRunnable
+from langchain_divconq.solver import Closing, Solver, timed
+from langchain_divconq.types import METADATA_KEY, Decomposition, Question, QuestionInput, Solution
+
+logger = logging.getLogger(__name__)
+
+DECOMPOSITION_EVENT = "divconq_decomposition"
+"""Custom event with the Decomposition, as plain JSON values, sent the moment there is one."""
+
+OnTrouble: TypeAlias = Literal["single_stage", "raise"]
+
+
+class DivideAndConquer(ChatRunnable):
+    """Divides a question with a small local model and conquers it with any chat model.
+
+    Takes what a chat model takes (text, messages, a prompt value), a `Question`, or a mapping with `question` and
+    `context`; returns the solver's message, so it stands wherever a chat model's answer is used. The typed result comes
+    back with `Solution.from_message`.
+
+    Attributes:
+        solver: Any chat model, a Runnable that takes messages and returns a message or text, or a `Solver`.
+        decomposer: A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`;
+            default: the bundled one, on this machine.
+        on_trouble: What happens when the decomposer cannot handle one question (too long for its context, no usable
+            plan): "single_stage" solves it without subquestions, and says so in the Solution and the log; "raise"
+            raises. A broken set-up always raises.
+
+    Raises:
+        InvalidQuestionError: The input is no question in words.
+        EngineError: The decomposer's weights or engine are missing or broken.
+    """
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    solver: Runnable[Any, Any]
+    decomposer: Runnable[Any, Any] = Field(default_factory=Decomposer)
+    on_trouble: OnTrouble = "single_stage"
+
+    @field_validator("solver", mode="before")
+    @classmethod
+    def _as_solver(cls, value: object) -> object:
+        inner = value.default if isinstance(value, DynamicRunnable) else value
+        return Solver(model=value) if isinstance(value, Runnable) and not isinstance(inner, Solver) else value
+
+    @field_validator("decomposer", mode="before")
+    @classmethod
+    def _as_decomposer(cls, value: object) -> object:
+        return Decomposer(model=value) if isinstance(value, BaseChatModel) else value
+
+    @property
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        """The configurable fields of both stages."""
+        return get_unique_config_specs([*self.decomposer.config_specs, *self.solver.config_specs])
+
+    def get_graph(self, config: RunnableConfig | None = None) -> Graph:
+        """Return the two stages as a graph."""
+        return (self.decomposer | self.solver | RunnableLambda(_message, name="AIMessage")).get_graph(config)
+
+    def _invoke(
+        self,
+        limiter: Limiter,
+        value: QuestionInput,
+        run_manager: CallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> AIMessage:
+        config = patch_config(config, callbacks=run_manager.get_child())
+        closing = self._prepare(value, config, limiter, kwargs)
+        reply = call_model(closing.call, config, limiter)
+        return _finished(closing, closing.finish(reply), reply.message)
+
+    async def _ainvoke(
+        self,
+        limiter: Limiter,
+        value: QuestionInput,
+        run_manager: AsyncCallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> AIMessage:
+        config = patch_config(config, callbacks=run_manager.get_child())
+        closing = await self._aprepare(value, config, limiter, kwargs)
+        reply = await acall_model(closing.call, config, limiter)
+        return _finished(closing, closing.finish(reply), reply.message)
+
+    def _prepare(
+        self, value: QuestionInput, config: RunnableConfig, limiter: Limiter, options: dict[str, Any]
+    ) -> Closing:
+        """Divide, announce the plan, and ask what comes before the closing call."""
+        question = Question.from_input(value)
+        solver, config = _resolve(self.solver, config)
+        try:
+            decomposition = _checked(self.decomposer.invoke(question, _decomposer_config(config)))
+        except (DecompositionError, ContextOverflowError) as error:
+            decomposition = self._undivided(question, error)
+        dispatch_custom_event(DECOMPOSITION_EVENT, decomposition.model_dump(mode="json"), config=config)
+        return drive(solver.stage(decomposition, options), config, limiter)
+
+    async def _aprepare(
+        self, value: QuestionInput, config: RunnableConfig, limiter: Limiter, options: dict[str, Any]
+    ) -> Closing:
+        question = Question.from_input(value)
+        solver, config = _resolve(self.solver, config)
+        try:
+            decomposition = _checked(await self.decomposer.ainvoke(question, _decomposer_config(config)))
+        except (DecompositionError, ContextOverflowError) as error:
+            decomposition = self._undivided(question, error)
+        await adispatch_custom_event(DECOMPOSITION_EVENT, decomposition.model_dump(mode="json"), config=config)
+        return await adrive(solver.stage(decomposition, options), config, limiter)
+
+    def _undivided(self, question: Question, error: Exception) -> Decomposition:
+        if self.on_trouble == "raise":
+            raise error
+        reason = f"the decomposer failed: {str(error).splitlines()[0]}"
+        logger.warning("Solving without subquestions, since %s", reason)
+        return Decomposition(question=question, reason=reason, text=getattr(error, "llm_output", None) or "")
+
+    def _transform(
+        self,
+        inputs: Iterator[QuestionInput],
+        run_manager: CallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> Iterator[AIMessage]:
+        # Unlike in _invoke, the config handed over already belongs to this run: its callbacks are the run's children.
+        limiter = Limiter(config.get("max_concurrency"))
+        closing = self._prepare(_joined(list(inputs)), config, limiter, kwargs)
+        start, total = time.perf_counter(), AIMessageChunk(content="")
+        for chunk in stream_model(closing.call, config, limiter):
+            total += chunk
+            yield chunk
+        yield _last_chunk(closing, closing.finish(timed(as_message(total), start)), total)
+
+    async def _atransform(
+        self,
+        inputs: AsyncIterator[QuestionInput],
+        run_manager: AsyncCallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessage]:
+        limiter = Limiter(config.get("max_concurrency"))
+        closing = await self._aprepare(_joined([piece async for piece in inputs]), config, limiter, kwargs)
+        start, total = time.perf_counter(), AIMessageChunk(content="")
+        async for chunk in astream_model(closing.call, config, limiter):
+            total += chunk
+            yield chunk
+        yield _last_chunk(closing, closing.finish(timed(as_message(total), start)), total)
+
+
+def _resolve(solver: Runnable[Any, Any], config: RunnableConfig) -> tuple[Solver, RunnableConfig]:
+    """Return the Solver that the config selects, where its fields are configurable."""
+    if isinstance(solver, DynamicRunnable):
+        solver, config = solver.prepare(config)
+    if not isinstance(solver, Solver):
+        raise ConfigurationError(
+            f"The configured solver is a {type(solver).__name__}; every alternative must be a Solver."
+        )
+    return solver, config
+
+
+def _decomposer_config(config: RunnableConfig) -> RunnableConfig:
+    # "nostream" keeps the plan's tokens out of a graph's message stream: they are not part of the answer.
+    return merge_configs(config, {"tags": ["divconq:decompose", "nostream"], "run_name": "divconq:decompose"})
+
+
+def _checked(decomposition: object) -> Decomposition:
+    if isinstance(decomposition, Decomposition):
+        return decomposition
+    raise ConfigurationError(f"The decomposer must return a Decomposition, got {type(decomposition).__name__}.")
+
+
+def _joined(pieces: list[Any]) -> Any:
+    """Return an input that came in pieces as one: text is joined, of anything else the last piece is the whole."""
+    if pieces and all(isinstance(piece, str) for piece in pieces):
+        return "".join(pieces)
+    return pieces[-1] if pieces else ""
+
+
+def _message(solution: Solution) -> AIMessage:
+    return solution.to_message(AIMessage(solution.text))
+
+
+def _finished(closing: Closing, solution: Solution, message: AIMessage) -> AIMessage:
+    """Return the closing message with the Solution, and with the tokens of all the solver's calls."""
+    usage = (
+        add_usage(closing.usage_metadata, message.usage_metadata) if closing.usage_metadata else message.usage_metadata
+    )
+    return solution.to_message(message.model_copy(update={"usage_metadata": usage}))
+
+
+def _last_chunk(closing: Closing, solution: Solution, total: AIMessageChunk) -> AIMessageChunk:
+    """Return what is left to say once the closing reply has been streamed: the Solution, the earlier calls' tokens."""
+    return AIMessageChunk(
+        content="",
+        id=total.id,
+        response_metadata={METADATA_KEY: solution.model_dump(mode="json")},
+        usage_metadata=closing.usage_metadata,
+    )

@@ -1,0 +1,198 @@
+"""The first stage: question → Decomposition, over any chat model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
+from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.config import patch_config
+from pydantic import ConfigDict, Field, field_validator
+
+from langchain_divconq.calls import Call, Limiter, Stage, adrive, drive
+from langchain_divconq.chat_models import ChatGGUF
+from langchain_divconq.errors import ConfigurationError
+from langchain_divconq.grammar import MAX_LENGTH, check_cap, decomposition_grammar
+from langchain_divconq.parsing import clean_plan, parse_plan
+from langchain_divconq.prompts import NO_DECOMPOSITION, decomposition_prompt
+from langchain_divconq.types import Decomposition, Question, QuestionInput
+from langchain_divconq.usage import Price, StageUsage
+from langchain_divconq.weights import default_adapter
+
+Gate: TypeAlias = Literal["always", "never"] | float
+"""When a question is divided: always, never, or unless the probability that it needs none reaches this."""
+
+_FIRST_SUBQUESTION = "1."
+# Enough to see the sentinel's first token beside the plan's even where the model thinks little of either.
+_TOP_LOGPROBS = 20
+
+
+def bundled_model() -> ChatGGUF:
+    """Return the model that comes with the library: the default weights with the shipped adapter, if there is one."""
+    return ChatGGUF(adapter_path=default_adapter())
+
+
+class Decomposer(RunnableSerializable[QuestionInput, Decomposition]):
+    """Breaks a question into subquestions.
+
+    Over a `ChatGGUF`, decoding is held to the grammar of a plan, so every reply parses. Any other chat model is asked
+    in words and its reply is read leniently.
+
+    Attributes:
+        model: The chat model that writes the plan; default: the bundled weights, in process.
+        max_subquestions: Most subquestions in a plan, from 1 to 9. Three did best in the paper (table 10).
+        gate: "always" divides, "never" does not ask the model at all, and a number from 0 to 1 divides unless the
+            model's own probability that no decomposition is needed is at least this. A model that reports no
+            log-probabilities is taken at its word.
+        demonstrate: Whether the prompt shows one worked demonstration; None: unless the model carries an adapter.
+        price: What the model costs; None: not counted in dollars.
+
+    Raises:
+        DecompositionError: The model wrote no usable plan.
+        ContextLengthError: The question does not fit (a `ChatGGUF`'s; others raise core's ContextOverflowError).
+        InvalidQuestionError: The input is no question.
+    """
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+
+    model: Runnable[Any, Any] = Field(default_factory=bundled_model)
+    max_subquestions: int = 3
+    gate: Gate = 0.5
+    demonstrate: bool | None = None
+    price: Price | None = None
+
+    @field_validator("max_subquestions")
+    @classmethod
+    def _check_cap(cls, value: int) -> int:
+        check_cap(value)
+        return value
+
+    @field_validator("gate")
+    @classmethod
+    def _check_gate(cls, value: Gate) -> Gate:
+        if not isinstance(value, str) and not 0 <= value <= 1:
+            raise ConfigurationError(f'gate is {value}; it must be "always", "never" or a probability from 0 to 1.')
+        return value
+
+    def invoke(self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any) -> Decomposition:
+        """Return the decomposition of one question."""
+        return self._call_with_config(self._invoke, input, config, **kwargs)
+
+    async def ainvoke(self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any) -> Decomposition:
+        """Return the decomposition of one question, without blocking the event loop."""
+        return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
+
+    def _invoke(
+        self, value: QuestionInput, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
+    ) -> Decomposition:
+        config = patch_config(config, callbacks=run_manager.get_child())
+        return drive(self._stage(Question.from_input(value), kwargs), config, Limiter(None))
+
+    async def _ainvoke(
+        self, value: QuestionInput, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
+    ) -> Decomposition:
+        config = patch_config(config, callbacks=run_manager.get_child())
+        return await adrive(self._stage(Question.from_input(value), kwargs), config, Limiter(None))
+
+    def _stage(self, question: Question, options: dict[str, Any]) -> Stage[Decomposition]:
+        if self.gate == "never":
+            return Decomposition(question=question, reason="the gate is 'never'")
+        gguf = _chat_gguf(self.model)
+        demonstrate = self.demonstrate
+        if demonstrate is None:
+            demonstrate = gguf is None or gguf.adapter_path is None
+        prompt = decomposition_prompt(question, self.max_subquestions, demonstrate=demonstrate)
+
+        def call(*, allow_none: bool) -> Call:
+            constraint = {} if gguf is None else self._constraint(allow_none=allow_none)
+            return Call(self.model, prompt, "divconq:plan", options={**constraint, **options})
+
+        [reply] = yield [call(allow_none=self.gate != "always")]
+        usage = StageUsage.of_call(reply.message, seconds=reply.seconds, price=self.price)
+        probability = no_decomposition_probability(reply.message)
+        subquestions = _read_plan(reply.message)
+        if not isinstance(self.gate, str) and probability is not None:
+            if probability >= self.gate:
+                reason = f"the probability that no decomposition is needed is {probability:.2f} (gate {self.gate:g})"
+                return _undivided(question, reply.message, usage, probability, reason)
+            if not subquestions and gguf is not None:
+                # The sentinel was likelier than a plan, but not by enough for this gate: ask for a plan alone.
+                [reply] = yield [call(allow_none=False)]
+                usage += StageUsage.of_call(reply.message, seconds=reply.seconds, price=self.price)
+                subquestions = _read_plan(reply.message)
+        if not subquestions:
+            reason = "the decomposer says that no decomposition is needed"
+            return _undivided(question, reply.message, usage, probability, reason)
+        kept = clean_plan(subquestions, question, self.max_subquestions)
+        if not kept:
+            return _undivided(question, reply.message, usage, probability, "the plan only restates the question")
+        removed = len(subquestions) - len(kept)
+        return Decomposition(
+            question=question,
+            subquestions=kept,
+            no_decomposition_probability=probability,
+            reason=f"{removed} of {len(subquestions)} subquestions were repeats, restatements or beyond the cap"
+            if removed
+            else "",
+            text=reply.message.text,
+            usage=usage,
+        )
+
+    def _constraint(self, *, allow_none: bool) -> dict[str, Any]:
+        return {
+            "grammar": decomposition_grammar(self.max_subquestions, allow_none=allow_none),
+            # A token holds at least one character, but for bytes of rare scripts: the grammar ends a plan long before.
+            "max_tokens": (MAX_LENGTH + 8) * self.max_subquestions,
+            "logprobs": True,
+            "top_logprobs": _TOP_LOGPROBS,
+        }
+
+
+def no_decomposition_probability(message: AIMessage) -> float | None:
+    """Return how likely the model held the sentinel, from 0 to 1, against a plan; None without log-probabilities.
+
+    Read from the first token: the probability of tokens that begin the sentinel, as a share of those that begin the
+    sentinel or a plan. Log-probabilities are expected in the OpenAI shape, which `ChatGGUF` and `ChatOpenAI` both use.
+    """
+    content = (message.response_metadata.get("logprobs") or {}).get("content") or []
+    if not content:
+        return None
+    first = content[0]
+    tokens = {alternative["token"]: alternative["logprob"] for alternative in [*first.get("top_logprobs", []), first]}
+    none, plan = (_mass(tokens, beginning) for beginning in (NO_DECOMPOSITION, _FIRST_SUBQUESTION))
+    return none / (none + plan) if none + plan > 0 else None
+
+
+def _mass(logprobs: Mapping[str, float], beginning: str) -> float:
+    return sum(
+        math.exp(logprob)
+        for token, logprob in logprobs.items()
+        if (start := token.strip()) and (beginning.startswith(start) or start.startswith(beginning))
+    )
+
+
+def _read_plan(message: AIMessage) -> tuple[str, ...]:
+    """Return the subquestions of a reply; a line that was cut at the token limit does not count."""
+    text = str(message.text)
+    if message.response_metadata.get("finish_reason") == "length":
+        text = text[: text.rfind("\n") + 1]
+    return parse_plan(text)
+
+
+def _undivided(
+    question: Question, message: AIMessage, usage: StageUsage, probability: float | None, reason: str
+) -> Decomposition:
+    return Decomposition(
+        question=question, no_decomposition_probability=probability, reason=reason, text=message.text, usage=usage
+    )
+
+
+def _chat_gguf(model: Runnable[Any, Any]) -> ChatGGUF | None:
+    """Return the ChatGGUF behind a model that was bound, configured or given retries; None: it is another model."""
+    while isinstance(model, RunnableBindingBase):
+        model = model.bound
+    return model if isinstance(model, ChatGGUF) else None
