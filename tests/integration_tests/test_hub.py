@@ -106,7 +106,7 @@ def test_a_download_that_breaks_off_is_resumed_where_it_stopped(
 
 def test_a_damaged_download_is_refused_with_both_sums_and_a_second_try_mends_it(hub: Hub, tmp_path: Path) -> None:
     hub.content = CONTENT[:-1] + b"\x00"
-    with pytest.raises(InvalidWeightsError, match="Delete .* and try again") as caught:
+    with pytest.raises(InvalidWeightsError, match=r"Delete .* and try again") as caught:
         weights._from_hub(endpoint=hub.endpoint, cache_dir=tmp_path, sha256=SHA256)
     assert SHA256 in str(caught.value)
     assert hashlib.sha256(hub.content).hexdigest() in str(caught.value)

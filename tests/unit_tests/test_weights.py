@@ -1,6 +1,5 @@
 """Where the default weights are looked for, and what is said when they are nowhere."""
 
-import subprocess
 import sys
 from pathlib import Path
 

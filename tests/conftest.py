@@ -1,0 +1,36 @@
+"""What every folder of tests shares."""
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from hypothesis import settings
+
+from langchain_divconq.engines.base import EngineName
+from langchain_divconq.weights import default_weights
+
+# A shared machine stalls now and then: no deadline, whatever else the profile in force says.
+settings.register_profile("divconq", settings(), deadline=None)
+settings.load_profile("divconq")
+
+_MODULES = {"llama-cpp-python": "llama_cpp", "xllamacpp": "xllamacpp"}
+_RESTRICTED = os.environ.get("DIVCONQ_TEST_ENGINE")
+
+
+@pytest.fixture(scope="session", params=[_RESTRICTED] if _RESTRICTED else get_args(EngineName))
+def engine_name(request: pytest.FixtureRequest) -> EngineName:
+    """Each engine in turn. One that is missing fails its tests: a green run has seen both."""
+    name: EngineName = request.param
+    if importlib.util.find_spec(_MODULES[name]) is None:
+        pytest.fail(
+            f"{name} is not installed. `make test` installs both engines; DIVCONQ_TEST_ENGINE=NAME tests one alone."
+        )
+    return name
+
+
+@pytest.fixture(scope="session")
+def gguf_path() -> Path:
+    """The default weights: a real model."""
+    return default_weights()
