@@ -12,6 +12,10 @@ from typing import Literal, Protocol
 
 EngineName = Literal["llama-cpp-python", "xllamacpp"]
 
+CLOSED = "The engine was closed; load it again."
+NO_PROMPT = "The prompt is empty; there is nothing to complete."
+NO_TEMPLATE = "The GGUF holds no chat template (tokenizer.chat_template), so it cannot be chatted with."
+
 
 @dataclass(frozen=True)
 class EngineSettings:
@@ -88,8 +92,8 @@ class Completion:
     """How a generation ended.
 
     Attributes:
-        finish_reason: "stop": the model ended its reply; "length": `max_tokens` or the context ran out; "cancelled": the
-            callback asked for it.
+        finish_reason: "stop": the model ended its reply; "length": `max_tokens` or the context ran out; "cancelled":
+            the callback asked for it.
         prompt_tokens: Tokens in the prompt, cached ones included.
         cached_tokens: Those of them whose state was at hand from an earlier call.
         completion_tokens: Tokens generated, the end-of-reply token not counted.

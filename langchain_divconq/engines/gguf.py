@@ -1,0 +1,297 @@
+"""The header of a GGUF file: what is in it, whether all of it is there, whether an adapter fits a model.
+
+A reader of our own because every load passes through it: the `gguf` package needs numpy, and builds a Python object for
+every token of the vocabulary before it answers. This one walks over arrays without building anything (30 ms for a
+vocabulary of 49,152), and turns any damage into an error in words before llama.cpp sees the file.
+
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+import hashlib
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from langchain_divconq.errors import AdapterMismatchError, InvalidWeightsError, WeightsNotFoundError
+
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+# ggml type: (elements in a block, bytes of a block), from ggml-common.h.
+# fmt: off
+_BLOCKS = {
+    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 36),
+    10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292),
+    16: (256, 66), 17: (256, 74), 18: (256, 98), 19: (256, 50), 20: (32, 18), 21: (256, 110), 22: (256, 82),
+    23: (256, 136), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8), 28: (1, 8), 29: (256, 56), 30: (1, 2),
+    34: (256, 54), 35: (256, 66), 39: (32, 17), 40: (64, 36),
+}
+# fmt: on
+_REMEDY = "Download or export it again, or pass the path of a GGUF model."
+
+
+@dataclass(frozen=True)
+class GgufHeader:
+    """What a GGUF file says about itself.
+
+    Attributes:
+        path: The file.
+        metadata: Its key-value pairs, arrays left out.
+        arrays: Where arrays begin, for `read_strings`: key to (element type, count, byte offset).
+        shapes: Tensor name to its dimensions, fastest-varying first, as ggml orders them.
+    """
+
+    path: Path
+    metadata: Mapping[str, int | float | bool | str]
+    arrays: Mapping[str, tuple[int, int, int]]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def text(self, key: str) -> str:
+        """Return a string value; empty where the file has none under this key."""
+        value = self.metadata.get(key, "")
+        return value if isinstance(value, str) else ""
+
+    def integer(self, key: str) -> int | None:
+        """Return a whole number; None where the file has none under this key."""
+        value = self.metadata.get(key)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    @property
+    def architecture(self) -> str:
+        """The family of models it belongs to, such as "llama"."""
+        return self.text("general.architecture")
+
+    @property
+    def context_length(self) -> int | None:
+        """Tokens of context it was trained with."""
+        return self.integer(f"{self.architecture}.context_length")
+
+    @property
+    def name(self) -> str:
+        """The model's own name, or the file's."""
+        return self.text("general.name") or self.path.stem
+
+
+class _Cursor:
+    """Reads forward through a file, a few megabytes at a time, never past its end."""
+
+    def __init__(self, path: Path, start: int = 0) -> None:
+        self.path = path
+        self.file = path.open("rb")
+        self.size = os.fstat(self.file.fileno()).st_size
+        self.position = start
+        self.buffer, self.base = b"", start
+
+    def take(self, count: int) -> bytes:
+        offset = self._ensure(count)
+        self.position += count
+        return self.buffer[offset : offset + count]
+
+    def skip(self, count: int) -> None:
+        if self.position + count > self.size:
+            raise _cut_short(self.path, self.position + count, self.size)
+        self.position += count
+
+    def unpack(self, layout: str) -> tuple[int, ...]:
+        layout = "<" + layout
+        count = struct.calcsize(layout)
+        offset = self._ensure(count)
+        self.position += count
+        return struct.unpack_from(layout, self.buffer, offset)
+
+    def string(self) -> str:
+        return self.take(self.unpack("Q")[0]).decode(errors="replace")
+
+    def skip_strings(self, count: int) -> None:
+        for _ in range(count):
+            self.skip(self.unpack("Q")[0])
+
+    def _ensure(self, count: int) -> int:
+        if self.position + count > self.size:
+            raise _cut_short(self.path, self.position + count, self.size)
+        offset = self.position - self.base
+        if offset < 0 or offset + count > len(self.buffer):
+            self.file.seek(self.position)
+            self.buffer, self.base = self.file.read(max(count, 4 << 20)), self.position
+            if len(self.buffer) < count:
+                raise _cut_short(self.path, self.position + count, self.base + len(self.buffer))
+            return 0
+        return offset
+
+
+def read_header(path: Path) -> GgufHeader:
+    """Read a GGUF file's header and check that the file holds all the tensors it lists.
+
+    Raises:
+        WeightsNotFoundError: There is no such file.
+        InvalidWeightsError: It is no GGUF, of a version llama.cpp does not read, damaged, or cut short.
+    """
+    try:
+        cursor = _Cursor(path)
+    except FileNotFoundError:
+        raise WeightsNotFoundError(f"There is no file at {path}. Pass the path of a GGUF model.") from None
+    except OSError as error:
+        raise InvalidWeightsError(f"{path} cannot be read: {error.strerror}. {_REMEDY}") from error
+    with cursor.file:
+        return _read(cursor)
+
+
+def read_strings(header: GgufHeader, key: str) -> list[str]:
+    """Return an array of strings from a file's header, such as the vocabulary; empty where it has none."""
+    kind, count, offset = header.arrays.get(key, (0, 0, 0))
+    if kind != _STRING:
+        return []
+    cursor = _Cursor(header.path, offset)
+    with cursor.file:
+        return [cursor.string() for _ in range(count)]
+
+
+def check_model(header: GgufHeader) -> None:
+    """Refuse a GGUF that is not a language model's weights.
+
+    Raises:
+        InvalidWeightsError: It is an adapter, a vocabulary or something else.
+    """
+    kind = header.text("general.type") or "model"
+    if kind == "adapter":
+        raise InvalidWeightsError(f"{header.path} is a LoRA adapter, not a model. Pass it as adapter_path.")
+    if kind != "model" or not header.architecture or not header.shapes:
+        raise InvalidWeightsError(
+            f"{header.path} is a GGUF without a model in it (type {kind!r}, architecture {header.architecture!r}, "
+            f"{len(header.shapes)} tensors). {_REMEDY}"
+        )
+
+
+def check_adapter(model: GgufHeader, adapter: GgufHeader) -> None:
+    """Refuse an adapter that was not made for this model.
+
+    Raises:
+        AdapterMismatchError: It is no LoRA, or its architecture, tensor names or shapes differ from the model's.
+    """
+    where = f"The adapter {adapter.path} does not fit {model.path}"
+    kinds = adapter.text("general.type"), adapter.text("adapter.type")
+    if kinds != ("adapter", "lora"):
+        raise AdapterMismatchError(
+            f"{adapter.path} is not a LoRA adapter: its general.type and adapter.type are {kinds[0]!r} and "
+            f"{kinds[1]!r}, not 'adapter' and 'lora'. Export the adapter as GGUF again."
+        )
+    if adapter.architecture != model.architecture:
+        raise AdapterMismatchError(
+            f"{where}: it was trained on the architecture {adapter.architecture!r}, the model is a "
+            f"{model.architecture!r}. Load the model it was trained on."
+        )
+    for name, shape in adapter.shapes.items():
+        target, _, half = name.rpartition(".")
+        if half not in ("lora_a", "lora_b"):
+            continue
+        if target not in model.shapes:
+            raise AdapterMismatchError(
+                f"{where}: the model has no tensor {target!r}. Load the model it was trained on."
+            )
+        # llama.cpp stores the embedding's pair the other way round; every other pair is in→rank and rank→out.
+        inner, outer = model.shapes[target][:2] if len(model.shapes[target]) > 1 else (0, 0)
+        inner, outer = (outer, inner) if target == "token_embd.weight" else (inner, outer)
+        pair = adapter.shapes.get(f"{target}.lora_a", ()), adapter.shapes.get(f"{target}.lora_b", ())
+        found = (pair[0][0], pair[1][1]) if len(pair[0]) == len(pair[1]) == 2 else None
+        if target == "token_embd.weight" and found is not None:
+            found = (pair[0][1], pair[1][1])
+        if found != (inner, outer):
+            raise AdapterMismatchError(
+                f"{where}: {name} has shape {shape}, but {target} maps {inner} to {outer} values and the pair of "
+                f"lora_a and lora_b maps {found}. Load the model it was trained on."
+            )
+
+
+_digests: dict[tuple[str, int, int, int], str] = {}
+
+
+def fingerprint(path: Path) -> str:
+    """Return a file's SHA-256 in hex; computed again only when the file changes (path, size, time or inode).
+
+    Raises:
+        WeightsNotFoundError: There is no such file.
+    """
+    try:
+        real = os.path.realpath(path)
+        status = os.stat(real)
+        key = (real, status.st_size, status.st_mtime_ns, status.st_ino)
+        if key not in _digests:
+            digest = hashlib.sha256()
+            with open(real, "rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+            _digests[key] = digest.hexdigest()
+        return _digests[key]
+    except FileNotFoundError:
+        raise WeightsNotFoundError(f"There is no file at {path}. Pass the path of a GGUF model.") from None
+    except OSError as error:
+        raise InvalidWeightsError(f"{path} cannot be read: {error.strerror}. {_REMEDY}") from error
+
+
+def _read(cursor: _Cursor) -> GgufHeader:
+    magic = cursor.take(min(4, cursor.size))
+    if magic != b"GGUF":
+        raise InvalidWeightsError(
+            f"{cursor.path} is not a GGUF file: it begins with {magic!r}, a GGUF with b'GGUF'. {_REMEDY}"
+        )
+    (version,) = cursor.unpack("I")
+    if version not in (2, 3):
+        raise _damaged(cursor, f"is GGUF version {version}; llama.cpp reads versions 2 and 3 in little-endian order")
+    n_tensors, n_values = cursor.unpack("QQ")
+    metadata: dict[str, int | float | bool | str] = {}
+    arrays: dict[str, tuple[int, int, int]] = {}
+    for _ in range(n_values):
+        key = cursor.string()
+        (kind,) = cursor.unpack("I")
+        if kind == _ARRAY:
+            element, count = cursor.unpack("IQ")
+            arrays[key] = (element, count, cursor.position)
+            _skip_array(cursor, element, count, 0)
+        elif kind == _STRING:
+            metadata[key] = cursor.string()
+        elif kind in _SCALARS:
+            metadata[key] = cursor.unpack(_SCALARS[kind])[0]
+        else:
+            raise _damaged(cursor, f"has a value of unknown type {kind} under {key[:80]!r}")
+    alignment = metadata.get("general.alignment", 32)
+    if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
+        raise _damaged(cursor, f"has general.alignment {alignment!r}, which is no power of two")
+    shapes, end = {}, 0
+    for _ in range(n_tensors):
+        name = cursor.string()
+        (n_dimensions,) = cursor.unpack("I")
+        if n_dimensions > 4:
+            raise _damaged(cursor, f"gives the tensor {name[:80]!r} {n_dimensions} dimensions, more than four")
+        shapes[name] = cursor.unpack(f"{n_dimensions}Q")
+        kind, offset = cursor.unpack("IQ")
+        elements, size = _BLOCKS.get(kind, (1, 0))  # a type newer than this table: only its beginning is checked
+        end = max(end, offset + prod(shapes[name]) // elements * size)
+    start = -(-cursor.position // alignment) * alignment
+    if n_tensors and start + end > cursor.size:
+        raise _cut_short(cursor.path, start + end, cursor.size)
+    return GgufHeader(cursor.path, metadata, arrays, shapes)
+
+
+def _skip_array(cursor: _Cursor, element: int, count: int, depth: int) -> None:
+    if element == _STRING:
+        cursor.skip_strings(count)
+    elif element == _ARRAY and depth < 4:
+        for _ in range(count):
+            inner, inner_count = cursor.unpack("IQ")
+            _skip_array(cursor, inner, inner_count, depth + 1)
+    elif element in _SCALARS:
+        cursor.skip(count * struct.calcsize("<" + _SCALARS[element]))
+    else:
+        raise _damaged(cursor, f"has an array of unknown type {element}")
+
+
+def _damaged(cursor: _Cursor, fault: str) -> InvalidWeightsError:
+    return InvalidWeightsError(f"{cursor.path} {fault}. {_REMEDY}")
+
+
+def _cut_short(path: Path, expected: int, found: int) -> InvalidWeightsError:
+    return InvalidWeightsError(
+        f"{path} is cut short: its header speaks of at least {expected:,} bytes and it has {found:,}. {_REMEDY}"
+    )
