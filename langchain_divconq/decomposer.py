@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import patch_config
+from langchain_core.runnables.utils import ConfigurableFieldSpec
 from pydantic import ConfigDict, Field, field_validator
 
 from langchain_divconq.calls import Call, Limiter, Stage, adrive, drive
@@ -19,7 +20,7 @@ from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.grammar import MAX_LENGTH, check_cap, decomposition_grammar
 from langchain_divconq.parsing import clean_plan, parse_plan
 from langchain_divconq.prompts import NO_DECOMPOSITION, decomposition_prompt
-from langchain_divconq.types import Decomposition, Question, QuestionInput
+from langchain_divconq.types import QUESTION_SCHEMA, Decomposition, Question, QuestionInput
 from langchain_divconq.usage import Price, StageUsage
 from langchain_divconq.weights import default_adapter
 
@@ -77,6 +78,16 @@ class Decomposer(RunnableSerializable[QuestionInput, Decomposition]):
         if not isinstance(value, str) and not 0 <= value <= 1:
             raise ConfigurationError(f'gate is {value}; it must be "always", "never" or a probability from 0 to 1.')
         return value
+
+    @property
+    def InputType(self) -> Any:  # noqa: N802  # the name is langchain-core's
+        """What a question may come as, in types a schema can show."""
+        return QUESTION_SCHEMA
+
+    @property
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        """The configurable fields of the model."""
+        return self.model.config_specs
 
     def invoke(self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any) -> Decomposition:
         """Return the decomposition of one question."""

@@ -17,7 +17,7 @@ from langchain_core.runnables import RunnableConfig, RunnableSerializable
 from langchain_core.runnables.config import get_config_list
 
 from langchain_divconq.calls import Limiter, arun_all, run_all
-from langchain_divconq.types import QuestionInput
+from langchain_divconq.types import QUESTION_SCHEMA, QuestionInput
 
 
 class ChatRunnable(RunnableSerializable[QuestionInput, AIMessage]):
@@ -25,8 +25,8 @@ class ChatRunnable(RunnableSerializable[QuestionInput, AIMessage]):
 
     @property
     def InputType(self) -> Any:  # noqa: N802  # the name is langchain-core's
-        """What a question may come as."""
-        return QuestionInput
+        """What a question may come as, in types a schema can show."""
+        return QUESTION_SCHEMA
 
     @property
     def OutputType(self) -> type[AIMessage]:  # noqa: N802
@@ -119,7 +119,7 @@ class ChatRunnable(RunnableSerializable[QuestionInput, AIMessage]):
 
     def batch(
         self,
-        inputs: list[QuestionInput],
+        inputs: Sequence[QuestionInput],
         config: RunnableConfig | list[RunnableConfig] | None = None,
         *,
         return_exceptions: bool = False,
@@ -131,7 +131,7 @@ class ChatRunnable(RunnableSerializable[QuestionInput, AIMessage]):
 
     async def abatch(
         self,
-        inputs: list[QuestionInput],
+        inputs: Sequence[QuestionInput],
         config: RunnableConfig | list[RunnableConfig] | None = None,
         *,
         return_exceptions: bool = False,

@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableSerializable
 from langchain_core.runnables.config import patch_config
+from langchain_core.runnables.utils import ConfigurableFieldSpec
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from langchain_divconq.calls import Call, Limiter, Reply, Stage, acall_model, adrive, call_model, drive
@@ -116,6 +117,11 @@ class Solver(RunnableSerializable[Decomposition, Solution]):
                 "Pass the chat model itself, or structured=False."
             )
         return self
+
+    @property
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        """The configurable fields of the model."""
+        return self.model.config_specs
 
     def invoke(self, input: Decomposition, config: RunnableConfig | None = None, **kwargs: Any) -> Solution:
         """Return the solution of one decomposed question."""

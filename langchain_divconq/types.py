@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.messages.utils import MessageLikeRepresentation
-from langchain_core.prompt_values import PromptValue
+from langchain_core.prompt_values import ChatPromptValueConcrete, PromptValue, StringPromptValue
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from typing_extensions import NotRequired
+from typing_extensions import NotRequired, TypedDict  # pydantic reads this TypedDict alone before Python 3.12
 
 from langchain_divconq.errors import DivConqError, InvalidQuestionError
 from langchain_divconq.usage import StageUsage, Usage
@@ -135,9 +135,12 @@ def _as_messages(value: object) -> list[BaseMessage]:
 
 
 QuestionInput: TypeAlias = (
-    "str | Question | QuestionMapping | PromptValue | BaseMessage | Sequence[MessageLikeRepresentation]"
+    str | Question | QuestionMapping | PromptValue | BaseMessage | Sequence[MessageLikeRepresentation]
 )
-"""What the chain, the decomposer and the solver take for a question."""
+"""What the chain and the decomposer take for a question."""
+
+QUESTION_SCHEMA: Any = str | Question | QuestionMapping | StringPromptValue | ChatPromptValueConcrete | list[AnyMessage]
+"""The same in types that a JSON schema can show."""
 
 
 class Decomposition(BaseModel):

@@ -1,0 +1,609 @@
+"""The chain as a LangChain user meets it: the conformance suite that LangChain does not have for Runnables."""
+
+import asyncio
+import json
+import logging
+import threading
+import time
+from typing import Any
+
+import pytest
+from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
+from langchain_core.exceptions import ContextOverflowError
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.rate_limiters import InMemoryRateLimiter
+from langchain_core.runnables import ConfigurableField, Runnable, RunnableConfig, RunnableLambda, RunnablePassthrough
+from langchain_core.tracers import BaseTracer
+from langchain_core.tracers.schemas import Run
+from pydantic import ValidationError
+
+from langchain_divconq.chain import DECOMPOSITION_EVENT, DivideAndConquer
+from langchain_divconq.decomposer import Decomposer
+from langchain_divconq.errors import ConfigurationError, DecompositionError, DivConqError, InvalidQuestionError
+from langchain_divconq.prompts import NO_DECOMPOSITION
+from langchain_divconq.solver import Solver
+from langchain_divconq.types import Decomposition, Question, Solution
+from langchain_divconq.usage import Usage
+from tests.unit_tests.fakes import PLAN, QUESTION, ScriptedModel, failing, scripted
+
+REPLY = "1. 36 pens\n2. 29 pens\n\nAnswer: 29"
+MODES = ["fused", "sequential", "parallel"]
+
+
+def build(mode: Any = "fused", *, plan: str = PLAN, reply: str = REPLY, **fields: Any) -> DivideAndConquer:
+    """Return a chain over two scripted models, and remember them as its `small` and `big`."""
+    big = scripted(reply, model_name="big", **fields)
+    return DivideAndConquer(
+        solver=Solver(model=big, mode=mode), decomposer=scripted(plan, model_name="small", delay=fields.get("delay", 0))
+    )
+
+
+def big(chain: DivideAndConquer) -> ScriptedModel:
+    assert isinstance(chain.solver, Solver)
+    assert isinstance(chain.solver.model, ScriptedModel)
+    return chain.solver.model
+
+
+def small(chain: DivideAndConquer) -> ScriptedModel:
+    assert isinstance(chain.decomposer, Decomposer)
+    assert isinstance(chain.decomposer.model, ScriptedModel)
+    return chain.decomposer.model
+
+
+def total(chunks: list[Any]) -> AIMessageChunk:
+    whole = chunks[0]
+    for chunk in chunks[1:]:
+        whole += chunk
+    assert isinstance(whole, AIMessageChunk)
+    return whole
+
+
+def timeless(solution: Solution) -> dict[str, Any]:
+    """Return a solution without the seconds, which differ from run to run."""
+    payload = solution.model_dump(mode="json")
+    for usage in (payload["usage"]["decompose"], payload["usage"]["solve"], payload["decomposition"]["usage"]):
+        usage["seconds"] = None
+    return payload
+
+
+class Tree(BaseTracer):
+    """Keeps the runs of a trace."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.root: Run | None = None
+
+    def _persist_run(self, run: Run) -> None:
+        self.root = run
+
+    def lines(self) -> list[str]:
+        def walk(run: Run, depth: int) -> list[str]:
+            return ["  " * depth + run.name] + [line for child in run.child_runs for line in walk(child, depth + 1)]
+
+        assert self.root is not None
+        return walk(self.root, 0)
+
+
+# In and out
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        QUESTION,
+        {"question": QUESTION},
+        {"question": QUESTION, "context": None},
+        Question(text=QUESTION),
+        HumanMessage(QUESTION),
+        [HumanMessage(QUESTION)],
+        [("human", QUESTION)],
+        [{"role": "user", "content": QUESTION}],
+        ChatPromptTemplate.from_template("{q}").invoke({"q": QUESTION}),
+    ],
+)
+def test_it_takes_what_a_chat_model_takes_and_more(question: Any) -> None:
+    message = build().invoke(question)
+    assert isinstance(message, AIMessage)
+    assert message.content == REPLY
+    assert Solution.from_message(message).decomposition.question == Question(text=QUESTION)
+
+
+def test_the_solution_travels_in_the_message_as_plain_json() -> None:
+    message = build().invoke({"question": QUESTION, "context": "It is Monday."})
+    solution = Solution.from_message(message)
+    assert solution.answer == "29"
+    assert solution.mode == "fused"
+    assert solution.subquestions == (
+        "How many pens are in 3 boxes of 12?",
+        "How many of #1 pens are left after 7 are given away?",
+    )
+    assert json.loads(json.dumps(message.response_metadata)) == message.response_metadata
+    assert message.response_metadata["model_name"] == "big"
+
+
+def test_another_models_message_carries_no_solution() -> None:
+    with pytest.raises(DivConqError, match="This AIMessage carries no Solution"):
+        Solution.from_message(AIMessage("29"))
+
+
+def test_it_stands_where_a_model_stood_in_a_chain() -> None:
+    prompt = ChatPromptTemplate.from_messages([("system", "Be brief."), ("human", "{q}")])
+    chain = build()
+    assert (prompt | chain | StrOutputParser()).invoke({"q": QUESTION}) == REPLY
+    assert big(chain).seen[0][0] == SystemMessage("Be brief.")
+    assert "".join((prompt | chain | StrOutputParser()).stream({"q": QUESTION})) == REPLY
+    assert (RunnablePassthrough.assign(a=prompt | chain | StrOutputParser())).invoke({"q": QUESTION})["a"] == REPLY
+
+
+def test_text_streamed_into_it_is_joined() -> None:
+    def spell(_: str) -> Any:
+        yield from [QUESTION[:10], QUESTION[10:]]
+
+    chain = build()
+    assert total(list((RunnableLambda(spell) | chain).stream("go"))).content == REPLY
+    assert QUESTION in big(chain).seen[0][-1].text
+
+
+@pytest.mark.parametrize("plan", [PLAN, NO_DECOMPOSITION])
+@pytest.mark.parametrize("mode", MODES)
+def test_the_original_question_reaches_every_solver_call(mode: Any, plan: str) -> None:
+    chain = build(mode, plan=plan)
+    chain.invoke(QUESTION)
+    assert all(QUESTION in messages[-1].text for messages in big(chain).seen)
+
+
+def test_keyword_arguments_go_to_the_solver_alone() -> None:
+    chain = build()
+    chain.bind(temperature=0.7).invoke(QUESTION)
+    assert big(chain).options[0]["temperature"] == 0.7
+    assert "temperature" not in small(chain).options[0]
+
+
+@pytest.mark.parametrize("question", ["", " \n", {"question": ""}, [], None, 7, {"q": "x"}])
+def test_a_bad_question_raises_before_any_model_runs(question: Any) -> None:
+    chain = build()
+    with pytest.raises(InvalidQuestionError):  # ours alone; the words are tested with Question
+        chain.invoke(question)
+    assert small(chain).seen == []
+    assert big(chain).seen == []
+
+
+def test_a_solver_is_needed_and_unknown_options_are_refused() -> None:
+    with pytest.raises(ValidationError, match="solver"):
+        DivideAndConquer()  # type: ignore[call-arg]
+    with pytest.raises(ValidationError, match="sovler"):
+        DivideAndConquer(solver=scripted("x"), sovler=1)  # type: ignore[call-arg]
+    with pytest.raises(ValidationError, match="on_trouble"):
+        DivideAndConquer(solver=scripted("x"), on_trouble="ignore")  # type: ignore[arg-type]
+
+
+# Same result by every road
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_all_ways_to_run_it_agree(mode: Any) -> None:
+    chain = build(mode)
+    expected = chain.invoke(QUESTION)
+
+    async def asynchronously() -> list[AIMessage]:
+        return [
+            await chain.ainvoke(QUESTION),
+            total([chunk async for chunk in chain.astream(QUESTION)]),
+            *await chain.abatch([QUESTION]),
+        ]
+
+    others = [total(list(chain.stream(QUESTION))), *chain.batch([QUESTION]), *asyncio.run(asynchronously())]
+    for other in others:
+        assert other.content == expected.content
+        assert other.usage_metadata == expected.usage_metadata
+        assert timeless(Solution.from_message(other)) == timeless(Solution.from_message(expected))
+
+
+def test_a_stream_comes_in_pieces_and_ends_with_the_solution() -> None:
+    chunks = list(build().stream(QUESTION))
+    assert len(chunks) > 4
+    assert chunks[0].content == "1. "
+    assert "divconq" not in total(chunks[:-1]).response_metadata
+    assert Solution.from_message(chunks[-1]).answer == "29"
+
+
+def test_the_first_piece_comes_before_the_reply_is_complete() -> None:
+    class Slow(ScriptedModel):
+        def _chunks(self, messages: list[BaseMessage], text: str) -> Any:
+            for chunk in super()._chunks(messages, text):
+                yield chunk
+                time.sleep(0.05)
+
+    start = time.perf_counter()
+    stream = DivideAndConquer(solver=Slow(reply=lambda _: "one two three four"), decomposer=scripted(PLAN)).stream("q?")
+    next(stream)
+    first = time.perf_counter() - start
+    list(stream)
+    assert first < (time.perf_counter() - start) / 2
+
+
+def test_two_event_loops_may_run_it_one_after_the_other() -> None:
+    chain = build("parallel")
+    for _ in range(2):
+        assert asyncio.run(chain.ainvoke(QUESTION, {"max_concurrency": 2})).content == REPLY
+        assert len(asyncio.run(chain.abatch([QUESTION] * 3, {"max_concurrency": 2}))) == 3
+
+
+# Usage
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_usage_agrees_with_langchains_own_counter(mode: Any) -> None:
+    chain, counter = build(mode), UsageMetadataCallbackHandler()
+    message = chain.invoke(QUESTION, {"callbacks": [counter]})
+    usage = Solution.from_message(message).usage
+    for stage, model in ((usage.decompose, "small"), (usage.solve, "big")):
+        counted = counter.usage_metadata[model]
+        assert (stage.input_tokens, stage.output_tokens) == (counted["input_tokens"], counted["output_tokens"])
+        assert stage.cached_tokens == counted["input_token_details"]["cache_read"] == stage.calls
+    assert message.usage_metadata is not None
+    assert message.usage_metadata["input_tokens"] == usage.solve.input_tokens
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_usage_is_counted_once_in_streams_too(mode: Any) -> None:
+    chain, counter, streamed = build(mode), UsageMetadataCallbackHandler(), UsageMetadataCallbackHandler()
+    chain.invoke(QUESTION, {"callbacks": [counter]})
+    list(chain.stream(QUESTION, {"callbacks": [streamed]}))
+    assert streamed.usage_metadata == counter.usage_metadata
+
+
+def test_usage_adds_up_over_a_batch() -> None:
+    counter = UsageMetadataCallbackHandler()
+    messages = build("sequential").batch([QUESTION] * 4, {"callbacks": [counter]})
+    usage = sum((Solution.from_message(message).usage for message in messages), Usage())
+    assert usage.solve.calls == 12
+    assert usage.solve.input_tokens == counter.usage_metadata["big"]["input_tokens"]
+    assert usage.decompose.output_tokens == counter.usage_metadata["small"]["output_tokens"]
+    assert usage.total.calls == 16
+
+
+# Traces, events, graphs
+
+
+@pytest.mark.parametrize(
+    ("mode", "solving"),
+    [
+        ("fused", ["divconq:solve"]),
+        ("sequential", ["divconq:subquestion-1", "divconq:subquestion-2", "divconq:solve"]),
+        ("parallel", ["divconq:subquestion-1", "divconq:subquestion-2", "divconq:solve"]),
+    ],
+)
+def test_each_stage_is_a_named_run_in_the_trace(mode: Any, solving: list[str]) -> None:
+    expected = ["DivideAndConquer", "  divconq:decompose", "    divconq:plan", *(f"  {name}" for name in solving)]
+    invoked, streamed, awaited = Tree(), Tree(), Tree()
+    build(mode).invoke(QUESTION, {"callbacks": [invoked]})
+    list(build(mode).stream(QUESTION, {"callbacks": [streamed]}))
+    asyncio.run(build(mode).ainvoke(QUESTION, {"callbacks": [awaited]}))
+    assert invoked.lines() == streamed.lines() == awaited.lines() == expected
+
+
+def test_tags_and_metadata_reach_the_children_and_the_run_name_does_not() -> None:
+    tree = Tree()
+    build().invoke(QUESTION, {"callbacks": [tree], "tags": ["mine"], "metadata": {"user": 7}, "run_name": "exam"})
+    root = tree.root
+    assert root is not None
+    assert root.name == "exam"
+    solving = root.child_runs[-1]
+    assert solving.name == "divconq:solve"
+    assert set(solving.tags or []) >= {"mine", "divconq:solve"}
+    assert solving.extra["metadata"]["user"] == 7
+
+
+async def test_v2_events_announce_the_plan_and_then_stream_the_solver() -> None:
+    events = [event async for event in build().astream_events(QUESTION, version="v2")]
+    kinds = [(event["event"], event["name"]) for event in events]
+    assert kinds[0] == ("on_chain_start", "DivideAndConquer")
+    assert kinds[-1] == ("on_chain_end", "DivideAndConquer")
+    announced = kinds.index(("on_custom_event", DECOMPOSITION_EVENT))
+    solving = [n for n, e in enumerate(events) if e["event"] == "on_chat_model_stream" and "divconq:solve" in e["tags"]]
+    assert announced < solving[0]
+    plan = Decomposition.model_validate(events[announced]["data"])
+    assert len(plan.subquestions) == 2
+    assert "".join(events[n]["data"]["chunk"].content for n in solving) == REPLY
+    assert Solution.from_message(events[-1]["data"]["output"]).answer == "29"
+
+
+def test_the_plan_is_announced_to_synchronous_callers_too() -> None:
+    heard: list[tuple[str, int]] = []
+
+    class Listener(BaseCallbackHandler):
+        def on_custom_event(self, name: str, data: Any, **kwargs: Any) -> None:
+            heard.append((name, len(big(chain).seen)))
+
+    chain = build()
+    chain.invoke(QUESTION, {"callbacks": [Listener()]})
+    assert heard == [(DECOMPOSITION_EVENT, 0)]
+
+
+def test_in_a_graphs_message_stream_only_the_closing_reply_shows() -> None:
+    graphs = pytest.importorskip("langgraph.graph")
+    chain = build("sequential", plan=PLAN, reply="Answer: 29")
+    graph = graphs.StateGraph(graphs.MessagesState)
+    graph.add_node("solve", lambda state, config: {"messages": [chain.invoke(state["messages"], config)]})
+    graph.add_edge(graphs.START, "solve")
+    app = graph.compile()
+    pieces = [
+        message.content for message, _ in app.stream({"messages": [HumanMessage(QUESTION)]}, stream_mode="messages")
+    ]
+    assert "".join(pieces) == "Answer: 29"
+    assert len(big(chain).seen) == 3
+
+
+def test_the_graph_shows_both_stages() -> None:
+    names = [node.name for node in build().get_graph().nodes.values()]
+    assert names == ["DecomposerInput", "Decomposer", "Solver", "AIMessage", "AIMessageOutput"]
+    assert "Decomposer --> Solver" in build().get_graph().draw_mermaid()
+
+
+def test_schemas_say_what_goes_in_and_out() -> None:
+    chain = build()
+    assert {"type": "string"} in chain.get_input_jsonschema()["anyOf"]
+    assert chain.get_output_jsonschema()["title"] == "AIMessage"
+    assert chain.OutputType is AIMessage
+
+
+# Configuration
+
+
+def test_fields_can_be_configured_per_call() -> None:
+    chain = build(plan="no plan at all").configurable_fields(on_trouble=ConfigurableField(id="on_trouble"))
+    assert Solution.from_message(chain.invoke(QUESTION)).mode == "step_by_step"
+    with pytest.raises(DecompositionError, match="wrote no plan"):
+        chain.invoke(QUESTION, {"configurable": {"on_trouble": "raise"}})
+
+
+def test_the_stages_own_configurable_fields_are_found_and_obeyed() -> None:
+    model = scripted(REPLY).configurable_fields(temperature=ConfigurableField(id="temperature"))
+    solver = Solver(model=model).configurable_fields(mode=ConfigurableField(id="mode"))
+    decomposer = Decomposer(model=scripted(PLAN)).configurable_fields(gate=ConfigurableField(id="gate"))
+    chain = DivideAndConquer(solver=solver, decomposer=decomposer)
+    assert {spec.id for spec in chain.config_specs} >= {"mode", "gate"}
+    assert Solution.from_message(chain.invoke(QUESTION)).mode == "fused"
+    chosen: RunnableConfig = {"configurable": {"mode": "sequential"}}
+    assert Solution.from_message(chain.invoke(QUESTION, chosen)).mode == "sequential"
+    assert Solution.from_message(total(list(chain.stream(QUESTION, chosen)))).mode == "sequential"
+    assert Solution.from_message(chain.invoke(QUESTION, {"configurable": {"gate": "never"}})).mode == "step_by_step"
+
+
+def test_alternative_solvers_can_be_chosen_per_call() -> None:
+    model: Runnable[Any, Any] = scripted("Answer: a").configurable_alternatives(
+        ConfigurableField(id="provider"), default_key="a", b=scripted("Answer: b")
+    )
+    chain = DivideAndConquer(solver=model, decomposer=scripted(PLAN))
+    assert "provider" in {spec.id for spec in chain.config_specs}
+    assert chain.invoke(QUESTION).content == "Answer: a"
+    assert chain.with_config(configurable={"provider": "b"}).invoke(QUESTION).content == "Answer: b"
+
+
+def test_alternatives_that_are_no_solvers_are_refused_in_words() -> None:
+    solver = Solver(model=scripted("x")).configurable_alternatives(ConfigurableField(id="s"), other=scripted("y"))
+    chain = DivideAndConquer(solver=solver, decomposer=scripted(PLAN))
+    with pytest.raises(ConfigurationError, match="every alternative must be a Solver"):
+        chain.invoke(QUESTION, {"configurable": {"s": "other"}})
+
+
+def test_any_runnable_from_question_to_decomposition_divides() -> None:
+    halve = RunnableLambda(lambda question: Decomposition(question=question, subquestions=("Half of it?",)))
+    chain = DivideAndConquer(solver=scripted(REPLY), decomposer=halve)
+    assert Solution.from_message(chain.invoke(QUESTION)).subquestions == ("Half of it?",)
+    with pytest.raises(ConfigurationError, match="must return a Decomposition, got str"):
+        DivideAndConquer(solver=scripted(REPLY), decomposer=RunnableLambda(lambda _: "1. x?")).invoke(QUESTION)
+
+
+def test_retries_and_fallbacks_wrap_it() -> None:
+    attempts = iter([RuntimeError("first"), None])
+
+    def flaky(_: list[BaseMessage]) -> str:
+        if error := next(attempts):
+            raise error
+        return REPLY
+
+    chain = DivideAndConquer(solver=ScriptedModel(reply=flaky), decomposer=scripted(PLAN))
+    assert chain.with_retry(wait_exponential_jitter=False).invoke(QUESTION).content == REPLY
+    broken = DivideAndConquer(solver=failing(RuntimeError("down")), decomposer=scripted(PLAN))
+    assert broken.with_fallbacks([build()]).invoke(QUESTION).content == REPLY
+    assert total(list(broken.with_fallbacks([build()]).stream(QUESTION))).content == REPLY
+
+
+# Trouble
+
+
+@pytest.mark.parametrize(
+    ("decomposer", "reason"),
+    [
+        (scripted("Certainly! It is 29."), "the decomposer failed: The decomposer wrote no plan"),
+        (failing(ContextOverflowError("5000 tokens, 4096 fit")), "the decomposer failed: 5000 tokens, 4096 fit"),
+    ],
+)
+def test_trouble_with_one_question_is_solved_in_one_stage_and_said(
+    decomposer: BaseChatModel, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    chain = DivideAndConquer(solver=scripted("Answer: 29"), decomposer=decomposer)
+    with caplog.at_level(logging.WARNING, logger="langchain_divconq"):
+        solution = Solution.from_message(chain.invoke(QUESTION))
+    assert (solution.answer, solution.mode) == ("29", "step_by_step")
+    assert solution.reason.startswith(reason)
+    assert "Solving without subquestions" in caplog.text
+    streamed = Solution.from_message(list(chain.stream(QUESTION))[-1])
+    awaited = Solution.from_message(asyncio.run(chain.ainvoke(QUESTION)))
+    assert streamed.reason == awaited.reason == solution.reason
+
+
+def test_trouble_raises_where_that_is_preferred() -> None:
+    chain = DivideAndConquer(solver=scripted(REPLY), decomposer=scripted("Well."), on_trouble="raise")
+    with pytest.raises(DecompositionError, match="wrote no plan"):
+        chain.invoke(QUESTION)
+
+
+@pytest.mark.parametrize("broken", ["decomposer", "solver"])
+def test_a_broken_set_up_raises_its_own_error(broken: str) -> None:
+    models: dict[str, Any] = {"decomposer": scripted(PLAN), "solver": scripted(REPLY)}
+    chain = DivideAndConquer(**{**models, broken: failing(PermissionError("no key"))})
+    with pytest.raises(PermissionError, match="no key"):
+        chain.invoke(QUESTION)
+    with pytest.raises(PermissionError, match="no key"):
+        list(chain.stream(QUESTION))
+    with pytest.raises(PermissionError, match="no key"):
+        asyncio.run(chain.ainvoke(QUESTION))
+
+
+def test_a_failure_is_an_error_in_the_trace() -> None:
+    tree = Tree()
+    with pytest.raises(PermissionError, match="no key"):
+        DivideAndConquer(solver=failing(PermissionError("no key")), decomposer=scripted(PLAN)).invoke(
+            QUESTION, {"callbacks": [tree]}
+        )
+    assert tree.root is not None
+    assert "no key" in (tree.root.error or "")
+
+
+# Batches
+
+
+def choosy(messages: list[BaseMessage]) -> str:
+    if "poison" in messages[-1].text:
+        raise ValueError("poisoned")
+    return messages[-1].text.split("Question: ")[1].split("\n")[0]
+
+
+QUESTIONS = [f"How much is {n} and one?" for n in range(12)]
+
+
+def test_a_batch_keeps_the_order() -> None:
+    chain = DivideAndConquer(solver=scripted(choosy), decomposer=scripted(PLAN))
+    assert [message.content for message in chain.batch(QUESTIONS)] == QUESTIONS
+    assert [message.content for message in asyncio.run(chain.abatch(QUESTIONS))] == QUESTIONS
+    assert chain.batch([]) == []
+
+
+def test_a_batch_returns_exceptions_in_their_places_or_raises_the_first() -> None:
+    chain = DivideAndConquer(solver=scripted(choosy), decomposer=scripted(PLAN))
+    questions = [QUESTIONS[0], "Is this poison?", QUESTIONS[2]]
+    for results in (
+        chain.batch(questions, return_exceptions=True),
+        asyncio.run(chain.abatch(questions, return_exceptions=True)),
+    ):
+        assert [type(result) for result in results] == [AIMessage, ValueError, AIMessage]
+    with pytest.raises(ValueError, match="poisoned"):
+        chain.batch(questions)
+    with pytest.raises(ValueError, match="poisoned"):
+        asyncio.run(chain.abatch(questions))
+
+
+def test_results_come_as_they_are_completed() -> None:
+    chain = DivideAndConquer(solver=scripted(choosy), decomposer=scripted(PLAN))
+    results: list[tuple[int, Any]] = list(chain.batch_as_completed(QUESTIONS, {"max_concurrency": 3}))
+    assert sorted((n, message.content) for n, message in results) == list(enumerate(QUESTIONS))
+
+    async def collect() -> list[tuple[int, Any]]:
+        return [result async for result in chain.abatch_as_completed(QUESTIONS, {"max_concurrency": 3})]
+
+    assert sorted((n, message.content) for n, message in asyncio.run(collect())) == list(enumerate(QUESTIONS))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_max_concurrency_is_the_number_of_solver_calls_in_flight(mode: Any, asynchronous: bool) -> None:
+    plan = "1. What is one?\n2. What is two?\n3. What is three?"
+    chain = build(mode, plan=plan, reply="Answer: 1", delay=0.01)
+    config: RunnableConfig = {"max_concurrency": 2}
+    if asynchronous:
+        asyncio.run(chain.abatch(QUESTIONS[:6], config))
+    else:
+        chain.batch(QUESTIONS[:6], config)
+    assert big(chain).most_in_flight == 2
+    assert len(big(chain).seen) == 6 * (1 if mode == "fused" else 4)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_the_next_question_is_divided_while_the_last_is_conquered(asynchronous: bool) -> None:
+    chain = build(delay=0.05)
+    config: RunnableConfig = {"max_concurrency": 1}
+    if asynchronous:
+        asyncio.run(chain.abatch(QUESTIONS[:4], config))
+    else:
+        chain.batch(QUESTIONS[:4], config)
+    solving, dividing = sorted(big(chain).spans), sorted(small(chain).spans)
+    assert big(chain).most_in_flight == 1
+    # Each later plan is made before the solver call that precedes it has ended.
+    assert all(dividing[n + 1][0] < solving[n][1] for n in range(3))
+
+
+def test_a_rate_limiter_on_the_solver_is_obeyed() -> None:
+    limiter = InMemoryRateLimiter(requests_per_second=20, check_every_n_seconds=0.005, max_bucket_size=1)
+    model = scripted(REPLY, rate_limiter=limiter)
+    DivideAndConquer(solver=model, decomposer=scripted(PLAN)).batch(QUESTIONS[:5])
+    starts = sorted(start for start, _ in model.spans)
+    assert starts[-1] - starts[0] > 0.15
+
+
+def test_max_concurrency_below_one_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="max_concurrency is 0; it must be at least 1"):
+        build().batch([QUESTION] * 2, {"max_concurrency": 0})
+
+
+def test_many_threads_share_one_chain() -> None:
+    chain = DivideAndConquer(solver=scripted(choosy), decomposer=scripted(PLAN))
+    failures: list[BaseException] = []
+
+    def hammer(n: int) -> None:
+        try:
+            for question in QUESTIONS:
+                asked = f"{question[:-1]}, {n}?"
+                assert chain.invoke(asked).content == asked
+        except BaseException as error:  # noqa: BLE001, RUF100  # a thread's failure must reach the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=hammer, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+# The event loop
+
+
+async def test_the_event_loop_is_never_blocked() -> None:
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.005)
+            ticks += 1
+
+    ticker = asyncio.ensure_future(tick())
+    await build("sequential", delay=0.05).ainvoke(QUESTION)
+    ticker.cancel()
+    assert ticks > 10
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_cancelling_a_call_cancels_what_it_waits_for(mode: Any) -> None:
+    chain = build(mode, delay=30)
+    small(chain).delay = 0
+    task = asyncio.ensure_future(chain.ainvoke(QUESTION))
+    while not big(chain).seen:
+        await asyncio.sleep(0.005)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert big(chain).cancelled == 1
+
+
+async def test_a_failure_in_a_batch_cancels_the_rest() -> None:
+    everyone = DivideAndConquer(solver=scripted(choosy, delay=0.01), decomposer=scripted(PLAN))
+    with pytest.raises(ValueError, match="poisoned"):
+        await everyone.abatch(["Is this poison?", *QUESTIONS], {"max_concurrency": 2})
+    assert len(big(everyone).seen) < len(QUESTIONS)

@@ -1,0 +1,172 @@
+import asyncio
+from typing import Any
+
+import pytest
+from langchain_core.messages import SystemMessage
+from langchain_core.runnables import RunnableLambda
+from pydantic import ValidationError
+
+from langchain_divconq.decomposer import Decomposer, no_decomposition_probability
+from langchain_divconq.errors import DecompositionError, InvalidQuestionError
+from langchain_divconq.prompts import NO_DECOMPOSITION
+from langchain_divconq.types import Decomposition, Question
+from langchain_divconq.usage import Price
+from tests.unit_tests.fakes import PLAN, QUESTION, ScriptedModel, failing, scripted
+
+SUBQUESTIONS = ("How many pens are in 3 boxes of 12?", "How many of #1 pens are left after 7 are given away?")
+
+
+def test_a_plan_becomes_a_decomposition() -> None:
+    decomposition = Decomposer(model=scripted(PLAN)).invoke(QUESTION)
+    assert decomposition.question == Question(text=QUESTION)
+    assert decomposition.subquestions == SUBQUESTIONS
+    assert decomposition.text == PLAN
+    assert decomposition.no_decomposition_probability is None
+    assert decomposition.reason == ""
+
+
+def test_the_sentinel_means_there_is_nothing_to_divide() -> None:
+    decomposition = Decomposer(model=scripted(NO_DECOMPOSITION)).invoke(QUESTION)
+    assert decomposition.subquestions == ()
+    assert decomposition.reason == "the decomposer says that no decomposition is needed"
+
+
+def test_the_context_is_shown_and_the_history_is_not() -> None:
+    model = scripted(PLAN)
+    Decomposer(model=model).invoke({"question": QUESTION, "context": "Mia sells pens."})
+    assert "Mia sells pens." in model.seen[0][-1].text
+    Decomposer(model=model).invoke([SystemMessage("Speak like a pirate."), ("human", QUESTION)])
+    assert all("pirate" not in message.text for message in model.seen[1])
+
+
+def test_a_teacher_is_shown_one_demonstration_unless_told_otherwise() -> None:
+    model = scripted(PLAN)
+    Decomposer(model=model).invoke(QUESTION)
+    Decomposer(model=model, demonstrate=False).invoke(QUESTION)
+    assert [message.type for message in model.seen[0]] == ["system", "human", "ai", "human"]
+    assert [message.type for message in model.seen[1]] == ["system", "human"]
+
+
+def test_the_cap_is_named_in_the_prompt_and_cuts_the_plan() -> None:
+    model = scripted(PLAN)
+    decomposition = Decomposer(model=model, max_subquestions=1).invoke(QUESTION)
+    assert "at most 1 " in model.seen[0][0].text
+    assert decomposition.subquestions == SUBQUESTIONS[:1]
+    assert decomposition.reason == "1 of 2 subquestions were repeats, restatements or beyond the cap"
+
+
+def test_a_gate_of_never_asks_no_model() -> None:
+    model = scripted(PLAN)
+    decomposition = Decomposer(model=model, gate="never").invoke(QUESTION)
+    assert decomposition.subquestions == ()
+    assert decomposition.reason == "the gate is 'never'"
+    assert decomposition.usage.calls == 0
+    assert model.seen == []
+
+
+@pytest.mark.parametrize(("gate", "divided"), [(0.1, False), (0.25, False), (0.5, True), (1.0, True)])
+def test_a_threshold_gate_decides_by_the_models_own_probability(gate: float, divided: bool) -> None:
+    # The sentinel's first token holds 1 part of 4 beside the plan's.
+    model = scripted(PLAN, logprobs={"1": -0.2876820724517809, "No": -1.3862943611198906, "The": -5.0})
+    decomposition = Decomposer(model=model, gate=gate).invoke(QUESTION)
+    assert decomposition.no_decomposition_probability == pytest.approx(0.25)
+    assert bool(decomposition.subquestions) is divided
+    if not divided:
+        assert decomposition.reason == f"the probability that no decomposition is needed is 0.25 (gate {gate:g})"
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "expected"),
+    [
+        ({"No": 0.0}, 1.0),
+        ({"1": 0.0}, 0.0),
+        ({" No": -1.0, "1.": -1.0}, 0.5),
+        ({"The": 0.0}, None),
+    ],
+)
+def test_the_probability_compares_the_beginnings_of_sentinel_and_plan(
+    logprobs: dict[str, float], expected: float | None
+) -> None:
+    message = scripted(PLAN, logprobs=logprobs).invoke("?")
+    assert no_decomposition_probability(message) == (None if expected is None else pytest.approx(expected))
+
+
+def test_a_plan_that_only_restates_the_question_divides_nothing_and_says_so() -> None:
+    decomposition = Decomposer(model=scripted("1. how many pens are left?")).invoke(QUESTION)
+    assert decomposition.subquestions == ()
+    assert decomposition.reason == "the plan only restates the question"
+
+
+def test_a_plan_cut_at_the_token_limit_keeps_its_whole_lines() -> None:
+    class Cut(ScriptedModel):
+        def _metadata(self) -> dict[str, Any]:
+            return {**super()._metadata(), "finish_reason": "length"}
+
+    assert Decomposer(model=Cut(reply=lambda _: PLAN)).invoke(QUESTION).subquestions == SUBQUESTIONS[:1]
+    with pytest.raises(DecompositionError, match="wrote no plan"):
+        Decomposer(model=Cut(reply=lambda _: "1. How many pens are in")).invoke(QUESTION)
+
+
+def test_words_that_are_no_plan_raise_with_what_was_written() -> None:
+    with pytest.raises(DecompositionError, match="wrote no plan") as caught:
+        Decomposer(model=scripted("Sure! The answer is 29.")).invoke(QUESTION)
+    assert caught.value.llm_output == "Sure! The answer is 29."
+
+
+def test_a_reference_to_a_later_subquestion_raises() -> None:
+    with pytest.raises(DecompositionError, match=r"Subquestion 1 refers to #2"):
+        Decomposer(model=scripted("1. How old is #2?\n2. Who is it?")).invoke(QUESTION)
+
+
+def test_a_bad_question_raises_before_any_model_runs() -> None:
+    model = scripted(PLAN)
+    with pytest.raises(InvalidQuestionError, match="is empty"):
+        Decomposer(model=model).invoke("  ")
+    assert model.seen == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_subquestions": 0}, r"max_subquestions is 0; it must be from 1 to 9"),
+        ({"max_subquestions": 10}, r"max_subquestions is 10"),
+        ({"gate": 1.5}, r"gate is 1.5; it must be"),
+        ({"gate": "sometimes"}, "gate"),
+        ({"cap": 3}, "cap"),
+    ],
+)
+def test_options_out_of_range_are_refused_when_the_decomposer_is_made(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Decomposer(model=scripted(PLAN), **options)
+
+
+def test_usage_is_the_models_own_with_dollars_at_the_stated_price() -> None:
+    usage = Decomposer(model=scripted(PLAN), price=Price(input=1.0, output=2.0)).invoke(QUESTION).usage
+    assert usage.calls == 1
+    assert usage.output_tokens == len(PLAN.split(" ")) + 1  # the line break parts two more words
+    assert usage.dollars == pytest.approx((usage.input_tokens + 2 * usage.output_tokens) / 1e6)
+    assert usage.seconds > 0
+
+
+def test_async_gives_the_same_as_sync() -> None:
+    decomposer = Decomposer(model=scripted(PLAN))
+    synchronous, asynchronous = decomposer.invoke(QUESTION), asyncio.run(decomposer.ainvoke(QUESTION))
+    assert asynchronous.model_copy(update={"usage": synchronous.usage}) == synchronous
+
+
+def test_it_composes_batches_and_retries_as_a_runnable() -> None:
+    model = scripted(PLAN)
+    chain = Decomposer(model=model.with_retry()) | RunnableLambda(lambda decomposition: decomposition.subquestions)
+    assert chain.batch([QUESTION, {"question": QUESTION}, Question(text=QUESTION)]) == [SUBQUESTIONS] * 3
+
+
+def test_a_models_own_failure_is_passed_on_as_it_is() -> None:
+    with pytest.raises(TimeoutError, match="slow"):
+        Decomposer(model=failing(TimeoutError("slow"))).invoke(QUESTION)
+
+
+def test_schemas_describe_what_goes_in_and_out() -> None:
+    decomposer = Decomposer(model=scripted(PLAN))
+    assert decomposer.get_output_schema().model_json_schema()["title"] == "Decomposition"
+    assert {"type": "string"} in decomposer.get_input_jsonschema()["anyOf"]
+    assert isinstance(decomposer.invoke(QUESTION), Decomposition)
