@@ -74,8 +74,9 @@ class ScriptedModel(BaseChatModel):
         metadata: dict[str, Any] = {"model_name": self.model_name}
         if self.logprobs is not None:
             alternatives = [{"token": token, "logprob": logprob} for token, logprob in self.logprobs.items()]
-            best = max(alternatives, key=lambda alternative: alternative["logprob"])
-            metadata["logprobs"] = {"content": [{**best, "top_logprobs": alternatives}]}
+            best = max(self.logprobs, key=self.logprobs.__getitem__)
+            first = {"token": best, "logprob": self.logprobs[best], "top_logprobs": alternatives}
+            metadata["logprobs"] = {"content": [first]}
         return metadata
 
     def _generate(

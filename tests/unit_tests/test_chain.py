@@ -385,14 +385,17 @@ def test_alternative_solvers_can_be_chosen_per_call() -> None:
 
 
 def test_alternatives_that_are_no_solvers_are_refused_in_words() -> None:
-    solver = Solver(model=scripted("x")).configurable_alternatives(ConfigurableField(id="s"), other=scripted("y"))
+    other: Any = scripted("y")
+    solver = Solver(model=scripted("x")).configurable_alternatives(ConfigurableField(id="s"), other=other)
     chain = DivideAndConquer(solver=solver, decomposer=scripted(PLAN))
     with pytest.raises(ConfigurationError, match="every alternative must be a Solver"):
         chain.invoke(QUESTION, {"configurable": {"s": "other"}})
 
 
 def test_any_runnable_from_question_to_decomposition_divides() -> None:
-    halve = RunnableLambda(lambda question: Decomposition(question=question, subquestions=("Half of it?",)))
+    halve: Runnable[Any, Any] = RunnableLambda(
+        lambda question: Decomposition(question=question, subquestions=("Half of it?",))
+    )
     chain = DivideAndConquer(solver=scripted(REPLY), decomposer=halve)
     assert Solution.from_message(chain.invoke(QUESTION)).subquestions == ("Half of it?",)
     with pytest.raises(ConfigurationError, match="must return a Decomposition, got str"):

@@ -167,6 +167,6 @@ def test_a_models_own_failure_is_passed_on_as_it_is() -> None:
 
 def test_schemas_describe_what_goes_in_and_out() -> None:
     decomposer = Decomposer(model=scripted(PLAN))
-    assert decomposer.get_output_schema().model_json_schema()["title"] == "Decomposition"
+    assert decomposer.get_output_jsonschema()["title"] == "Decomposition"
     assert {"type": "string"} in decomposer.get_input_jsonschema()["anyOf"]
     assert isinstance(decomposer.invoke(QUESTION), Decomposition)

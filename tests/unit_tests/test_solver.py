@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from langchain_core.exceptions import ModelTimeoutError
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import ValidationError
 
 from langchain_divconq.errors import ConfigurationError
@@ -213,5 +213,5 @@ def test_max_concurrency_holds_for_the_calls_of_one_question() -> None:
 
 
 def test_messages_stay_messages_of_the_model() -> None:
-    model = RunnableLambda(lambda _: AIMessage("Answer: 1", usage_metadata=None))
+    model: Runnable[Any, Any] = RunnableLambda(lambda _: AIMessage("Answer: 1", usage_metadata=None))
     assert Solver(model=model).invoke(UNDIVIDED).answer == "1"
