@@ -25,7 +25,7 @@ LAYERS = [
     {"decomposer", "solver"},
     {"chain"},
     {"retrieval", "agents"},
-    {"cli", "commands", "jsonl"},
+    {"cli"},
 ]
 HARD_DEPENDENCIES = {"langchain_core", "pydantic", "typing_extensions"}  # langchain-core brings the other two
 # Imported by nothing else until they are asked for, so their dependency may stand at the top.
