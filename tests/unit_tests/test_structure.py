@@ -21,7 +21,7 @@ LAYERS = [
     {"types"},
     {"prompts", "grammar", "parsing", "calls", "runnable", "weights"},
     {"engines"},
-    {"messages", "chat_models"},
+    {"messages", "structured", "chat_models"},
     {"decomposer", "solver"},
     {"chain"},
     {"retrieval", "agents"},
