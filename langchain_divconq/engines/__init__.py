@@ -17,6 +17,7 @@ from pathlib import Path
 
 from langchain_divconq.engines.base import Engine, EngineName, EngineSettings
 from langchain_divconq.engines.gguf import check_adapter, check_model, fingerprint, read_header
+from langchain_divconq.engines.pump import cancel_all
 from langchain_divconq.errors import EngineNotInstalledError
 
 __all__ = ["available_engines", "load_engine", "physical_cores", "unload_engines"]
@@ -112,6 +113,11 @@ def _create(name: EngineName, settings: EngineSettings) -> Engine:
     return importlib.import_module("langchain_divconq.engines.xllamacpp").XllamacppEngine(settings)  # type: ignore[no-any-return]
 
 
+def _at_exit() -> None:
+    cancel_all()  # or closing would wait for replies that nobody reads any more
+    unload_engines()
+
+
 def _forget_after_fork() -> None:
     global _lock
     _lock = threading.Lock()
@@ -121,4 +127,4 @@ def _forget_after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_after_fork)
-atexit.register(unload_engines)
+atexit.register(_at_exit)

@@ -1,0 +1,289 @@
+"""A GGUF model inside this process, as a LangChain chat model."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.exceptions import ModelTimeoutError
+from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from pydantic import BaseModel, ConfigDict, model_validator
+from typing_extensions import Self
+
+from langchain_divconq._version import __version__
+from langchain_divconq.engines import load_engine, physical_cores
+from langchain_divconq.engines.base import Completion, Engine, EngineName, EngineSettings, Token
+from langchain_divconq.engines.gguf import fingerprint, read_header
+from langchain_divconq.engines.pump import IsCancelled, aiterate, arun, iterate
+from langchain_divconq.engines.stopping import Piece, StopFilter
+from langchain_divconq.errors import ConfigurationError, EngineError, GenerationCancelled
+from langchain_divconq.messages import CallOptions, chat_roles, check_ranges, openai_logprobs, usage_metadata
+from langchain_divconq.structured import structured_output
+from langchain_divconq.weights import default_weights
+
+
+class ChatGGUF(BaseChatModel):
+    """A GGUF model, run by llama.cpp inside this process.
+
+    Constructing one touches no file. The model is loaded at the first call and shared by all objects of the process
+    that ask for the same weights with the same settings. Calls may come from any thread and any event loop; one
+    decodes at a time. Closing a stream, or cancelling a task, ends the decoding within a token.
+
+    Each call takes `max_tokens`, `temperature`, `top_k`, `top_p`, `seed` and `stop` in place of the fields below, and
+    `grammar` (GBNF), `response_format` ({"type": "json_object"} with an optional "schema", or {"type": "json_schema",
+    "json_schema": {"schema": ...}}), `logprobs` and `top_logprobs`, which report as OpenAI does in
+    `response_metadata["logprobs"]`.
+
+    Attributes:
+        model_path: The GGUF; None: the default weights (see `weights.default_weights`).
+        adapter_path: A LoRA adapter as GGUF, trained on that model.
+        engine: "llama-cpp-python" or "xllamacpp"; None: the first of them that is installed.
+        n_ctx: Tokens of context, prompt and reply together; 0: what the model was trained with.
+        n_threads: Threads; None: as many as the process may use physical cores.
+        n_slots: Prompts whose processed state is kept, so that callers with different instructions do not evict each
+            other's.
+        n_gpu_layers: Layers to offload where the engine was built for an accelerator; -1: all.
+        max_tokens: Most tokens of a reply.
+        temperature: 0 takes the likeliest token each time.
+        top_k: Sample among so many of the likeliest tokens; 0: among all.
+        top_p: Sample among the likeliest tokens that have so much probability together.
+        seed: For sampling; the same seed gives the same reply.
+        stop: Strings that end a reply, left out of it.
+        timeout: Seconds for a call, waiting for its turn included; None: no limit.
+        streaming: Whether `invoke` streams to the callbacks.
+
+    Raises:
+        WeightsNotFoundError, InvalidWeightsError, AdapterMismatchError, EngineNotInstalledError: At the first call.
+        ContextLengthError: The prompt does not fit in `n_ctx`.
+        GrammarError: llama.cpp cannot use the grammar or schema.
+        ConfigurationError: An option is unknown or out of range; when constructing, within pydantic's ValidationError.
+        InvalidQuestionError: A message is not text, or calls a tool.
+        ModelTimeoutError: `timeout` is over.
+    """
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+
+    model_path: Path | None = None
+    adapter_path: Path | None = None
+    engine: EngineName | None = None
+    n_ctx: int = 4096
+    n_threads: int | None = None
+    n_slots: int = 2
+    n_gpu_layers: int = 0
+    max_tokens: int = 512
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+    stop: list[str] | None = None
+    timeout: float | None = None
+    streaming: bool = False
+
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        check_ranges({name: getattr(self, name) for name in type(self).model_fields})
+        return self
+
+    @model_validator(mode="after")
+    def _set_divconq_version(self) -> Self:
+        self._add_version("langchain-divconq", __version__)
+        return self
+
+    @property
+    def _llm_type(self) -> str:
+        return "llama.cpp"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        # The fingerprint keeps a cache from answering for weights that were trained again.
+        names = ("engine", "n_ctx", "max_tokens", "temperature", "top_k", "top_p", "seed", "stop")
+        return {**self._names(), **{name: getattr(self, name) for name in names}}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
+        params["ls_provider"] = "llama.cpp"
+        params["ls_model_name"] = self._names()["model_name"]
+        return params
+
+    def _names(self) -> dict[str, str]:
+        """Return the model's name and a fingerprint of weights and adapter, for records: never fails."""
+        try:
+            settings = self._settings()
+            marks = [fingerprint(path) for path in (settings.model_path, settings.adapter_path) if path is not None]
+            name = _model_name(settings.model_path, marks[0])
+        except (EngineError, OSError):
+            return {"model_name": self.model_path.stem if self.model_path else "default", "system_fingerprint": ""}
+        return {"model_name": name, "system_fingerprint": "+".join(mark[:12] for mark in marks)}
+
+    def _settings(self) -> EngineSettings:
+        return EngineSettings(
+            model_path=self.model_path.expanduser() if self.model_path else default_weights(),
+            adapter_path=self.adapter_path.expanduser() if self.adapter_path else None,
+            n_ctx=self.n_ctx,
+            n_threads=self.n_threads or physical_cores(),
+            n_slots=self.n_slots,
+            n_gpu_layers=self.n_gpu_layers,
+        )
+
+    def _engine(self) -> Engine:
+        return load_engine(self._settings(), self.engine)
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return the model's own tokens for a text; special tokens spelled out in it are read as plain text."""
+        return self._engine().tokenize(text, special=False)
+
+    def get_num_tokens(self, text: str) -> int:
+        """Return how many tokens a text has, exactly."""
+        return len(self.get_token_ids(text))
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """Return how many tokens of context the messages take, exactly: by the model's own chat template."""
+        if tools:
+            raise ConfigurationError("A GGUF chat model takes no tools.")
+        engine = self._engine()
+        return len(engine.tokenize(engine.render(chat_roles(messages))))
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        # In the caller's own thread: Ctrl-C then ends the decoding between two tokens.
+        return self._call(messages, stop, kwargs).collect(lambda: False)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return await arun(self._call(messages, stop, kwargs).collect)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        call = self._call(messages, stop, kwargs)
+        for part in iterate(call.run):
+            chunk = call.chunk(part)
+            if run_manager:
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        call = self._call(messages, stop, kwargs)
+        async with aclosing(aiterate(call.run)) as parts:
+            async for part in parts:
+                chunk = call.chunk(part)
+                if run_manager:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+    def _call(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> "_Call":
+        defaults = {name: getattr(self, name) for name in ("max_tokens", "temperature", "top_k", "top_p", "seed")}
+        options = CallOptions.read({**defaults, "stop": self.stop if stop is None else stop}, kwargs)
+        deadline = None if self.timeout is None else time.monotonic() + self.timeout
+        return _Call(self, chat_roles(messages), options, deadline)
+
+    def with_structured_output(
+        self, schema: dict[str, Any] | type, *, include_raw: bool = False, method: str = "json_schema", **kwargs: Any
+    ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
+        """Return a runnable whose output follows a schema: decoding is held to it.
+
+        The model is not told of the schema; describe the fields in the prompt. With "json_mode" it may write any JSON
+        object.
+
+        Args:
+            schema: A pydantic class, a TypedDict or a JSON schema.
+            include_raw: Return {"raw", "parsed", "parsing_error"} and raise nothing when parsing fails.
+            method: "json_schema" or "json_mode".
+            kwargs: `strict` is accepted, for every schema is enforced.
+
+        Raises:
+            ConfigurationError: The method or an option is unknown.
+        """
+        return structured_output(self, schema, method, include_raw, kwargs)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of a model, its options checked: nothing is loaded before it runs."""
+
+    model: ChatGGUF
+    roles: list[dict[str, str]]
+    options: CallOptions
+    deadline: float | None
+
+    def run(self, emit: Callable[[Piece | Completion], None], is_cancelled: IsCancelled) -> None:
+        """Emit the reply's pieces, then how it ended."""
+        engine = self.model._engine()
+        request = self.options.request(engine.render(self.roles), engine.schema_grammar)
+        stopping = StopFilter(self.options.stop)
+
+        def give_up() -> bool:
+            return is_cancelled() or (self.deadline is not None and time.monotonic() > self.deadline)
+
+        def on_token(token: Token) -> bool:
+            if piece := stopping.feed(token):
+                emit(piece)
+            return stopping.stopped
+
+        completion = engine.generate(request, on_token, give_up)
+        if completion.finish_reason == "cancelled" and not stopping.stopped:
+            if is_cancelled():
+                raise GenerationCancelled("The generation was cancelled.")
+            raise ModelTimeoutError(f"The reply was not complete after {self.model.timeout} seconds.")
+        if piece := stopping.finish():
+            emit(piece)
+        emit(completion)
+
+    def collect(self, is_cancelled: IsCancelled) -> ChatResult:
+        """Return the whole reply."""
+        parts: list[Piece | Completion] = []
+        self.run(parts.append, is_cancelled)
+        *pieces, end = parts
+        text = "".join(piece.text for piece in pieces if isinstance(piece, Piece))
+        tokens = [token for piece in pieces if isinstance(piece, Piece) for token in piece.tokens]
+        assert isinstance(end, Completion)
+        metadata = {**self.ending(end), **openai_logprobs(tokens)}
+        message = AIMessage(text, usage_metadata=usage_metadata(end), response_metadata=metadata)
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def chunk(self, part: Piece | Completion) -> ChatGenerationChunk:
+        """Return a part of the reply as a chunk of a stream."""
+        if isinstance(part, Piece):
+            message = AIMessageChunk(content=part.text, response_metadata=openai_logprobs(part.tokens))
+        else:
+            usage, metadata = usage_metadata(part), self.ending(part)
+            message = AIMessageChunk(
+                content="", usage_metadata=usage, response_metadata=metadata, chunk_position="last"
+            )
+        return ChatGenerationChunk(message=message)
+
+    def ending(self, completion: Completion) -> dict[str, Any]:
+        reason = "stop" if completion.finish_reason == "cancelled" else completion.finish_reason  # at a stop string
+        return {**self.model._names(), "model_provider": "llama.cpp", "finish_reason": reason}
+
+
+@lru_cache(maxsize=16)
+def _model_name(path: Path, mark: str) -> str:
+    return read_header(path).name
