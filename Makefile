@@ -62,7 +62,7 @@ $(ENVIRONMENT):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 		echo 'Python 3.10 or later is needed; name one: make ... PYTHON=python3.12' >&2; exit 1; }
 	@echo 'Setting up $(VENV) …' >&2
-	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(INSTALL) --upgrade "pip>=25.1"
 	@mkdir -p $(READY) && touch $@
 
