@@ -1,6 +1,9 @@
 """Divide and conquer for LangChain: a small local model splits the question, any chat model answers it."""
 
 from langchain_divconq._version import __version__ as __version__
+from langchain_divconq.chain import DivideAndConquer
+from langchain_divconq.chat_models import ChatGGUF
+from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import (
     AdapterMismatchError,
     ConfigurationError,
@@ -15,18 +18,32 @@ from langchain_divconq.errors import (
     InvalidWeightsError,
     WeightsNotFoundError,
 )
+from langchain_divconq.solver import Solver
+from langchain_divconq.types import Decomposition, Question, Solution, Subanswer
+from langchain_divconq.usage import Price, StageUsage, Usage
 
 __all__ = [
     "AdapterMismatchError",
+    "ChatGGUF",
     "ConfigurationError",
     "ContextLengthError",
+    "Decomposer",
+    "Decomposition",
     "DecompositionError",
     "DivConqError",
+    "DivideAndConquer",
     "EngineError",
     "EngineNotInstalledError",
     "GenerationCancelled",
     "GrammarError",
     "InvalidQuestionError",
     "InvalidWeightsError",
+    "Price",
+    "Question",
+    "Solution",
+    "Solver",
+    "StageUsage",
+    "Subanswer",
+    "Usage",
     "WeightsNotFoundError",
 ]
