@@ -109,7 +109,7 @@ class ChatGGUF(BaseChatModel):
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
         params["ls_provider"] = "llama.cpp"
-        params["ls_model_name"] = self._names()["model_name"]
+        params.setdefault("ls_model_name", self._names()["model_name"])
         return params
 
     def _names(self) -> dict[str, str]:
@@ -215,7 +215,7 @@ class ChatGGUF(BaseChatModel):
         Args:
             schema: A pydantic class, a TypedDict or a JSON schema.
             include_raw: Return {"raw", "parsed", "parsing_error"} and raise nothing when parsing fails.
-            method: "json_schema" or "json_mode".
+            method: "json_schema" or "json_mode"; "function_calling" means the former, for the model has no tools.
             kwargs: `strict` is accepted, for every schema is enforced.
 
         Raises:

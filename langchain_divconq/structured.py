@@ -12,7 +12,7 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 
 from langchain_divconq.errors import ConfigurationError
 
-_METHODS = ("json_schema", "json_mode")
+_METHODS = ("json_schema", "function_calling", "json_mode")
 
 
 def structured_output(
@@ -32,7 +32,7 @@ def structured_output(
         parser = PydanticOutputParser(pydantic_object=schema)
     wanted = convert_to_json_schema(schema)
     response_format: dict[str, Any] = {"type": "json_object"}
-    if method == "json_schema":
+    if method != "json_mode":
         response_format = {"type": "json_schema", "json_schema": {"name": wanted.get("title"), "schema": wanted}}
     noted = {"kwargs": {"method": method}, "schema": schema}
     llm = model.bind(response_format=response_format, ls_structured_output_format=noted)

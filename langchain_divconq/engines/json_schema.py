@@ -52,13 +52,11 @@ def schema_grammar(schema: str) -> str:
         GrammarError: The schema is no JSON, or has something that this converter cannot express.
     """
     try:
-        parsed = json.loads(schema)
-    except ValueError as error:
-        raise GrammarError(f"The schema is not JSON: {error}.") from error
-    try:
-        return _Converter(parsed).grammar()
+        return _Converter(json.loads(schema)).grammar()
     except RecursionError:
         raise GrammarError("The schema is nested too deeply to be turned into a grammar.") from None
+    except json.JSONDecodeError as error:
+        raise GrammarError(f"The schema is not JSON: {error}.") from error
 
 
 class _Converter:

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -84,5 +85,5 @@ def install(monkeypatch: pytest.MonkeyPatch, engine: FakeEngine) -> list[EngineS
         return engine
 
     monkeypatch.setattr(chat_models, "load_engine", load)
-    monkeypatch.setattr(chat_models, "default_weights", lambda: __import__("pathlib").Path("model.gguf"))
+    monkeypatch.setattr(chat_models, "default_weights", lambda: Path("model.gguf"))
     return asked
