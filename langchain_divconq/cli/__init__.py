@@ -1,0 +1,168 @@
+"""The command line: `divconq ask` and `divconq decompose`.
+
+This module reads the arguments and turns errors into words and exit codes; what does the work is imported once it is
+known to be wanted, so that `divconq --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from langchain_divconq._version import __version__
+from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
+
+__all__ = ["main"]
+
+MODES = ("fused", "sequential", "parallel")
+ENGINES = ("llama-cpp-python", "xllamacpp")
+
+FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
+
+_EPILOG = """\
+questions in a file:
+  --input FILE.jsonl holds one question a line: {"question": "..."}, perhaps with "id" and "context"; other keys are
+  ignored. --output FILE.jsonl gets one record a question as soon as it is finished, in the order they finish, known by
+  the question's "id" or else by its "line" in the input. The same command run again skips what is finished, so a run
+  that was stopped or killed goes on where it was; questions that failed (their record holds "error") are asked again.
+
+exit codes:
+  0: all is well; 1: something failed, in a file perhaps one question of many; 2: wrong use; 130: interrupted
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        argv: The arguments; None: those of the process.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a character the terminal lacks must not end the run
+    args = _parser().parse_args(argv)
+    try:
+        from langchain_divconq.cli.commands import ask, decompose
+
+        return {"ask": ask, "decompose": decompose}[args.command](args)
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read the output has gone; keep the interpreter from complaining of it at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (ConfigurationError, InvalidQuestionError) as error:
+        if args.debug:
+            raise
+        _complain(str(error))
+        return WRONG_USE
+    except Exception as error:  # a provider's package raises what it likes
+        if args.debug:
+            raise
+        _complain(f"{type(error).__name__}: {error}")
+        return FAILED
+
+
+def _complain(message: str) -> None:
+    sys.stderr.write(f"divconq: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="divconq",
+        description="Divide a question with a small local model, conquer it with any chat model.",
+    )
+    parser.add_argument("--version", action="version", version=f"divconq {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="ask | decompose")
+    ask = _command(commands, "ask", "divide a question and answer it")
+    decompose = _command(commands, "decompose", "only divide a question")
+    for command in (ask, decompose):
+        _add_input(command)
+    solving = ask.add_argument_group("answering")
+    solving.add_argument(
+        "--solver",
+        metavar="MODEL",
+        help="what answers: PROVIDER:MODEL as langchain's init_chat_model takes it, or gguf:PATH; default: the small "
+        "embedded model, which shows the plumbing, not the quality",
+    )
+    solving.add_argument("--mode", choices=MODES, default="fused", help="how subquestions are answered (%(default)s)")
+    solving.add_argument("--max-tokens", type=_positive, metavar="N", help="longest reply of the solver, in tokens")
+    solving.add_argument(
+        "--price", type=_price, metavar="IN,OUT", help="the solver's price in dollars per million tokens, to be counted"
+    )
+    for command in (ask, decompose):
+        _add_dividing(command)
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_input(command: argparse.ArgumentParser) -> None:
+    command.add_argument("question", nargs="?", metavar="QUESTION", help="the question; default: all of stdin")
+    command.add_argument("--context", metavar="TEXT", help="a passage the question is about, or @FILE that holds it")
+    command.add_argument("--json", action="store_true", help="print all there is to know, as one line of JSON")
+    command.add_argument("--input", metavar="FILE", help="ask the questions of a JSONL file; -: of stdin")
+    command.add_argument("--output", type=Path, metavar="FILE", help="where their records go; default: stdout")
+    command.add_argument(
+        "--concurrency", type=_positive, default=4, metavar="N", help="model calls in flight at most (%(default)s)"
+    )
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _add_dividing(command: argparse.ArgumentParser) -> None:
+    dividing = command.add_argument_group("dividing")
+    dividing.add_argument("--decomposer", metavar="MODEL", help="what divides, named as --solver is; default: bundled")
+    dividing.add_argument(
+        "--max-subquestions", type=int, default=3, metavar="N", help="most subquestions, from 1 to 9 (%(default)s)"
+    )
+    dividing.add_argument(
+        "--gate",
+        type=_gate,
+        default=0.5,
+        metavar="GATE",
+        help="always, never, or the probability, from 0 to 1, that no decomposition is needed from which on the "
+        "question stays whole (%(default)s)",
+    )
+    dividing.add_argument("--engine", choices=ENGINES, help="what runs GGUF models; default: what is installed")
+    dividing.add_argument(
+        "--n-ctx", type=int, default=4096, metavar="N", help="context of GGUF models, in tokens (%(default)s)"
+    )
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is given; expected a whole number from 1")
+    return number
+
+
+def _gate(text: str) -> str | float:
+    if text in ("always", "never"):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is given; expected always, never or a probability") from None
+
+
+def _price(text: str) -> tuple[float, float]:
+    try:
+        prompt, reply = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is given; expected two numbers, such as 0.25,2") from None
+    return prompt, reply

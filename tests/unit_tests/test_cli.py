@@ -1,0 +1,448 @@
+"""The command line, over models that answer by a function."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from langchain_core.exceptions import ModelAuthenticationError
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import BaseMessage
+
+import langchain_divconq.cli as cli
+from langchain_divconq._version import __version__
+from langchain_divconq.cli import commands, main
+from langchain_divconq.engines.base import EngineName
+from langchain_divconq.errors import InvalidWeightsError
+from langchain_divconq.types import Decomposition, Mode, Solution
+from tests.unit_tests.fakes import PLAN, QUESTION, ScriptedModel, failing, scripted
+
+REPLY = "1. 36\n2. 29\nAnswer: 29"
+MODELS = ["--solver", "fake:solver", "--decomposer", "fake:decomposer"]
+
+
+@pytest.fixture
+def models(monkeypatch: pytest.MonkeyPatch) -> dict[str, BaseChatModel]:
+    """What --solver fake:solver and --decomposer fake:decomposer name; tests put others in."""
+    known: dict[str, BaseChatModel] = {"fake:solver": scripted(REPLY), "fake:decomposer": scripted(PLAN)}
+    monkeypatch.setattr("langchain.chat_models.init_chat_model", lambda name, **_: known[name])
+    return known
+
+
+@pytest.fixture
+def type_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    def put(text: str) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8"))
+
+    return put
+
+
+def write_questions(folder: Path, *questions: dict[str, Any]) -> Path:
+    path = folder / "questions.jsonl"
+    path.write_text("".join(json.dumps(question) + "\n" for question in questions), encoding="utf-8")
+    return path
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def solver_of(models: dict[str, BaseChatModel]) -> ScriptedModel:
+    model = models["fake:solver"]
+    assert isinstance(model, ScriptedModel)
+    return model
+
+
+def test_ask_shows_plan_mode_reply_and_usage(
+    models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ask", *MODELS, QUESTION]) == 0
+    shown = capsys.readouterr()
+    plan, mode, reply, usage = shown.out.rstrip("\n").split("\n\n")
+    assert (plan, mode, reply) == (PLAN, "Mode: fused", REPLY)
+    assert re.fullmatch(r"decomposer: \d+ tokens in, \d+ out, \d\.\d s; solver: \d+ tokens in, 6 out, \d\.\d s", usage)
+    assert shown.err == ""
+
+
+def test_the_plan_is_shown_before_the_solver_is_asked(
+    models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown_before: list[str] = []
+
+    def reply(_: list[BaseMessage]) -> str:
+        shown_before.append(capsys.readouterr().out)
+        return REPLY
+
+    models["fake:solver"] = scripted(reply)
+    assert main(["ask", *MODELS, QUESTION]) == 0
+    assert shown_before == [f"{PLAN}\n\nMode: fused\n\n"]
+
+
+def test_a_question_that_stays_whole_says_why(
+    models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ask", *MODELS, "--gate", "never", QUESTION]) == 0
+    assert capsys.readouterr().out.startswith("Mode: step_by_step, since the gate is 'never'\n\n")
+
+
+def test_an_answer_that_the_reply_does_not_end_with_is_added(
+    models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]
+) -> None:
+    models["fake:solver"] = scripted(r"So it is \boxed{29}.")
+    main(["ask", *MODELS, QUESTION])
+    assert "\\boxed{29}.\n\nAnswer: 29\n" in capsys.readouterr().out
+
+
+def test_a_reply_without_an_answer_is_shown_and_said_to_have_none(
+    models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]
+) -> None:
+    models["fake:solver"] = scripted("I do not know.\nI really do not.")
+    assert main(["ask", *MODELS, QUESTION]) == 0
+    shown = capsys.readouterr()
+    assert "I really do not.\n" in shown.out
+    assert "no final answer" in shown.err
+
+
+@pytest.mark.parametrize("mode", get_args(Mode))
+def test_every_mode_of_the_solver_can_be_chosen(
+    mode: str, models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ask", *MODELS, "--mode", mode, "--json", QUESTION]) == 0
+    solution = Solution.model_validate_json(capsys.readouterr().out)
+    assert (solution.mode, solution.answer, solution.subquestions[0]) == (mode, "29", PLAN.splitlines()[0][3:])
+
+
+def test_the_choices_offered_are_those_there_are() -> None:
+    assert get_args(Mode) == cli.MODES
+    assert get_args(EngineName) == cli.ENGINES
+
+
+def test_a_price_turns_into_dollars(models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ask", *MODELS, "--price", "1000000,0", "--json", QUESTION]) == 0
+    usage = Solution.model_validate_json(capsys.readouterr().out).usage
+    assert usage.solve.dollars == usage.solve.input_tokens
+    main(["ask", *MODELS, "--price", "1,1", QUESTION])
+    assert "$0.0" in capsys.readouterr().out
+
+
+def test_calls_without_token_counts_are_said_to_have_none(
+    models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]
+) -> None:
+    models["fake:solver"] = scripted(REPLY, metered=False)
+    main(["ask", *MODELS, QUESTION])
+    assert "solver: 1 of 1 calls without token counts" in capsys.readouterr().out
+
+
+def test_decompose_shows_the_plan_alone(models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["decompose", "--decomposer", "fake:decomposer", QUESTION]) == 0
+    assert capsys.readouterr() == (f"{PLAN}\n", "")
+
+
+def test_decompose_says_beside_the_result_why_there_are_no_subquestions(
+    models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["decompose", "--gate", "never", "--decomposer", "fake:decomposer", QUESTION]) == 0
+    assert capsys.readouterr() == ("No decomposition needed.\n", "(the gate is 'never')\n")
+
+
+def test_a_decomposition_comes_as_json(models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["decompose", "--decomposer", "fake:decomposer", "--json", "--context", "Pens are blue.", QUESTION]) == 0
+    )
+    decomposition = Decomposition.model_validate_json(capsys.readouterr().out)
+    assert len(decomposition.subquestions) == 2
+    assert decomposition.question.context == "Pens are blue."
+
+
+def test_a_question_may_come_on_stdin(
+    models: dict[str, BaseChatModel], type_in: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    type_in("Mia has boxes.\nHow many?\n")
+    assert main(["ask", *MODELS, "--json"]) == 0
+    assert (
+        Solution.model_validate_json(capsys.readouterr().out).decomposition.question.text == "Mia has boxes.\nHow many?"
+    )
+
+
+def test_a_context_may_come_from_a_file(
+    models: dict[str, BaseChatModel], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    passage = tmp_path / "passage.txt"
+    passage.write_text("Füller sind blau.", encoding="utf-8")
+    assert main(["ask", *MODELS, "--context", f"@{passage}", "--json", QUESTION]) == 0
+    assert Solution.model_validate_json(capsys.readouterr().out).decomposition.question.context == "Füller sind blau."
+
+
+def test_without_a_solver_it_says_that_this_shows_the_plumbing(
+    models: dict[str, BaseChatModel], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "ChatGGUF", lambda **_: models["fake:solver"])
+    assert main(["ask", "--decomposer", "fake:decomposer", QUESTION]) == 0
+    assert "plumbing, not the quality" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ask", *MODELS, "--input", "x.jsonl", QUESTION], "pass one of the two"),
+        (["ask", *MODELS, "--output", "x.jsonl", QUESTION], "--output goes with --input"),
+        (["ask", *MODELS, " "], "The question is empty"),
+        (["ask", *MODELS, "--context", "@missing.txt", QUESTION], "--context @missing.txt: the file cannot be read"),
+        (["ask", *MODELS, "--input", "missing.jsonl"], "--input missing.jsonl: the file cannot be read"),
+        (["ask", *MODELS, "--max-subquestions", "0", QUESTION], "max_subquestions is 0; it must be from 1 to 9"),
+        (["ask", *MODELS, "--gate", "1.5", QUESTION], "gate is 1.5; it must be"),
+        (["ask", *MODELS, "--price=-1,2", QUESTION], "input: Input should be greater than or equal to 0"),
+        (["ask", "--solver", "gguf:", QUESTION], "--solver gguf: names no file"),
+        (["decompose", "--n-ctx", "-1", QUESTION], "n_ctx is -1"),
+    ],
+)
+def test_wrong_use_is_one_message_and_exit_code_2(
+    arguments: list[str],
+    message: str,
+    models: dict[str, BaseChatModel],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("divconq: ")
+    assert message in shown.err
+    assert "validation error" not in shown.err
+    assert solver_of(models).seen == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["ask", "--concurrency", "0", "x"], ["ask", "--price", "1", "x"], ["ask", "--gate", "often", "x"], ["sing"], []],
+)
+def test_an_argument_that_cannot_be_read_ends_with_the_usage(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "usage: divconq" in capsys.readouterr().err
+
+
+def test_json_lines_where_a_question_was_expected_are_noticed(
+    type_in: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    type_in('{"question": "How many?"}\n{"question": "How few?"}\n')
+    assert main(["ask", *MODELS]) == 2
+    assert "Add --input -" in capsys.readouterr().err
+
+
+def test_a_terminal_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    assert main(["ask", *MODELS]) == 2
+    assert 'Pass one in quotes: divconq ask "How many ...?"' in capsys.readouterr().err
+
+
+def test_a_missing_langchain_names_the_extra_that_brings_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "langchain.chat_models", None)
+    assert main(["ask", "--solver", "openai:gpt-5-mini", QUESTION]) == 2
+    assert 'pip install "langchain-divconq[agents]"' in capsys.readouterr().err
+
+
+def test_an_unknown_provider_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ask", "--solver", "nobody:nothing", QUESTION]) == 2
+    assert "--solver nobody:nothing cannot be set up: ValueError" in capsys.readouterr().err
+
+
+def test_a_failing_solver_is_one_message_and_exit_code_1(
+    models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]
+) -> None:
+    models["fake:solver"] = failing(RuntimeError("the provider is down"))
+    assert main(["ask", *MODELS, QUESTION]) == 1
+    assert capsys.readouterr().err == "divconq: RuntimeError: the provider is down\n"
+
+
+def test_debug_shows_where_an_error_comes_from(models: dict[str, BaseChatModel]) -> None:
+    models["fake:solver"] = failing(RuntimeError("the provider is down"))
+    with pytest.raises(RuntimeError, match="the provider is down"):
+        main(["ask", *MODELS, "--debug", QUESTION])
+
+
+def test_an_interrupt_is_exit_code_130(models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(_: list[BaseMessage]) -> str:
+        raise KeyboardInterrupt
+
+    models["fake:solver"] = scripted(interrupt)
+    assert main(["ask", *MODELS, "--json", QUESTION]) == 130
+    assert capsys.readouterr().err == "divconq: interrupted\n"
+
+
+def test_a_file_of_questions_becomes_a_file_of_records(
+    models: dict[str, BaseChatModel], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions = write_questions(
+        tmp_path,
+        {"id": "a", "question": QUESTION, "answer": "ignored"},
+        {"question": QUESTION, "context": "Ja, blaue."},
+        {"id": 7, "question": QUESTION},
+    )
+    output = tmp_path / "solutions.jsonl"
+    assert main(["ask", *MODELS, "--input", str(questions), "--output", str(output)]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("3 finished\ndecomposer: ")
+    records = {json.dumps(record.get("id", record.get("line"))): record for record in read_records(output)}
+    assert set(records) == {'"a"', "2", "7"}
+    assert records["2"]["line"] == 2
+    solution = Solution.model_validate(records["2"]["solution"])
+    assert (solution.answer, solution.decomposition.question.context) == ("29", "Ja, blaue.")
+
+
+def test_records_go_to_stdout_where_no_file_is_named(
+    models: dict[str, BaseChatModel], type_in: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    type_in(f'{{"question": "{QUESTION}"}}\n\n{{"question": "Why so?"}}\n')
+    assert main(["decompose", "--decomposer", "fake:decomposer", "--input", "-"]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {record["line"] for record in records} == {1, 3}
+    assert all(Decomposition.model_validate(record["decomposition"]).subquestions for record in records)
+
+
+def test_a_context_on_the_command_line_is_for_the_lines_that_bring_none(
+    models: dict[str, BaseChatModel], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions = write_questions(tmp_path, {"question": "How?"}, {"question": "Why?", "context": "Mine."})
+    main(["decompose", *MODELS[2:], "--input", str(questions), "--context", "Shared."])
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {r["line"]: r["decomposition"]["question"]["context"] for r in records} == {1: "Shared.", 2: "Mine."}
+
+
+def test_the_calls_in_flight_are_limited(models: dict[str, BaseChatModel], tmp_path: Path) -> None:
+    models["fake:solver"] = scripted(REPLY, delay=0.01)
+    questions = write_questions(tmp_path, *({"question": f"How many, {number}?"} for number in range(8)))
+    main(["ask", *MODELS, "--concurrency", "2", "--input", str(questions), "--output", str(tmp_path / "out.jsonl")])
+    assert solver_of(models).most_in_flight == 2
+
+
+def test_a_failed_question_is_recorded_and_asked_again_by_the_next_run(
+    models: dict[str, BaseChatModel], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def reply(messages: list[BaseMessage]) -> str:
+        if "Bad?" in messages[-1].text:
+            raise RuntimeError("not this one")
+        return REPLY
+
+    models["fake:solver"] = scripted(reply)
+    questions = write_questions(tmp_path, {"id": 1, "question": "Bad?"}, {"id": 2, "question": "Good?"})
+    command = ["ask", *MODELS, "--input", str(questions), "--output", str(tmp_path / "out.jsonl")]
+    assert main(command) == 1
+    assert "id 1: RuntimeError: not this one\n" in capsys.readouterr().err
+    failed = next(record for record in read_records(tmp_path / "out.jsonl") if record["id"] == 1)
+    assert failed == {"id": 1, "question": {"text": "Bad?", "context": None}, "error": "RuntimeError: not this one"}
+
+    models["fake:solver"] = scripted(REPLY)
+    assert main(command) == 0
+    assert "1 finished, 1 before\n" in capsys.readouterr().err
+    assert {record["id"]: "solution" in record for record in read_records(tmp_path / "out.jsonl")} == {1: True, 2: True}
+    assert len(read_records(tmp_path / "out.jsonl")) == 2
+    assert len(solver_of(models).seen) == 1
+
+
+@pytest.mark.parametrize("error", [InvalidWeightsError("cut short"), ModelAuthenticationError("no such key")])
+def test_what_would_fail_every_question_ends_the_run_at_the_first(
+    error: Exception, models: dict[str, BaseChatModel], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models["fake:solver"] = failing(error)
+    questions = write_questions(tmp_path, *({"question": f"How many, {number}?"} for number in range(50)))
+    output = tmp_path / "out.jsonl"
+    command = ["ask", *MODELS, "--concurrency", "1", "--input", str(questions), "--output", str(output)]
+    assert main(command) == 1
+    assert capsys.readouterr().err == f"0 finished, 50 left\ndivconq: {type(error).__name__}: {error}\n"
+    assert output.read_text() == ""
+    assert len(solver_of(models).seen) < 5
+
+
+def test_an_interrupted_run_keeps_what_is_done_and_goes_on_from_there(
+    models: dict[str, BaseChatModel], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = iter(range(100))
+
+    def reply(_: list[BaseMessage]) -> str:
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return REPLY
+
+    models["fake:solver"] = scripted(reply)
+    questions = write_questions(tmp_path, *({"id": number, "question": "How many?"} for number in range(6)))
+    command = ["ask", *MODELS, "--concurrency", "1", "--input", str(questions), "--output", str(tmp_path / "out.jsonl")]
+    assert main(command) == 130
+    done = len(read_records(tmp_path / "out.jsonl"))
+    assert done >= 2
+    assert capsys.readouterr().err.startswith(f"{done} finished, {6 - done} left\n")
+    assert main(command) == 0
+    assert sorted(record["id"] for record in read_records(tmp_path / "out.jsonl")) == list(range(6))
+    assert f"{6 - done} finished, {done} before\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_bar_shows_how_far_a_run_is_on_a_terminal_where_tqdm_is_installed(
+    installed: bool, models: dict[str, BaseChatModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models["fake:solver"] = failing(RuntimeError("down"))
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    if not installed:
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+    questions = write_questions(tmp_path, {"question": "How?"}, {"question": "Why?"})
+    assert main(["ask", *MODELS, "--input", str(questions), "--output", str(tmp_path / "out.jsonl")]) == 1
+    assert ("2/2" in terminal.getvalue()) is installed
+    assert "line 1: RuntimeError: down\n" in terminal.getvalue()
+    assert terminal.getvalue().endswith("0 finished, 2 failed\n")
+
+
+def test_the_input_is_never_taken_for_the_output(
+    models: dict[str, BaseChatModel], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions = write_questions(tmp_path, {"id": 1, "question": "How many?"})
+    before = questions.read_bytes()
+    assert main(["ask", *MODELS, "--input", str(questions), "--output", str(questions)]) == 2
+    assert "are the same file" in capsys.readouterr().err
+    assert questions.read_bytes() == before
+
+
+def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"divconq {__version__}\n"
+
+
+def test_help_loads_nothing_that_it_does_not_need() -> None:
+    code = "import sys; from langchain_divconq.cli import main\ntry: main(['ask', '--help'])\nexcept SystemExit: pass\n"
+    code += "print([name for name in sys.modules if name in ('langchain', 'tqdm', 'langchain_divconq.cli.commands')])"
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("usage: divconq ask")
+    assert run.stdout.endswith("\n[]\n")
+
+
+def test_a_reader_that_goes_away_early_causes_no_noise(tmp_path: Path) -> None:
+    questions = write_questions(tmp_path, {"question": "How many?"})
+    code = (
+        "import sys; import langchain.chat_models; from tests.unit_tests.fakes import scripted, PLAN\n"
+        "langchain.chat_models.init_chat_model = lambda *a, **k: scripted(PLAN)\n"
+        "from langchain_divconq.cli import main\n"
+        f"sys.exit(main(['decompose', '--decomposer', 'fake:x', '--input', {str(questions)!r}]))"
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    run = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert run.returncode == 1
+    assert "Traceback" not in run.stderr
+    assert "BrokenPipe" not in run.stderr
