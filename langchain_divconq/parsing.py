@@ -1,24 +1,51 @@
 """Model text → plans and answers. Pure functions: any text is accepted, only our errors come out."""
 
 import re
-from collections.abc import Sequence
-from itertools import pairwise
+import unicodedata
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
 
 from langchain_divconq.errors import DecompositionError
 from langchain_divconq.prompts import NO_DECOMPOSITION
-from langchain_divconq.types import Question, references
+from langchain_divconq.types import Question, fill_references, references
 
-_THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
-_NUMBERED = re.compile(
-    r"^[\s>*_#-]*(?:sub-?question|question|step|q)?\s*([0-9]{1,3})\s*[.):]\**\s+(\S.*)$", re.IGNORECASE
+# Thinking opens a line, or (where the chat template opened it) closes on a line of its own. A plan's lines do neither,
+# so a subquestion about these tags stays whole.
+_THINKING = re.compile(
+    r"\A(?:(?!^[ \t]*<(?:think|thinking|thought)>).)*?^[ \t]*</(?:think|thinking|thought)>[ \t\r]*$"
+    r"|^[ \t]*<(think|thinking|thought)>.*?(?:</\1>|\Z)",
+    re.DOTALL | re.MULTILINE,
 )
-_ANSWER_LINE = re.compile(r"^[\s>*_#-]*(?:the\s+)?(?:final\s+)?answer(?:\s+is)?[\s*_]*[::][\s*_]*(.*)$", re.IGNORECASE)
-_ANSWER_SENTENCE = re.compile(r"\banswer\s+is:?\s+(.+?)(?:\.\s|\.?$)", re.IGNORECASE | re.MULTILINE)
-_HASHES = re.compile(r"^####\s*(.+)$", re.MULTILINE)
-_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
+_NUMBERED = re.compile(
+    r"^[\s>*_#-]*\(?(?:(?:sub-?question|question|step|q)\s*#?)?([0-9]{1,3})[*_]*\s*[.):][*_]*(?:\s+(\S.*))?$",
+    re.IGNORECASE,
+)
+_NONE_NEEDED = re.compile(r"\bno decomposition (?:is )?(?:needed|required|necessary)\b")
+_ANSWER = (
+    r"^(?:[^\w(]|_)*(?:(?:the|my|final|correct|short)\s+)*answer(?:\s+to\s+the\s+(?:\w+\s+)?question)?(?:\s+is)?[\s*_]*"
+)
+_ANSWER_LINE = re.compile(_ANSWER + r"[:\uff1a](.*)$", re.IGNORECASE)
+_ANSWER_TITLE = re.compile(_ANSWER + "$", re.IGNORECASE)
+_ANSWER_WITHIN_LINE = re.compile(r"[.!?)\]]\s+\**(?:Final\s+)?Answer\**[:\uff1a](.+)$", re.MULTILINE)
+_ANSWER_SENTENCE = re.compile(r"\banswer[*_]*\s+is[*_]*:?\s+(\S.*)$", re.IGNORECASE | re.MULTILINE)
+_SENTENCE_END = re.compile(r"\.[*_]*\s+")
+# A full stop after these ends no sentence; those after single letters are initials.
+_ABBREVIATED = re.compile(r"(?:[\s.][^\W\d_]|\b(?:Mr|Mrs|Ms|Dr|St|Mt|Jr|Sr|No|vs))$")
+# A full stop that belongs to the answer: "U.S.", "p.m.", "J. K.", "Acme Inc.", an ellipsis.
+_OWN_STOP = re.compile(r"(?:\.\s?[^\W\d_]|\b(?:Jr|Sr|Inc|Ltd|Co|Corp|etc)|\.)\.$")
+_HASHES = re.compile(r"(?:\A|\n)####[ \t]*(\S[^\n]*)\Z")
+_BRACES = r"[^{}]"
+for _ in range(4):  # \boxed{\frac{\sqrt{3}}{4}} and a little deeper
+    _BRACES = rf"(?:[^{{}}]|\{{{_BRACES}*\}})"
+_BOXED = re.compile(rf"\\boxed\s*\{{({_BRACES}*)\}}")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|mathbf)\s*\{([^{}]*)\}")
+_BOLD = re.compile(r"(?<!\w)\*\*|\*\*(?!\w)")  # not the power in 2**3
+_PAIRS = (("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$"), ("$", "$"), ('"', '"'), ("“", "”"), ("«", "»"), ("「", "」"))
+_BULLET = re.compile(r"^\s*[-*•]\s+(?=\S)")
 _SHORT_REPLY = 80
 _WORD = re.compile(r"[^\W_]+")
+_MEANINGFUL = "#%&*/@-"  # punctuation that tells questions apart: it calculates, or names things
+_SENTENCES = re.compile(r"[.!?]\W?\s+|(?<=[\u3002\uff01\uff1f])")
 
 
 def render_plan(subquestions: Sequence[str]) -> str:
@@ -38,12 +65,12 @@ def parse_plan(text: str) -> tuple[str, ...]:
 
     Raises:
         DecompositionError: There is no numbered subquestion and no sentinel, the numbers are not 1, 2, 3 …, or a
-            subquestion refers to itself or to a later one.
+            subquestion is empty or refers to itself or to a later one.
     """
     reply = _THINKING.sub("", text).strip()
-    numbered = [match.groups() for line in reply.split("\n") if (match := _NUMBERED.match(line))]
+    numbered = [match.groups() for line in reply.split("\n") if (match := _NUMBERED.match(line)) and match[2]]
     if not numbered:
-        if _normalise(NO_DECOMPOSITION) in _normalise(reply):
+        if _NONE_NEEDED.search(" ".join(_WORD.findall(reply.casefold()))):
             return ()
         raise DecompositionError(
             f"The decomposer wrote no plan: expected numbered lines or {NO_DECOMPOSITION!r}, got {_excerpt(reply)}.",
@@ -57,6 +84,8 @@ def parse_plan(text: str) -> tuple[str, ...]:
                 llm_output=text,
             )
         subquestion = " ".join(words.strip("*_ \t\r").split())
+        if not subquestion:
+            raise DecompositionError(f"Subquestion {expected} is empty in {_excerpt(reply)}.", llm_output=text)
         if bad := [n for n in references(subquestion) if not 1 <= n < expected]:
             raise DecompositionError(
                 f"Subquestion {expected} refers to #{bad[0]}, which is not an earlier one: {_excerpt(subquestion)}.",
@@ -83,9 +112,9 @@ def clean_plan(subquestions: Sequence[str], question: Question, max_subquestions
     for number, original in enumerate(subquestions, start=1):
         if any(needed not in new_number for needed in references(original)):
             continue
-        subquestion = re.sub(r"#([0-9]+)", lambda match: f"#{new_number[int(match[1])]}", original)
+        subquestion = fill_references(" ".join(original.split()), {old: f"#{new}" for old, new in new_number.items()})
         key = _normalise(subquestion)
-        if not key or key in restated:
+        if not _WORD.search(subquestion) or key in restated:
             continue
         earlier = next((n for n, text in enumerate(kept, start=1) if _normalise(text) == key), None)
         if earlier is None:
@@ -99,22 +128,28 @@ def clean_plan(subquestions: Sequence[str], question: Question, max_subquestions
 def parse_answer(text: str) -> str | None:
     r"""Return the final answer in a solver's reply; None where it marks none.
 
-    In this order: the last line that begins with `Answer:`; the last `\boxed{…}`; the last line that begins with
-    `####`; the last "the answer is …"; a reply that is one short line.
+    Where a line begins with `Answer:`, the last one counts: a `\boxed{…}` after it, what follows the colon, or what
+    stands below. An earlier one is never taken instead, since it may answer a subquestion. Without such a line, in this
+    order: the last `\boxed{…}`; what alone stands under a title "Answer"; a last line that begins with `####`; the last
+    `Answer:` that follows a sentence; the last "the answer is …"; a reply that is one short line.
     """
-    reply = _THINKING.sub("", text)
+    reply = _THINKING.sub("", text).strip()
     lines = reply.split("\n")
-    for position in range(len(lines) - 1, -1, -1):
-        if match := _ANSWER_LINE.match(lines[position]):
-            found = match[1].strip() or next((line for line in lines[position + 1 :] if line.strip()), "")
-            if answer := _tidy(found):
-                return answer
-    for pattern in (_BOXED, _HASHES, _ANSWER_SENTENCE):
-        for found in reversed(pattern.findall(reply)):
-            if answer := _tidy(found):
-                return answer
-    alone = reply.strip()
-    return _tidy(alone) or None if "\n" not in alone and len(alone) <= _SHORT_REPLY else None
+    for at in reversed(range(len(lines))):
+        if match := _ANSWER_LINE.match(lines[at]):
+            below = lines[at + 1 :]
+            boxed_below, boxed = _BOXED.findall("\n".join(below)), _BOXED.findall(reply)
+            return _first_answer([*reversed(boxed_below), match[1], *_items(below)[:1], *reversed(boxed)])
+    candidates = [*reversed(_BOXED.findall(reply))]
+    title = max((at for at, line in enumerate(lines) if _ANSWER_TITLE.match(line)), default=len(lines))
+    if len(items := _items(lines[title + 1 :])) == 1:
+        candidates += items
+    candidates += _HASHES.findall(reply)
+    candidates += reversed(_ANSWER_WITHIN_LINE.findall(reply))
+    candidates += [_first_sentence(found) for found in reversed(_ANSWER_SENTENCE.findall(reply))]
+    if len(lines) == 1 and len(reply) <= _SHORT_REPLY and not _ANSWER_TITLE.match(reply):
+        candidates.append(reply)
+    return _first_answer(candidates)
 
 
 def parse_subanswers(text: str, count: int) -> tuple[str, ...] | None:
@@ -125,38 +160,73 @@ def parse_subanswers(text: str, count: int) -> tuple[str, ...] | None:
         count: How many subquestions it was given.
     """
     lines = _THINKING.sub("", text).split("\n")
-    starts = [(index, int(match[1])) for index, line in enumerate(lines) if (match := _NUMBERED.match(line))]
-    if [number for _, number in starts] != list(range(1, count + 1)):
+    starts = [(index, match) for index, line in enumerate(lines) if (match := _NUMBERED.match(line))]
+    if count < 1 or [int(match[1]) for _, match in starts] != list(range(1, count + 1)):
         return None
-    end = next((i for i, line in enumerate(lines) if i > starts[-1][0] and _ANSWER_LINE.match(line)), len(lines))
-    bounds = [index for index, _ in starts] + [end]
+    # One line of answer after the last number is the reply's; of several, the first may be the subquestion's own.
+    after = range(starts[-1][0] + 1, len(lines))
+    answers = [index for index in after if _ANSWER_LINE.match(lines[index]) or _ANSWER_TITLE.match(lines[index])]
+    stops = [index for index, _ in starts[1:]] + [answers[-1] if answers else len(lines)]
     parts = []
-    for start, stop in pairwise(bounds):
-        match = _NUMBERED.match(lines[start])
-        assert match is not None  # `starts` holds the lines that match.
-        parts.append("\n".join([match[2], *lines[start + 1 : stop]]).strip())
-    return tuple(parts)
+    for (start, match), stop in zip(starts, stops, strict=True):
+        heading = (match[2] or "").strip("*_ \t\r")
+        parts.append("\n".join([heading, *lines[start + 1 : stop]]).strip())
+    return tuple(parts) if all(parts) else None
+
+
+def _first_answer(candidates: Iterable[str]) -> str | None:
+    return next((answer for candidate in candidates if (answer := _tidy(candidate))), None)
+
+
+def _items(lines: Sequence[str]) -> list[str]:
+    """Return the lines that say something; a bullet list at their beginning as one, divided by commas."""
+    rest = [line for line in lines if _tidy(line)]
+    bullets = [_tidy(_BULLET.sub("", line)) for line in takewhile(_BULLET.match, rest)]
+    return [", ".join(bullets), *rest[len(bullets) :]] if bullets else rest
+
+
+def _first_sentence(text: str) -> str:
+    for end in _SENTENCE_END.finditer(text):
+        before, after = text[: end.start()], text[end.end() :]
+        if not _ABBREVIATED.search(before[-5:]) and not re.match(r"[A-Z]\.", after):
+            return before
+    return text
 
 
 def _tidy(answer: str) -> str:
-    """Return an answer without the marks around it: bold, LaTeX, quotes that pair up, a full stop."""
+    """Return an answer without the marks around it: bold, LaTeX, quotes that pair up, a full stop.
+
+    Empty where nothing is left but punctuation.
+    """
     if boxed := _BOXED.findall(answer):
         answer = boxed[-1]
-    answer = _TEXT_COMMAND.sub(r"\1", answer).strip().strip("*_`").strip()
-    for left, right in (("\\(", "\\)"), ("$", "$"), ('"', '"'), ("“", "”")):
-        if len(answer) > len(left) + len(right) and answer.startswith(left) and answer.endswith(right):
-            answer = answer[len(left) : -len(right)].strip()
-    if answer.endswith(".") and not re.search(r"(?:\b\w\.|\.\w+\.|\.\.)$", answer):
-        answer = answer[:-1].rstrip()
-    return answer if _WORD.search(answer) else ""
+    answer = _BOLD.sub("", answer)
+    if "\\" in answer:
+        answer = _TEXT_COMMAND.sub(r"\1", answer)
+        answer = re.sub(r"\\[,;: ]", " ", answer).replace("{,}", ",")
+    answer = " ".join(answer.split())
+    before = None
+    while answer != before:
+        before = answer
+        answer = answer.strip("*_` ")
+        for left, right in _PAIRS:
+            inner = answer[len(left) : -len(right)]
+            if answer == left + inner + right and right not in inner.replace("\\" + right, ""):
+                answer = inner.strip()
+        if answer.endswith("。") or (answer.endswith(".") and not _OWN_STOP.search(answer[-6:])):
+            answer = answer[:-1]
+    answer = re.sub(r"\\([$%#&])", r"\1", answer)
+    return answer if any(unicodedata.category(character)[0] in "LNS" for character in answer) else ""
 
 
 def _last_sentence(text: str) -> str:
-    return re.split(r"(?<=[.!?])\s+", text.strip())[-1]
+    return [sentence for sentence in _SENTENCES.split(text.strip()) if sentence][-1]
 
 
 def _normalise(text: str) -> str:
-    return " ".join(_WORD.findall(text.casefold()))
+    """Return the text without what makes no difference between two questions: case, punctuation and spacing."""
+    plain = "".join(c if unicodedata.category(c)[0] != "P" or c in _MEANINGFUL else " " for c in text.casefold())
+    return " ".join(plain.split())
 
 
 def _excerpt(text: str) -> str:

@@ -21,7 +21,8 @@ MAX_SUBQUESTIONS = 9
 METADATA_KEY = "divconq"
 """Where an AIMessage of the chain carries its Solution, within `response_metadata`."""
 
-_REFERENCE = re.compile(r"#([0-9]+)")
+# "#12" is no reference to 1 followed by a 2, and what is too long to number anything (a colour) is no reference.
+_REFERENCE = re.compile(r"#([0-9]{1,4})(?![0-9])")
 
 
 def references(subquestion: str) -> tuple[int, ...]:
@@ -53,8 +54,8 @@ class Question(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    text: str
-    context: str | None = None
+    text: str = Field(strict=True)  # strict: bytes are no text
+    context: str | None = Field(default=None, strict=True)
     history: tuple[AnyMessage, ...] = Field(default=(), exclude=True, repr=False)
 
     @field_validator("text")
@@ -63,6 +64,20 @@ class Question(BaseModel):
         if not text.strip():
             raise InvalidQuestionError(f"The question is empty ({text!r}). Pass the question in words.")
         return text
+
+    @field_validator("text", "context")
+    @classmethod
+    def _encodable(cls, text: str | None) -> str | None:
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError as error:  # a lone surrogate: bytes of another encoding, read as UTF-8
+            raise InvalidQuestionError(f"{text!r} cannot be written as UTF-8: {error.reason}.") from None
+        return text
+
+    @field_validator("context")
+    @classmethod
+    def _blank_is_none(cls, context: str | None) -> str | None:
+        return context if context and context.strip() else None
 
     @classmethod
     def from_input(cls, value: QuestionInput) -> Question:
@@ -98,7 +113,7 @@ class Question(BaseModel):
                 f"The last message must be the user's question, got a message of type {last.type!r}."
             )
         if isinstance(last.content, list):
-            kinds = {block.get("type", "?") for block in last.content if isinstance(block, dict)} - {"text"}
+            kinds = {str(block.get("type", "?")) for block in last.content if isinstance(block, dict)} - {"text"}
             if kinds:
                 raise InvalidQuestionError(
                     f"Only text can be divided; the question holds {', '.join(sorted(kinds))}. "
@@ -127,7 +142,13 @@ def _as_messages(value: object) -> list[BaseMessage]:
     if isinstance(value, Sequence) and not isinstance(value, bytes):
         try:
             return convert_to_messages(value)
-        except (ValueError, NotImplementedError, TypeError) as error:
+        except (
+            ValueError,
+            NotImplementedError,
+            TypeError,
+            LookupError,
+            AttributeError,
+        ) as error:  # as the value is odd
             raise InvalidQuestionError(f"The messages cannot be read: {error}") from error
     raise InvalidQuestionError(
         f"Expected a question as text, a mapping, messages or a prompt value, got {type(value).__name__}."
@@ -234,7 +255,8 @@ class Solution(BaseModel):
         """Return the Solution that a message of the chain carries.
 
         Raises:
-            DivConqError: The message carries none: another model wrote it, or it is from the middle of a stream.
+            DivConqError: The message carries none (another model wrote it, or it is from the middle of a stream), or
+                one that cannot be read.
         """
         payload = message.response_metadata.get(METADATA_KEY)
         if payload is None:
@@ -242,7 +264,10 @@ class Solution(BaseModel):
                 f"This {type(message).__name__} carries no Solution. Pass the message DivideAndConquer returned; of a "
                 "stream, the sum of all chunks or the last one."
             )
-        return cls.model_validate(payload)
+        try:
+            return cls.model_validate(payload)
+        except ValidationError as error:
+            raise DivConqError(f"The Solution in this {type(message).__name__} cannot be read: {error}") from error
 
     def to_message(self, message: AIMessage) -> AIMessage:
         """Return the message with this Solution in its `response_metadata`, as plain JSON values."""

@@ -77,6 +77,8 @@ class StageUsage(BaseModel):
         return cls(calls=1, seconds=seconds, dollars=None if price is None else price.cost(**tokens), **tokens)
 
     def __add__(self, other: StageUsage) -> StageUsage:
+        if not isinstance(other, StageUsage):
+            return NotImplemented
         priced = [usage.dollars for usage in (self, other) if usage.dollars is not None]
         return StageUsage(
             calls=self.calls + other.calls,
@@ -112,6 +114,8 @@ class Usage(BaseModel):
         return self.decompose + self.solve
 
     def __add__(self, other: Usage) -> Usage:
+        if not isinstance(other, Usage):
+            return NotImplemented
         return Usage(decompose=self.decompose + other.decompose, solve=self.solve + other.solve)
 
     def __radd__(self, other: int) -> Usage:

@@ -1,0 +1,370 @@
+import contextlib
+import time
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from langchain_divconq.errors import DecompositionError
+from langchain_divconq.parsing import clean_plan, parse_answer, parse_plan, parse_subanswers, render_plan
+from langchain_divconq.prompts import NO_DECOMPOSITION
+from langchain_divconq.types import Decomposition, Question, references
+
+WORDS = st.text(st.characters(exclude_characters="#", exclude_categories=["Cs"]), min_size=1, max_size=8).filter(
+    lambda word: word.split() == [word]
+)
+COMMON = st.sampled_from(["How", "many", "pens", "1.", "2)", "<think>", "</think>", "Answer:", "**bold**", "+", "C#"])
+ASKED = Question(text="Mia has 3 boxes of 12 pens. She gives away 7. How many pens are left?")
+
+
+def is_normalised(line: str) -> bool:
+    return line == line.strip("*_ \t\r") != ""
+
+
+@st.composite
+def plans(draw: st.DrawFn, backward: bool = True) -> tuple[str, ...]:
+    """Normalised plans: single lines and spaces, no markup at the ends, references to earlier ones alone."""
+    plan = []
+    for number in range(1, draw(st.integers(0, 9)) + 1):
+        words = draw(st.lists(WORDS | COMMON, min_size=1, max_size=8))
+        highest = number - 1 if backward else 11
+        if highest:
+            for earlier in draw(st.lists(st.integers(1, highest), max_size=2)):
+                words.insert(draw(st.integers(0, len(words))), f"#{earlier}")
+        line = " ".join(words)
+        plan.append(line if is_normalised(line) else f"Who {line}?")
+    return tuple(plan)
+
+
+@st.composite
+def mutated_plans(draw: st.DrawFn) -> str:
+    text = render_plan(draw(plans(backward=False)))
+    for _ in range(draw(st.integers(0, 4))):
+        start, end = sorted(draw(st.tuples(st.integers(0, len(text)), st.integers(0, len(text)))))
+        piece = draw(st.sampled_from(["", "\n", "#", "1. ", "\n3. ", "***", "<think>", "Answer:", text[start:end]]))
+        text = text[:start] + piece + text[end:]
+    return text
+
+
+@given(plans())
+@example(())
+@example(("What does <think> mean?", "When is </think> written after #1?"))
+def test_a_rendered_plan_parses_to_itself(plan: tuple[str, ...]) -> None:
+    assert parse_plan(render_plan(plan)) == plan
+
+
+@given(st.text() | mutated_plans())
+@example("1. ***")
+@example("1. Who?\n2. What is #" + "9" * 5000 + "?")
+def test_any_text_is_a_plan_or_our_error(text: str) -> None:
+    with contextlib.suppress(DecompositionError):
+        plan = parse_plan(text)
+        assert Decomposition(question=ASKED, subquestions=plan).subquestions == plan
+        assert parse_plan(render_plan(plan)) == plan
+
+
+@given(st.text() | mutated_plans(), st.integers(-1, 10))
+@example("", 0)
+@example("1. a", 0)
+def test_any_text_is_read_for_answers_without_an_error(text: str, count: int) -> None:
+    answer = parse_answer(text)
+    assert answer is None or answer == " ".join(answer.split()) != ""
+    parts = parse_subanswers(text, count)
+    assert parts is None or (len(parts) == count and all(parts))
+
+
+PLAN = ("How many pens are in 3 boxes of 12?", "How many of #1 are left after 7 are given away?")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        render_plan(PLAN),
+        f"\n  1. {PLAN[0]}  \r\n  2.  {PLAN[1]}\r\n",
+        f"1) {PLAN[0]}\n2) {PLAN[1]}",
+        f"(1) {PLAN[0]}\n(2) {PLAN[1]}",
+        f"Q1: {PLAN[0]}\nQ2: {PLAN[1]}",
+        f"**1.** {PLAN[0]}\n**2.** {PLAN[1]}",
+        f"1. **{PLAN[0]}**\n2. **{PLAN[1]}**",
+        f"**1. {PLAN[0]}**\n**2. {PLAN[1]}**",
+        f"**Subquestion 1:** {PLAN[0]}\n**Subquestion 2:** {PLAN[1]}",
+        f"**Sub-question 1**: {PLAN[0]}\n**Sub-question 2**: {PLAN[1]}",
+        f"### Step 1: {PLAN[0]}\n### Step 2: {PLAN[1]}",
+        f"- Subquestion #1: {PLAN[0]}\n- Subquestion #2: {PLAN[1]}",
+        f"Here are 2 subquestions:\n\n1. {PLAN[0]}\n\n2. {PLAN[1]}\n\nLet me know if you need more.",
+        f"<think>\n1. Boxes?\n5. Pens?\n</think>\n\n1. {PLAN[0]}\n2. {PLAN[1]}",
+        f"Boxes first.\n3. Or not?\n</think>\n\n1. {PLAN[0]}\n2. {PLAN[1]}",
+    ],
+)
+def test_a_plan_is_read_in_the_forms_models_write(text: str) -> None:
+    assert parse_plan(text) == PLAN
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        NO_DECOMPOSITION,
+        "no decomposition needed",
+        "**No decomposition needed.**",
+        "No decomposition is needed; one step is enough.",
+        "No decomposition required.",
+        "<think>1. Easy?</think>No decomposition needed.",
+    ],
+)
+def test_the_sentinel_is_read_in_the_forms_models_write(text: str) -> None:
+    assert parse_plan(text) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"wrote no plan: expected numbered lines or 'No decomposition needed\.', got ''"),
+        ("Sure, I can help with that!", "wrote no plan.*got 'Sure, I can help with that!'"),
+        ("- Who?\n- When?", "wrote no plan"),
+        ("<think>1. Who?", "wrote no plan"),
+        ("1.\n2.", "wrote no plan"),
+        ("2. Who?", "do not run 1, 2, 3 …: line 1 is numbered 2"),
+        ("1. Who?\n3. When?", "line 2 is numbered 3"),
+        ("1. Who?\n1. When?", "line 2 is numbered 1"),
+        ("1. What is #1?", "Subquestion 1 refers to #1, which is not an earlier one"),
+        ("1. Who?\n2. Is #3 older?\n3. When?", "Subquestion 2 refers to #3"),
+        ("1. Who?\n2. What is #12?", "Subquestion 2 refers to #12"),
+        ("1. Who?\n2. What is #0?", "Subquestion 2 refers to #0"),
+        ("1. ***", "Subquestion 1 is empty"),
+        ("x" * 500, "got '" + "x" * 117 + r"\.\.\.'"),
+    ],
+)
+def test_what_is_no_plan_is_refused_in_words(text: str, message: str) -> None:
+    with pytest.raises(DecompositionError, match=message) as caught:
+        parse_plan(text)
+    assert caught.value.llm_output == text
+
+
+QUESTIONS = st.sampled_from(
+    [ASKED, Question(text="How many pens?"), Question(text="?"), Question(text="#1 pens 1. How")]
+)
+MESSY = st.lists(
+    st.text(max_size=6) | COMMON | st.sampled_from(["#1", "#2 pens", "#9", "how MANY pens", "\n"]), max_size=9
+)
+
+
+@given(plans() | MESSY.map(tuple), QUESTIONS, st.integers(1, 9))
+def test_a_cleaned_plan_is_valid_within_the_cap_and_stays_the_same_when_cleaned_again(
+    plan: tuple[str, ...], question: Question, cap: int
+) -> None:
+    kept = clean_plan(plan, question, cap)
+    assert len(kept) <= cap
+    assert clean_plan(kept, question, cap) == kept
+    assert len({subquestion.casefold() for subquestion in kept}) == len(kept)
+    assert Decomposition(question=question, subquestions=kept).subquestions == kept
+    for number, subquestion in enumerate(kept, start=1):
+        assert all(1 <= reference < number for reference in references(subquestion))
+
+
+@pytest.mark.parametrize(
+    ("plan", "kept"),
+    [
+        ((), ()),
+        (("Who?", "When?"), ("Who?", "When?")),
+        (("Who?", "who", "Where was #2?"), ("Who?", "Where was #1?")),
+        (("Who is Ann\u2019s son?", "Who is Ann's son", "Is #2 old?"), ("Who is Ann\u2019s son?", "Is #1 old?")),
+        (("Who?", "WHO!", "When?", "Was #2 born in #3?"), ("Who?", "When?", "Was #1 born in #2?")),
+        (("Who?", "Who?", "Is #1 tall?", "Is #2 tall?"), ("Who?", "Is #1 tall?")),
+        (("how many pens are left", "Why #1?", "And #2?", "Who?"), ("Who?",)),
+        (("Who?", ASKED.text.upper(), "Is #1 in #2?", "Is #1 in?"), ("Who?", "Is #1 in?")),
+        (("???", "Who?", "Is #2 tall?"), ("Who?", "Is #1 tall?")),
+        (("Is #2 tall?", "Who?", "Is #3 tall?"), ("Who?",)),
+        (
+            ("What is 5 + 3?", "What is 5 - 3?", "What is 5 * 3?"),
+            ("What is 5 + 3?", "What is 5 - 3?", "What is 5 * 3?"),
+        ),
+        (("What is 3 + 1?", "What is 3 + #1?"), ("What is 3 + 1?", "What is 3 + #1?")),
+        (("Is C old?", "Is C++ old?", "Is C# old?"), ("Is C old?", "Is C++ old?", "Is C# old?")),
+        (("\u0915\u093e?", "\u0915\u0940?"), ("\u0915\u093e?", "\u0915\u0940?")),  # they differ in a vowel sign
+        (("A?", "a", "B?", "C?", "Is #4 D?"), ("A?", "B?", "C?")),
+    ],
+)
+def test_repeats_and_restatements_go_and_references_follow(plan: tuple[str, ...], kept: tuple[str, ...]) -> None:
+    assert clean_plan(plan, ASKED, 3) == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ("Mia has 3 pens.\nHow many are left?", "How many are left?"),
+        ("He asked \u201cReady?\u201d How many are left?", "how many are left"),
+        ("\u5c0f\u660e\u67093\u4e2a\u3002\u8fd8\u5269\u51e0\u4e2a\uff1f", "\u8fd8\u5269\u51e0\u4e2a?"),
+    ],
+)
+def test_the_last_sentence_of_the_question_is_a_restatement(text: str, last: str) -> None:
+    assert clean_plan((last, "Who?"), Question(text=text), 3) == ("Who?",)
+
+
+WORKING = "Three boxes hold 3 * 12 = 36 pens, and after the gift there are 36 - 7 = 29 of them.\n"
+FUSED = "1. 3 * 12 = 36\nAnswer: 36\n\n2. 36 - 7 = 29\nAnswer: 29\n\n"
+
+ANSWERS = [
+    # The line that was asked for.
+    ("Answer: 42", "42"),
+    ("answer:42", "42"),
+    ("ANSWER: 42", "42"),
+    (WORKING + "Answer: 29", "29"),
+    (WORKING + "\n**Answer:** 29\n", "29"),
+    (WORKING + "**Answer: 29**", "29"),
+    (WORKING + "**Answer**: 29", "29"),
+    (WORKING + "- **Answer:** **29** pens.", "29 pens"),
+    (WORKING + "> Answer: 29", "29"),
+    (WORKING + "### Answer: 29", "29"),
+    (WORKING + "\u2705 **Final Answer:** 29", "29"),
+    (WORKING + "Final answer: $1,200", "$1,200"),
+    (WORKING + "The final answer is: 29", "29"),
+    (WORKING + "My answer: 29", "29"),
+    (WORKING + "**Answer to the main question:** 29", "29"),
+    (WORKING + "Answer: 29\r\n", "29"),
+    (WORKING + "Answer\uff1a 29", "29"),
+    (WORKING + "Answer:\n29", "29"),
+    (WORKING + "**Answer:**\n\n**29**\n", "29"),
+    (WORKING + "Answer:\n```\n29\n```", "29"),
+    (WORKING + "Answer:\n\\[\n\\boxed{29}\n\\]", "29"),
+    (WORKING + "Answer:\n\n- red\n- blue\n", "red, blue"),
+    (WORKING + "**Final Answer**\n\n29", "29"),
+    (WORKING + "## Answer\n\n**29 pens.**", "29 pens"),
+    # Several.
+    ("Answer: 3\nNo, I forgot the gift.\nAnswer: 29", "29"),
+    (FUSED + "Mia keeps 29 pens.\nAnswer: 29 pens", "29 pens"),
+    (FUSED.replace("29\n\n", "29\n") + "3. 29 / 2 = 14.5\nAnswer: 14.5\n\nSo it is $\\boxed{14.5}$.", "14.5"),
+    (FUSED + "The final line:\nAnswer:", None),
+    ("Answer: 29\n\nThe answer is easy to check: 29 + 7 = 36.", "29"),
+    # What an answer may look like.
+    ("Answer: U.S.", "U.S."),
+    ("Answer: Washington, D.C.", "Washington, D.C."),
+    ("Answer: 3:45 p.m.", "3:45 p.m."),
+    ("Answer: Martin Luther King Jr.", "Martin Luther King Jr."),
+    ("Answer: 3.5", "3.5"),
+    ("Answer: 3.5.", "3.5"),
+    ("Answer: 7.", "7"),
+    ("Answer: B.", "B"),
+    ("Answer: Malcolm X.", "Malcolm X"),
+    ("Answer: 12 pens.", "12 pens"),
+    ("Answer: $5", "$5"),
+    ("Answer: $5 and $6", "$5 and $6"),
+    ("Answer: 50%.", "50%"),
+    ("Answer: -3", "-3"),
+    ("Answer: 2**3", "2**3"),
+    ("Answer: \u221e", "\u221e"),
+    ("Answer: <", "<"),
+    ("Answer: red, blue", "red, blue"),
+    ('Answer: "Paris".', "Paris"),
+    ("Answer: \u201cParis\u201d", "Paris"),
+    ('Answer: "Emma" and "Persuasion"', '"Emma" and "Persuasion"'),
+    ("Answer: `x`", "x"),
+    ("Answer: *Emma*.", "Emma"),
+    ("Answer: 10:30", "10:30"),
+    ("Answer: \u5c0f\u660e\u3002", "\u5c0f\u660e"),
+    ("Answer: ...", None),
+    ("Answer:", None),
+    ("**Answer:** ", None),
+    # LaTeX.
+    ("Answer: \\(x\\)", "x"),
+    ("Answer: $x$.", "x"),
+    ("Answer: $$x$$", "x"),
+    ("Answer: \\[ x \\]", "x"),
+    ("Answer: $x$ and $y$", "$x$ and $y$"),
+    ("Answer: $12\\,\\text{cm}$", "12 cm"),
+    ("Answer: \\(\\boxed{29}\\)", "29"),
+    ("The result is \\boxed{\\frac{3}{4}}", r"\frac{3}{4}"),
+    (WORKING + "Thus $\\boxed{\\frac{\\sqrt{3}}{4}}$.", r"\frac{\sqrt{3}}{4}"),
+    (WORKING + "\\[\\boxed{\\$1{,}200}\\]", "$1,200"),
+    (WORKING + "\\boxed{\\text{12 pens}}", "12 pens"),
+    (WORKING + "**Final Answer**\n\\[\n\\boxed{29}\n\\]", "29"),
+    # Other ways to mark it.
+    (WORKING + "#### 29", "29"),
+    (WORKING + "The answer is 29.", "29"),
+    (WORKING + "So the answer is **29**.", "29"),
+    (WORKING + "Therefore, the final answer is 3.5 km. That is all.", "3.5 km"),
+    (WORKING + "The answer is George W. Bush. He won.", "George W. Bush"),
+    (WORKING + "The answer is J. K. Rowling.", "J. K. Rowling"),
+    (WORKING + "The correct answer is B. Mia sells them.", "B"),
+    (WORKING + "That makes 29 pens. Answer: 29", "29"),
+    # Thinking is no answer.
+    ("<think>\nAnswer: 3? No.\n</think>\n\nAnswer: 29", "29"),
+    ("Maybe.\nAnswer: 3\n</think>\n\nIt is 29.\nAnswer: 29", "29"),
+    ("<thinking>Answer: 3</thinking>29", "29"),
+    ("<think>\nAnswer: 3", None),
+    ("<think>3</think>", None),
+    ("Answer: the tag <think>", "the tag <think>"),
+    # A reply that is nothing but the answer, and replies that hold none.
+    ("29", "29"),
+    ("Paris.", "Paris"),
+    ("$5", "$5"),
+    ("Mia has 29 pens left.", "Mia has 29 pens left"),
+    ("", None),
+    (" \n ", None),
+    ("---", None),
+    (WORKING, None),
+    (WORKING + "A: 29", None),
+    (WORKING + "Answer the question first.", None),
+    (WORKING + "#### Conclusion\nMia keeps the rest.", None),
+    (WORKING + "### Answer\n3 * 12 = 36\n36 - 7 = 29", None),
+    ("I will\nthink about it.", None),
+]
+
+
+@pytest.mark.parametrize(("reply", "answer"), ANSWERS, ids=[repr(reply)[-40:] for reply, _ in ANSWERS])
+def test_the_final_answer_is_read_as_a_reader_would(reply: str, answer: str | None) -> None:
+    assert parse_answer(reply) == answer
+
+
+@pytest.mark.parametrize(
+    ("reply", "parts"),
+    [
+        ("1. 36\n2. 29\n\nAnswer: 29", ("36", "29")),
+        ("1) 36\n2) 29\nAnswer: 29", ("36", "29")),
+        ("1. 36\n2. 29", ("36", "29")),
+        (
+            "Let's see.\n\n1. 3 * 12\n   = 36\n\n2. 36 - 7\n   = 29\n\nAnswer: 29",
+            ("3 * 12\n   = 36", "36 - 7\n   = 29"),
+        ),
+        (
+            "**1. How many?**\n3 * 12 = 36\n\n**2. Left?**\n29\n\n**Answer:** 29",
+            ("How many?\n3 * 12 = 36", "Left?\n29"),
+        ),
+        ("### Subquestion 1:\n36\n### Subquestion 2:\n29\n### Answer: 29", ("36", "29")),
+        ("**Subquestion 1:**\n36\n\n**Subquestion 2:**\n29\n\n**Final Answer**\n29", ("36", "29")),
+        (FUSED + "Answer: 29", ("3 * 12 = 36\nAnswer: 36", "36 - 7 = 29\nAnswer: 29")),
+        ("<think>1. no\n2. no\n3. no</think>\n1. 36\n2. 29\nAnswer: 29", ("36", "29")),
+        ("1. 36\nAnswer: 29", None),
+        ("1. 36\n2. 29\n3. 29\nAnswer: 29", None),
+        ("1. First,\n1. multiply\n2. add\n2. 29\nAnswer: 29", None),
+        ("1. 36\n   1) 12\n   2) 24\n2. 29\nAnswer: 29", None),
+        ("2. 29\n1. 36\nAnswer: 29", None),
+        ("1.\n2. 29\nAnswer: 29", None),
+        ("There are 36, then 29.\nAnswer: 29", None),
+        ("Answer: 29", None),
+        ("", None),
+    ],
+)
+def test_the_parts_of_one_reply_are_told_apart_or_not_at_all(reply: str, parts: tuple[str, ...] | None) -> None:
+    assert parse_subanswers(reply, 2) == parts
+
+
+def test_no_subquestions_have_no_parts() -> None:
+    assert parse_subanswers("Answer: 29", 0) is None
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *(" ", "*", "#", "_", "\n", "1", "1. ", "{", "$", '"', ".*", "a. ", "- a\n", "the "),
+        *("Answer:", "Answer:\n", "Answer\n", "answer is ", "\\boxed{", "\n#### ", "<think>", "</think>\n"),
+    ],
+)
+def test_a_model_that_repeats_itself_is_read_in_no_time(piece: str) -> None:
+    text = piece * (20_000 // len(piece)) + "x"
+    start = time.process_time()
+    for reply in (text, f"Answer: {text}", f"1. {text}", f"\\boxed{{{text}"):
+        parse_answer(reply)
+        parse_subanswers(reply, 2)
+        with contextlib.suppress(DecompositionError):
+            parse_plan(reply)
+    assert time.process_time() - start < 2
