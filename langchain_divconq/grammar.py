@@ -5,8 +5,9 @@ Either the no-decomposition sentinel, or one to `max_subquestions` numbered ques
     1. In which year was the bridge opened?
     2. Who was mayor in #1?
 
-Every string of the grammar is read by `parsing.parse_plan`, and every plan that `parsing.render_plan` writes within the
-length limit belongs to the grammar.
+Every string of the grammar is read by `parsing.parse_plan`. Every plan that `parsing.render_plan` writes belongs to the
+grammar if each subquestion keeps to the length limit, has its only "?" at the end and "#" only in references, and is
+more than a bare reference.
 """
 
 from langchain_divconq.errors import ConfigurationError

@@ -1,6 +1,7 @@
 """Every prompt text. Training and inference share this module, so a student is asked as it was taught.
 
-The instructions stand in the user's message, never in a system message: a chat's own system message stays as it is.
+A decomposer gets its instructions in a system message. A solver gets them with the question, in the user's message: a
+chat's own system message stays as it is.
 """
 
 from collections.abc import Sequence
@@ -19,24 +20,19 @@ ANSWER_MARKER = "Answer:"
 """What begins the last line of a solver's reply."""
 
 _DECOMPOSE = (
-    "Split the user's question into at most {cap} simpler subquestions, numbered, one on each line. "
-    "Write #1 where a subquestion needs the answer to subquestion 1. Do not answer anything. "
+    "Split the user's question into {cap}, numbered, one on each line, each ending with a question mark. "
+    "Do not repeat the question itself and do not answer anything. "
+    "Write #1 where a subquestion needs the answer to subquestion 1. "
     "If one step is enough, reply: " + NO_DECOMPOSITION
 )
 _DEMONSTRATION = (
     "Rosa bakes 4 trays of 15 rolls. She sells 38 rolls and packs the rest in bags of 2. How many bags does she fill?",
-    "1. How many rolls does Rosa bake?\n"
-    "2. How many rolls are left when 38 of #1 are sold?\n"
-    "3. How many bags do #2 rolls fill?",
+    "1. How many rolls does Rosa bake?\n2. How many of the #1 rolls are left after she sells 38?",
 )
 
-_FINISH = (
-    f"End with one line that begins with '{ANSWER_MARKER}' and holds the final answer alone, as short as possible."
-)
-_STEP_BY_STEP = f"Think step by step and show your working. {_FINISH}"
-_DIRECT = (
-    f"Reply with one line that begins with '{ANSWER_MARKER}' and holds the final answer alone, as short as possible."
-)
+_LINE = f"one line that begins with '{ANSWER_MARKER}' and holds the answer alone, as short as possible."
+_STEP_BY_STEP = f"Think step by step and show your working. End with {_LINE}"
+_DIRECT = f"Reply with {_LINE}"
 
 
 def decomposition_prompt(question: Question, max_subquestions: int, *, demonstrate: bool) -> list[BaseMessage]:
@@ -47,7 +43,8 @@ def decomposition_prompt(question: Question, max_subquestions: int, *, demonstra
         max_subquestions: The cap the instructions name.
         demonstrate: Whether one worked demonstration precedes the question; a model trained for this needs none.
     """
-    messages: list[BaseMessage] = [SystemMessage(_DECOMPOSE.format(cap=max_subquestions))]
+    cap = "one simpler subquestion" if max_subquestions == 1 else f"at most {max_subquestions} simpler subquestions"
+    messages: list[BaseMessage] = [SystemMessage(_DECOMPOSE.format(cap=cap))]
     if demonstrate:
         asked, plan = _DEMONSTRATION
         messages += [HumanMessage(f"Question: {asked}"), AIMessage(plan)]
@@ -73,7 +70,7 @@ def fused_prompt(question: Question, subquestions: Sequence[str]) -> list[BaseMe
         question,
         f"{render_question(question)}\n\nFirst answer these subquestions one by one, numbered as here, showing your "
         f"working (#1 stands for the answer to subquestion 1):\n{lines}\n\n"
-        f"Then use them to answer the question itself. {_FINISH}",
+        f"Then use them to answer the question itself. End with {_LINE} Write '{ANSWER_MARKER}' nowhere else.",
     )
 
 

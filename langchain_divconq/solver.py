@@ -72,7 +72,7 @@ class Closing:
         subanswers = self.subanswers
         if self.mode == "fused" and (parts := parse_subanswers(text, len(self.decomposition.subquestions))) is not None:
             pairs = zip(self.decomposition.subquestions, parts, strict=True)
-            subanswers = tuple(Subanswer(subquestion=subquestion, answer=part) for subquestion, part in pairs)
+            subanswers = tuple(Subanswer(subquestion=asked, answer=parse_answer(part) or part) for asked, part in pairs)
         return Solution(
             answer=parse_answer(text),
             text=text,

@@ -50,7 +50,7 @@ def test_a_teacher_is_shown_one_demonstration_unless_told_otherwise() -> None:
 def test_the_cap_is_named_in_the_prompt_and_cuts_the_plan() -> None:
     model = scripted(PLAN)
     decomposition = Decomposer(model=model, max_subquestions=1).invoke(QUESTION)
-    assert "at most 1 " in model.seen[0][0].text
+    assert "into one simpler subquestion" in model.seen[0][0].text
     assert decomposition.subquestions == SUBQUESTIONS[:1]
     assert decomposition.reason == "1 of 2 subquestions were repeats, restatements or beyond the cap"
 

@@ -13,7 +13,7 @@ from langchain_divconq.prompts import (
     single_stage_prompt,
     subquestion_prompt,
 )
-from langchain_divconq.types import Question, Subanswer
+from langchain_divconq.types import Question, Subanswer, references
 
 HISTORY = (SystemMessage("Answer in French."), HumanMessage("Hello"), AIMessage("Bonjour"))
 QUESTION = Question(text="How many pens are left?", context="Mia has 36 {pens} and gives away 7.", history=HISTORY)
@@ -45,7 +45,7 @@ def test_a_question_without_context_is_rendered_alone() -> None:
 def test_the_decomposer_is_told_the_cap_and_the_sentinel_and_sees_no_history(cap: int) -> None:
     instructions, asked = decomposition_prompt(QUESTION, cap, demonstrate=False)
     assert isinstance(instructions, SystemMessage)
-    assert f"at most {cap} " in instructions.text
+    assert ("one simpler subquestion," if cap == 1 else f"at most {cap} simpler subquestions,") in instructions.text
     assert instructions.text.endswith(NO_DECOMPOSITION)
     assert asked == HumanMessage(render_question(QUESTION))
 
@@ -54,7 +54,7 @@ def test_the_demonstration_is_a_plan_as_we_want_it() -> None:
     _, asked, shown, _ = decomposition_prompt(QUESTION, 3, demonstrate=True)
     plan = parse_plan(shown.text)
     assert clean_plan(plan, Question(text=asked.text), 3) == plan
-    assert shown.text.splitlines()[1].startswith("2. How many rolls are left when 38 of #1")
+    assert [references(subquestion) for subquestion in plan] == [(), (1,)]
     assert "#2" in plan[2]
 
 

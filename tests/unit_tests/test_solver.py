@@ -51,7 +51,7 @@ def test_fused_asks_question_context_and_subquestions_in_one_call() -> None:
     )
     assert (solution.answer, solution.mode, solution.reason) == ("Ada Holm", "fused", "2 subquestions")
     assert solution.subanswers == (
-        Subanswer(subquestion="When was the bridge opened?", answer="In **1931**."),
+        Subanswer(subquestion="When was the bridge opened?", answer="In 1931"),
         Subanswer(subquestion="Who was mayor in #1?", answer="It was\nAda Holm."),
     )
 

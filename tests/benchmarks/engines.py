@@ -1,0 +1,218 @@
+"""How long a decomposition takes, ours beside the bare engine and beside langchain-community, in the same process.
+
+Every comparison takes turns (ours, theirs, ours …) question by question, so a machine that slows down slows both.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+
+from langchain_divconq import ChatGGUF, Decomposer
+from langchain_divconq.engines import load_engine, physical_cores
+from langchain_divconq.engines.base import EngineName
+from langchain_divconq.grammar import decomposition_grammar
+from langchain_divconq.messages import chat_roles
+from langchain_divconq.prompts import decomposition_prompt
+from langchain_divconq.types import Question
+from langchain_divconq.weights import default_weights
+from tests.benchmarks.questions import questions
+
+Row = dict[str, Any]
+
+WARM_QUESTIONS = 40
+N_CTX = 4096
+GRAMMAR = decomposition_grammar(3, allow_none=False)
+OTHER_INSTRUCTIONS = (
+    "You are the help desk of a museum of bridges. Answer visitors kindly and in at most two sentences. Opening hours "
+    "are nine to five, on Mondays closed. Children pay half. Dogs stay outside. The lift is out of order until spring. "
+    "Guided tours begin at eleven and at three by the model of the old drawbridge. Never give legal or medical advice."
+)
+
+
+def latency(engine: EngineName) -> Row:
+    """Seconds to the first decomposition in a fresh process, and afterwards."""
+    decomposer = Decomposer(model=ChatGGUF(engine=engine), gate="always")
+    first, *rest = questions(WARM_QUESTIONS + 1, seed=1)
+    cold = _seconds(partial(decomposer.invoke, first))
+    warm = [_seconds(partial(decomposer.invoke, question)) for question in rest]
+    cuts = quantiles(warm, n=20)
+    return {"cold_s": cold, "warm_p50_s": median(warm), "warm_p95_s": cuts[18], "n": len(warm)}
+
+
+def overhead(engine: EngineName) -> Row:
+    """Ours against the bare engine: the same prompt, the same grammar, the same tokens."""
+    decomposer = Decomposer(model=ChatGGUF(engine=engine), gate="always")
+    render = load_engine(decomposer.model._settings(), engine).render  # type: ignore[attr-defined]
+    bare = _bare_llama_cpp() if engine == "llama-cpp-python" else _bare_xllamacpp()
+    asked = questions(WARM_QUESTIONS + 2, seed=2)
+    rows: list[tuple[float, dict[str, float], int, int]] = []
+    for question in asked:
+        prompt = render(chat_roles(decomposition_prompt(question, 3, demonstrate=True)))
+        start = time.perf_counter()
+        plan = decomposer.invoke(question)
+        ours = time.perf_counter() - start
+        theirs, same = bare(prompt, plan.text)
+        rows.append((ours, theirs, plan.usage.output_tokens, same))
+    rows = rows[2:]  # the first two load and warm both
+    tokens = sum(row[2] for row in rows)
+    total = sum(row[0] for row in rows)
+    result: Row = {"n": len(rows), "tokens": tokens, "tokens_per_s": tokens / total}
+    result["same_plans"] = sum(row[3] for row in rows)
+    for name in rows[0][1]:
+        result[f"ratio_to_{name}"] = total / sum(row[1][name] for row in rows)
+        result[f"median_ratio_to_{name}"] = median(row[0] / row[1][name] for row in rows)
+    return result
+
+
+def _bare_llama_cpp() -> Callable[[str, str], tuple[dict[str, float], int]]:
+    """Return the same work done by llama-cpp-python's own class, and by nothing but forward passes."""
+    import llama_cpp
+
+    llama = llama_cpp.Llama(str(default_weights()), n_ctx=N_CTX, n_threads=physical_cores(), verbose=False)
+    passes = llama_cpp.Llama(str(default_weights()), n_ctx=N_CTX, n_threads=physical_cores(), verbose=False)
+    grammar = llama_cpp.LlamaGrammar.from_string(GRAMMAR, verbose=False)
+    held: list[int] = []
+
+    def work(prompt: str, plan: str) -> tuple[dict[str, float], int]:
+        ids = llama.tokenize(prompt.encode(), add_bos=False, special=True)
+        start = time.perf_counter()
+        completion = llama.create_completion(ids, max_tokens=744, temperature=0, grammar=grammar)
+        class_ = time.perf_counter() - start
+        text = completion["choices"][0]["text"]
+
+        reply = passes.tokenize(plan.encode(), add_bos=False, special=False)
+        shared = next((n for n, (a, b) in enumerate(zip(held, ids[:-1], strict=False)) if a != b), 0)
+        start = time.perf_counter()
+        passes.n_tokens = shared
+        passes.eval(ids[shared:])
+        for token in reply:
+            passes.eval([token])
+        forward = time.perf_counter() - start
+        held[:] = ids
+        return {"llama_class": class_, "forward_passes_alone": forward}, int(text == plan)
+
+    return work
+
+
+def _bare_xllamacpp() -> Callable[[str, str], tuple[dict[str, float], int]]:
+    """Return the same work done by xllamacpp's server object."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(default_weights())
+    params.n_ctx, params.n_parallel = N_CTX, 1
+    params.cpuparams.n_threads = physical_cores()
+    params.verbosity = -1
+    params.warmup = params.ui = params.fit_params = False
+    server = xllamacpp.Server(params)
+
+    def work(prompt: str, plan: str) -> tuple[dict[str, float], int]:
+        request = {"prompt": prompt, "n_predict": 744, "temperature": 0, "grammar": GRAMMAR}
+        start = time.perf_counter()
+        reply = server.handle_completions(request)
+        seconds = time.perf_counter() - start
+        return {"server_object": seconds}, int(reply["choices"][0]["text"] == plan)
+
+    return work
+
+
+def community(_: EngineName) -> Row:
+    """Ours against langchain-community's ChatLlamaCpp: one instruction, then two that alternate.
+
+    ChatLlamaCpp forces a rope base on every model, so its replies differ; seconds a token are compared.
+    """
+    ours = ChatGGUF(engine="llama-cpp-python", max_tokens=48)
+    with _deprecations_ignored():
+        from langchain_community.chat_models import ChatLlamaCpp
+
+        theirs = ChatLlamaCpp(
+            model_path=str(default_weights()),
+            n_ctx=N_CTX,
+            n_threads=physical_cores(),
+            temperature=0,
+            max_tokens=48,
+            verbose=False,
+        )
+    asked = questions(WARM_QUESTIONS, seed=3)
+    plans = [decomposition_prompt(question, 3, demonstrate=True) for question in asked]
+    return {
+        "n": len(asked),
+        "one_instruction_ratio": _per_token(ours, theirs, plans),
+        "alternating_ratio": _per_token(ours, theirs, list(_alternating(asked))),
+    }
+
+
+def alternating(engine: EngineName) -> Row:
+    """What a second caller with other instructions costs: prompts alternating, against the same prompts in two runs."""
+    asked = questions(WARM_QUESTIONS, seed=4)
+    model = ChatGGUF(engine=engine, max_tokens=24)
+    mixed = list(_alternating(asked))
+    for prompt in mixed[:4]:
+        model.invoke(prompt)
+    apart = sum(_seconds(partial(model.invoke, prompt)) for prompt in mixed[0::2] + mixed[1::2])
+    together = sum(_seconds(partial(model.invoke, prompt)) for prompt in mixed)
+    return {"n": len(mixed), "ratio_to_unmixed": together / apart}
+
+
+def grammar(engine: EngineName) -> Row:
+    """What the grammar costs: seconds a token with it and without, the prompt's state at hand in both."""
+    asked = questions(WARM_QUESTIONS // 2, seed=5)
+    model = ChatGGUF(engine=engine, max_tokens=48)
+    held = model.bind(grammar=GRAMMAR)
+    ratios = []
+    for question in asked:
+        prompt = decomposition_prompt(question, 3, demonstrate=True)
+        model.invoke(prompt)
+        pair = [_seconds_per_token(runnable, prompt) for runnable in (held, model, held, model)]
+        ratios.append((pair[0] + pair[2]) / (pair[1] + pair[3]))
+    return {"n": len(ratios), "ratio_median": median(ratios)}
+
+
+def _alternating(asked: list[Question]) -> Iterator[list[BaseMessage]]:
+    for question in asked[: len(asked) // 2]:
+        yield decomposition_prompt(question, 3, demonstrate=True)
+        yield [SystemMessage(OTHER_INSTRUCTIONS), HumanMessage(question.text)]
+
+
+def _per_token(ours: Any, theirs: Any, prompts: list[list[BaseMessage]]) -> float:
+    for prompt in prompts[:2]:
+        ours.invoke(prompt), theirs.invoke(prompt)
+    spent = [0.0, 0.0]
+    written = [0, 0]
+    for prompt in prompts:
+        for place, model in enumerate((ours, theirs)):
+            start = time.perf_counter()
+            reply = model.invoke(prompt)
+            spent[place] += time.perf_counter() - start
+            written[place] += ours.get_num_tokens(str(reply.text))
+    return (spent[0] / written[0]) / (spent[1] / written[1])
+
+
+def _seconds_per_token(model: Any, prompt: list[BaseMessage]) -> float:
+    start = time.perf_counter()
+    reply = model.invoke(prompt)
+    return float((time.perf_counter() - start) / reply.usage_metadata["output_tokens"])
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+@contextmanager
+def _deprecations_ignored() -> Iterator[None]:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+RESULTS = Path(__file__).parent / "results"
