@@ -5,12 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_divconq.engines import gguf
 from langchain_divconq.engines.gguf import check_adapter, check_model, fingerprint, read_header, read_strings
 from langchain_divconq.errors import AdapterMismatchError, EngineError, InvalidWeightsError, WeightsNotFoundError
-from tests.gguf_writer import gguf_bytes, write_adapter, write_model
+from tests.gguf_writer import Value, gguf_bytes, write_adapter, write_model
 
-METADATA = {
+METADATA: dict[str, Value] = {
     "general.architecture": "llama",
     "general.name": "Tiny",
     "llama.context_length": 2048,
@@ -150,7 +149,7 @@ def test_a_fingerprint_is_computed_again_when_the_file_changes(tmp_path: Path, m
     path.write_bytes(b"one")
     first = fingerprint(path)
     assert first == "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
-    monkeypatch.setattr(gguf.hashlib, "sha256", None)  # a second computation would fail
+    monkeypatch.setattr("hashlib.sha256", None)  # a second computation would fail
     assert fingerprint(path) == first
     monkeypatch.undo()
     path.write_bytes(b"two")
