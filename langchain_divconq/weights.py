@@ -59,11 +59,15 @@ def default_weights() -> Path:
 
 
 def default_adapter() -> Path | None:
-    """Return the LoRA adapter shipped for the default weights, or None where this version ships none.
+    """Return the LoRA adapter shipped for the default weights.
+
+    None where this version ships none, or where DIVCONQ_MODEL names other weights, which the adapter does not fit.
 
     Raises:
         InvalidWeightsError: There are several, so that none is the default.
     """
+    if os.environ.get(ENVIRONMENT_VARIABLE):
+        return None
     adapters = sorted(_ADAPTERS.glob("*.gguf"))
     if len(adapters) > 1:
         names = ", ".join(adapter.name for adapter in adapters)

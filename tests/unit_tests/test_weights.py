@@ -101,6 +101,16 @@ def test_the_shipped_adapter_is_found_beside_its_model_card(tmp_path: Path) -> N
     assert weights.default_adapter() == folder / "decomposer.gguf"
 
 
+def test_the_shipped_adapter_is_left_out_where_other_weights_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "adapters"
+    folder.mkdir()
+    (folder / "decomposer.gguf").touch()
+    monkeypatch.setenv("DIVCONQ_MODEL", str(tmp_path / "mine.gguf"))
+    assert weights.default_adapter() is None
+
+
 def test_two_shipped_adapters_are_an_error_that_names_both(tmp_path: Path) -> None:
     folder = tmp_path / "adapters"
     folder.mkdir()
