@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from typing_extensions import Self
 
 from langchain_divconq._version import __version__
-from langchain_divconq.engines import load_engine, physical_cores
+from langchain_divconq.engines import default_threads, load_engine
 from langchain_divconq.engines.base import Completion, Engine, EngineName, EngineSettings, Token
 from langchain_divconq.engines.gguf import fingerprint, read_header
 from langchain_divconq.engines.pump import IsCancelled, aiterate, arun, iterate
@@ -46,7 +46,7 @@ class ChatGGUF(BaseChatModel):
         adapter_path: A LoRA adapter as GGUF, trained on that model.
         engine: "llama-cpp-python" or "xllamacpp"; None: the first of them that is installed.
         n_ctx: Tokens of context, prompt and reply together; 0: what the model was trained with.
-        n_threads: Threads; None: as many as the process may use physical cores.
+        n_threads: Threads; None: one fewer than the cores this process may use (see `engines.default_threads`).
         n_slots: Prompts whose processed state is kept, so that callers with different instructions do not evict each
             other's.
         n_gpu_layers: Layers to offload where the engine was built for an accelerator; -1: all.
@@ -127,7 +127,7 @@ class ChatGGUF(BaseChatModel):
             model_path=self.model_path.expanduser() if self.model_path else default_weights(),
             adapter_path=self.adapter_path.expanduser() if self.adapter_path else None,
             n_ctx=self.n_ctx,
-            n_threads=self.n_threads or physical_cores(),
+            n_threads=self.n_threads or default_threads(),
             n_slots=self.n_slots,
             n_gpu_layers=self.n_gpu_layers,
         )

@@ -34,7 +34,7 @@ class EngineSettings:
     model_path: Path
     adapter_path: Path | None = None
     n_ctx: int = 4096
-    n_threads: int = 2
+    n_threads: int = 1
     n_slots: int = 2
     n_gpu_layers: int = 0
 

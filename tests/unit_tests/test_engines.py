@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from langchain_divconq import engines
-from langchain_divconq.engines import load_engine, physical_cores, unload_engines
+from langchain_divconq.engines import default_threads, load_engine, physical_cores, unload_engines
 from langchain_divconq.engines.base import EngineName, EngineSettings
 from langchain_divconq.engines.turn import Turn
 from langchain_divconq.errors import (
@@ -139,6 +139,7 @@ def test_a_forked_child_starts_with_nothing_loaded_and_frees_nothing(
 
 def test_there_is_at_least_one_core_and_no_more_than_threads() -> None:
     assert 1 <= physical_cores() <= (os.cpu_count() or 1)
+    assert 1 <= default_threads() <= physical_cores()
 
 
 def test_a_turn_is_given_to_one_at_a_time() -> None:
