@@ -5,6 +5,7 @@ import importlib
 import json
 import math
 import secrets
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -106,13 +107,30 @@ class XllamacppEngine:
             if not held:
                 return Completion("cancelled", 0, 0, 0)
             run = _Run(request, self.n_ctx, on_token, is_cancelled, self._spelling)
-            self._live().handle_completions(_body(request, self._bos), run)
+            self._complete(_body(request, self._bos), run)
             return run.result()
 
     def close(self) -> None:
         """Free the model. Waits for a generation that is under way."""
         with self._turn.taken():
             self._server = None
+
+    def _complete(self, body: Mapping[str, Any], run: "_Run") -> None:
+        server = self._live()
+        if threading.current_thread() is not threading.main_thread():
+            server.handle_completions(body, run)
+            return
+        # Signals are delivered to the main thread, between any two steps of Python: in the callback's first one, say,
+        # whose exceptions the server prints and forgets. So the main thread waits where Ctrl-C can reach it.
+        thread = threading.Thread(target=server.handle_completions, args=(body, run), daemon=True)
+        thread.start()
+        try:
+            while thread.is_alive():
+                thread.join(0.1)
+        except BaseException:
+            run.reason = "cancelled"
+            thread.join()
+            raise
 
     def _live(self) -> Any:
         if self._server is None:
