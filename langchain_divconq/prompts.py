@@ -26,8 +26,11 @@ _DECOMPOSE = (
     "If one step is enough, reply: " + NO_DECOMPOSITION
 )
 _DEMONSTRATION = (
-    "Rosa bakes 4 trays of 15 rolls. She sells 38 rolls and packs the rest in bags of 2. How many bags does she fill?",
-    "1. How many rolls does Rosa bake?\n2. How many of the #1 rolls are left after she sells 38?",
+    "Rosa bakes 4 trays of 15 rolls and 3 trays of 12. She sells 38 rolls and packs the rest in bags of 2. How many bags "
+    "does she fill?",
+    "1. How many rolls does Rosa bake on 4 trays of 15?\n"
+    "2. How many rolls does Rosa bake on 3 trays of 12?\n"
+    "3. How many rolls are left if she sells 38 of #1 plus #2?",
 )
 
 _LINE = f"one line that begins with '{ANSWER_MARKER}' and holds the answer alone, as short as possible."

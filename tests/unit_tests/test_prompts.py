@@ -54,7 +54,7 @@ def test_the_demonstration_is_a_plan_as_we_want_it() -> None:
     _, asked, shown, _ = decomposition_prompt(QUESTION, 3, demonstrate=True)
     plan = parse_plan(shown.text)
     assert clean_plan(plan, Question(text=asked.text), 3) == plan
-    assert [references(subquestion) for subquestion in plan] == [(), (1,)]
+    assert [references(subquestion) for subquestion in plan] == [(), (), (1, 2)]
 
 
 def test_the_subquestions_are_numbered_in_one_call_for_all() -> None:
