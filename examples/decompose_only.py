@@ -1,14 +1,15 @@
 """Only divide: subquestions for a chain of your own, with the probability that none are needed."""
 
-from langchain_divconq import Decomposer
+from langchain_divconq import Decomposer, Question
 
 decomposer = Decomposer(max_subquestions=2, gate="always")
 
 questions = [
-    "Who was mayor of Lund when the harbour bridge was opened?",
-    {"question": "How many carts crossed it in a week?", "context": "The bridge carried 30 carts a day."},
+    Question(text="Who was mayor of Lund when the harbour bridge was opened?"),
+    Question(text="How many carts crossed it in a week?", context="The bridge carried 30 carts a day."),
 ]
-for decomposition in decomposer.batch(questions):
+for question in questions:
+    decomposition = decomposer.invoke(question)
     print(decomposition.question.text)
     for number, subquestion in enumerate(decomposition.subquestions, start=1):
         print(f"  {number}. {subquestion}")

@@ -1,10 +1,10 @@
 """A GGUF model inside this process, as a LangChain chat model."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.exceptions import ModelTimeoutError
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable
 from pydantic import BaseModel, ConfigDict, model_validator
 from typing_extensions import Self
@@ -20,7 +20,7 @@ from typing_extensions import Self
 from langchain_divconq._version import __version__
 from langchain_divconq.engines import default_threads, load_engine
 from langchain_divconq.engines.base import Completion, Engine, EngineName, EngineSettings, Token
-from langchain_divconq.engines.gguf import fingerprint, read_header
+from langchain_divconq.engines.identity import fingerprint, model_name
 from langchain_divconq.engines.pump import IsCancelled, aiterate, arun, iterate
 from langchain_divconq.engines.stopping import Piece, StopFilter
 from langchain_divconq.errors import ConfigurationError, EngineError, GenerationCancelled
@@ -117,7 +117,7 @@ class ChatGGUF(BaseChatModel):
         try:
             settings = self._settings()
             marks = [fingerprint(path) for path in (settings.model_path, settings.adapter_path) if path is not None]
-            name = _model_name(settings.model_path, marks[0])
+            name = model_name(settings.model_path)
         except (EngineError, OSError):
             return {"model_name": self.model_path.stem if self.model_path else "default", "system_fingerprint": ""}
         return {"model_name": name, "system_fingerprint": "+".join(mark[:12] for mark in marks)}
@@ -134,6 +134,17 @@ class ChatGGUF(BaseChatModel):
 
     def _engine(self) -> Engine:
         return load_engine(self._settings(), self.engine)
+
+    async def agenerate(self, *args: Any, **kwargs: Any) -> LLMResult:
+        """Answer several lists of messages, without blocking the event loop."""
+        await asyncio.to_thread(self._names)  # LangChain asks for them on the loop: they are in memory then
+        return await super().agenerate(*args, **kwargs)
+
+    async def astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[AIMessageChunk]:
+        """Yield a reply as it is written, without blocking the event loop."""
+        await asyncio.to_thread(self._names)
+        async for chunk in super().astream(*args, **kwargs):
+            yield chunk
 
     def get_token_ids(self, text: str) -> list[int]:
         """Return the model's own tokens for a text; special tokens spelled out in it are read as plain text."""
@@ -282,8 +293,3 @@ class _Call:
     def ending(self, completion: Completion) -> dict[str, Any]:
         reason = "stop" if completion.finish_reason == "cancelled" else completion.finish_reason  # at a stop string
         return {**self.model._names(), "model_provider": "llama.cpp", "finish_reason": reason}
-
-
-@lru_cache(maxsize=16)
-def _model_name(path: Path, mark: str) -> str:
-    return read_header(path).name

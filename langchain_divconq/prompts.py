@@ -26,8 +26,8 @@ _DECOMPOSE = (
     "If one step is enough, reply: " + NO_DECOMPOSITION
 )
 _DEMONSTRATION = (
-    "Rosa bakes 4 trays of 15 rolls and 3 trays of 12. She sells 38 rolls and packs the rest in bags of 2. How many bags "
-    "does she fill?",
+    "Rosa bakes 4 trays of 15 rolls and 3 trays of 12. She sells 38 rolls and packs the rest in bags of 2. "
+    "How many bags does she fill?",
     "1. How many rolls does Rosa bake on 4 trays of 15?\n"
     "2. How many rolls does Rosa bake on 3 trays of 12?\n"
     "3. How many rolls are left if she sells 38 of #1 plus #2?",

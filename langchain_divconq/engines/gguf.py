@@ -7,7 +7,6 @@ vocabulary of 49,152), and turns any damage into an error in words before llama.
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
-import hashlib
 import os
 import struct
 from collections.abc import Mapping
@@ -202,32 +201,6 @@ def check_adapter(model: GgufHeader, adapter: GgufHeader) -> None:
                 f"{where}: {name} has shape {shape}, but {target} maps {inner} to {outer} values and the pair of "
                 f"lora_a and lora_b maps {found}. Load the model it was trained on."
             )
-
-
-_digests: dict[tuple[str, int, int, int], str] = {}
-
-
-def fingerprint(path: Path) -> str:
-    """Return a file's SHA-256 in hex; computed again only when the file changes (path, size, time or inode).
-
-    Raises:
-        WeightsNotFoundError: There is no such file.
-    """
-    try:
-        real = os.path.realpath(path)
-        status = os.stat(real)
-        key = (real, status.st_size, status.st_mtime_ns, status.st_ino)
-        if key not in _digests:
-            digest = hashlib.sha256()
-            with open(real, "rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-            _digests[key] = digest.hexdigest()
-        return _digests[key]
-    except FileNotFoundError:
-        raise WeightsNotFoundError(f"There is no file at {path}. Pass the path of a GGUF model.") from None
-    except OSError as error:
-        raise InvalidWeightsError(f"{path} cannot be read: {error.strerror}. {_REMEDY}") from error
 
 
 def _read(cursor: _Cursor) -> GgufHeader:

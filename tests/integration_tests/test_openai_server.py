@@ -1,4 +1,4 @@
-"""The chain with a solver behind a real OpenAI-compatible server: langchain-openai and a llama.cpp process on loopback."""
+"""The chain with a solver behind a real OpenAI-compatible server: ChatOpenAI and a llama.cpp process on loopback."""
 
 import asyncio
 from collections.abc import Iterator

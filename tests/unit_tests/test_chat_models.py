@@ -1,7 +1,9 @@
 import asyncio
 import gc
+import itertools
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -417,3 +419,38 @@ def test_structured_output_refuses_what_it_does_not_know() -> None:
         ChatGGUF().with_structured_output(Person, method="magic")
     with pytest.raises(ConfigurationError, match="does not know tools"):
         ChatGGUF().with_structured_output(Person, tools=[])
+
+
+async def test_the_event_loop_is_not_blocked_while_the_weights_are_read(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(_: Path) -> str:
+        time.sleep(0.1)
+        return "0" * 64
+
+    ticks = [time.perf_counter()]
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(0.005)
+            ticks.append(time.perf_counter())
+
+    ticker = asyncio.ensure_future(tick())
+    model = ChatGGUF()
+    monkeypatch.setattr("langchain_divconq.chat_models.fingerprint", _slow_once(slowly))
+    assert [chunk.text async for chunk in model.astream("x")]
+    monkeypatch.setattr("langchain_divconq.chat_models.fingerprint", _slow_once(slowly))
+    await model.ainvoke("x")
+    ticker.cancel()
+    assert max(b - a for a, b in itertools.pairwise(ticks)) < 0.08
+
+
+def _slow_once(slowly: Callable[[Path], str]) -> Callable[[Path], str]:
+    known: dict[Path, str] = {}
+
+    def fingerprint(path: Path) -> str:
+        if path not in known:
+            known[path] = slowly(path)
+        return known[path]
+
+    return fingerprint

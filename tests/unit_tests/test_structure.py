@@ -19,9 +19,9 @@ MOST_ADAPTER_BYTES = 10_000_000
 LAYERS = [
     {"_version", "errors", "usage"},
     {"types"},
-    {"prompts", "grammar", "parsing", "calls", "runnable", "weights"},
+    {"prompts", "grammar", "parsing", "calls", "runnable"},
     {"engines"},
-    {"messages", "structured", "chat_models"},
+    {"weights", "messages", "structured", "chat_models"},
     {"decomposer", "solver"},
     {"chain"},
     {"retrieval", "agents"},

@@ -1,0 +1,48 @@
+"""What a file of weights is known by: its checksum and its name, both kept for as long as the file is unchanged."""
+
+import hashlib
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from langchain_divconq.engines.gguf import read_header
+from langchain_divconq.errors import InvalidWeightsError, WeightsNotFoundError
+
+_digests: dict[tuple[str, int, int, int], str] = {}
+
+
+def fingerprint(path: Path) -> str:
+    """Return a file's SHA-256 in hex; computed again only when the file changes (path, size, time or inode).
+
+    Raises:
+        WeightsNotFoundError: There is no such file.
+    """
+    try:
+        real = os.path.realpath(path)
+        status = os.stat(real)
+        key = (real, status.st_size, status.st_mtime_ns, status.st_ino)
+        if key not in _digests:
+            digest = hashlib.sha256()
+            with open(real, "rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+            _digests[key] = digest.hexdigest()
+        return _digests[key]
+    except FileNotFoundError:
+        raise WeightsNotFoundError(f"There is no file at {path}. Pass the path of a GGUF model.") from None
+    except OSError as error:
+        raise InvalidWeightsError(f"{path} cannot be read: {error.strerror}. Get the file again.") from error
+
+
+def model_name(path: Path) -> str:
+    """Return the name in a model's header.
+
+    Raises:
+        WeightsNotFoundError, InvalidWeightsError: There is no such file, or it is no GGUF.
+    """
+    return _name(path, fingerprint(path))
+
+
+@lru_cache(maxsize=16)
+def _name(path: Path, checksum: str) -> str:
+    return read_header(path).name
