@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, field_validator
 from langchain_divconq.calls import Call, Limiter, Stage, adrive, drive
 from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.errors import ConfigurationError
-from langchain_divconq.grammar import MAX_LENGTH, check_cap, decomposition_grammar
+from langchain_divconq.grammar import MAX_TOKENS, check_cap, decomposition_grammar
 from langchain_divconq.parsing import clean_plan, parse_plan
 from langchain_divconq.prompts import NO_DECOMPOSITION, decomposition_prompt
 from langchain_divconq.types import QUESTION_SCHEMA, Decomposition, Question, QuestionInput
@@ -156,8 +156,7 @@ class Decomposer(RunnableSerializable[QuestionInput, Decomposition]):
     def _constraint(self, *, allow_none: bool) -> dict[str, Any]:
         return {
             "grammar": decomposition_grammar(self.max_subquestions, allow_none=allow_none),
-            # A token holds at least one character, but for bytes of rare scripts: the grammar ends a plan long before.
-            "max_tokens": (MAX_LENGTH + 8) * self.max_subquestions,
+            "max_tokens": MAX_TOKENS * self.max_subquestions,
             "logprobs": True,
             "top_logprobs": _TOP_LOGPROBS,
         }

@@ -14,9 +14,13 @@ from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.prompts import NO_DECOMPOSITION
 from langchain_divconq.types import MAX_SUBQUESTIONS
 
-MAX_LENGTH = 240
-"""Longest subquestion, in characters; a reference counts once. Without a limit, a small model at a high temperature may
-never end a line."""
+MAX_LENGTH = 160
+"""Longest subquestion, in characters; a reference with what follows it counts once. Without a limit, a small model at a
+high temperature may never end a line. Of 6,046 human subquestions (StrategyQA train) two are longer."""
+
+MAX_TOKENS = 6 * MAX_LENGTH + 4
+"""Most tokens a line can take, its number and line break included: a token holds a byte or more, a character takes up
+to 4 bytes, and a reference with what follows it up to 6."""
 
 # Printable characters but for "#" (only a reference may use it) and "?" (which ends a subquestion).
 _ANY = r' -"$->@-~\u00a0-\U0010ffff'

@@ -11,7 +11,7 @@ import sys
 from typing import Any, get_args
 
 from langchain_divconq import __version__
-from langchain_divconq.engines import physical_cores
+from langchain_divconq.engines import default_threads, physical_cores
 from langchain_divconq.engines.base import EngineName
 from tests.benchmarks import chain, engines
 
@@ -45,6 +45,7 @@ def main(arguments: list[str]) -> int:
         "python": platform.python_version(),
         "processor": _processor(),
         "cores": physical_cores(),
+        "threads": default_threads(),
     }
     for section in arguments or SECTIONS:
         _, concerned = SECTIONS[section]

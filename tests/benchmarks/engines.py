@@ -14,9 +14,9 @@ from typing import Any
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from langchain_divconq import ChatGGUF, Decomposer
-from langchain_divconq.engines import load_engine, physical_cores
+from langchain_divconq.engines import load_engine, default_threads
 from langchain_divconq.engines.base import EngineName
-from langchain_divconq.grammar import decomposition_grammar
+from langchain_divconq.grammar import MAX_TOKENS, decomposition_grammar
 from langchain_divconq.messages import chat_roles
 from langchain_divconq.prompts import decomposition_prompt
 from langchain_divconq.types import Question
@@ -28,6 +28,7 @@ Row = dict[str, Any]
 WARM_QUESTIONS = 40
 N_CTX = 4096
 GRAMMAR = decomposition_grammar(3, allow_none=False)
+PLAN_TOKENS = 3 * MAX_TOKENS
 OTHER_INSTRUCTIONS = (
     "You are the help desk of a museum of bridges. Answer visitors kindly and in at most two sentences. Opening hours "
     "are nine to five, on Mondays closed. Children pay half. Dogs stay outside. The lift is out of order until spring. "
@@ -74,15 +75,15 @@ def _bare_llama_cpp() -> Callable[[str, str], tuple[dict[str, float], int]]:
     """Return the same work done by llama-cpp-python's own class, and by nothing but forward passes."""
     import llama_cpp
 
-    llama = llama_cpp.Llama(str(default_weights()), n_ctx=N_CTX, n_threads=physical_cores(), verbose=False)
-    passes = llama_cpp.Llama(str(default_weights()), n_ctx=N_CTX, n_threads=physical_cores(), verbose=False)
+    llama = llama_cpp.Llama(str(default_weights()), n_ctx=N_CTX, n_threads=default_threads(), verbose=False)
+    passes = llama_cpp.Llama(str(default_weights()), n_ctx=N_CTX, n_threads=default_threads(), verbose=False)
     grammar = llama_cpp.LlamaGrammar.from_string(GRAMMAR, verbose=False)
     held: list[int] = []
 
     def work(prompt: str, plan: str) -> tuple[dict[str, float], int]:
         ids = llama.tokenize(prompt.encode(), add_bos=False, special=True)
         start = time.perf_counter()
-        completion = llama.create_completion(ids, max_tokens=744, temperature=0, grammar=grammar)
+        completion = llama.create_completion(ids, max_tokens=PLAN_TOKENS, temperature=0, grammar=grammar)
         class_ = time.perf_counter() - start
         text = completion["choices"][0]["text"]
 
@@ -107,13 +108,13 @@ def _bare_xllamacpp() -> Callable[[str, str], tuple[dict[str, float], int]]:
     params = xllamacpp.CommonParams()
     params.model.path = str(default_weights())
     params.n_ctx, params.n_parallel = N_CTX, 1
-    params.cpuparams.n_threads = physical_cores()
+    params.cpuparams.n_threads = default_threads()
     params.verbosity = -1
     params.warmup = params.ui = params.fit_params = False
     server = xllamacpp.Server(params)
 
     def work(prompt: str, plan: str) -> tuple[dict[str, float], int]:
-        request = {"prompt": prompt, "n_predict": 744, "temperature": 0, "grammar": GRAMMAR}
+        request = {"prompt": prompt, "n_predict": PLAN_TOKENS, "temperature": 0, "grammar": GRAMMAR}
         start = time.perf_counter()
         reply = server.handle_completions(request)
         seconds = time.perf_counter() - start
@@ -134,7 +135,7 @@ def community(_: EngineName) -> Row:
         theirs = ChatLlamaCpp(
             model_path=str(default_weights()),
             n_ctx=N_CTX,
-            n_threads=physical_cores(),
+            n_threads=default_threads(),
             temperature=0,
             max_tokens=48,
             verbose=False,
