@@ -20,7 +20,7 @@ export QUESTION
 unexport Q
 
 .DEFAULT_GOAL := help
-.PHONY: help ask decompose unit integration test check format bench clean
+.PHONY: help ask decompose unit integration test check format bench stress clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,7 +52,10 @@ format: $(DEVELOPMENT) ## format, and fix what can be fixed
 	$(BIN)/ruff check --fix .
 
 bench: $(ENGINES) ## measure latency, throughput, memory and import time
-	$(PYTEST) tests/benchmarks -s --allow-hosts=127.0.0.1,localhost
+	$(BIN)/python -m tests.benchmarks
+
+stress: $(ENGINES) ## decompose 2,000 questions at temperature 1.5 and check every plan (half an hour)
+	$(BIN)/python -m tests.benchmarks.stress --output tests/benchmarks/results/stress.json
 
 clean: ## remove the environment, caches and builds
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

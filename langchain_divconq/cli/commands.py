@@ -34,7 +34,7 @@ from langchain_divconq.usage import Price
 from langchain_divconq.weights import default_adapter
 
 _REPLY_TOKENS = 1024
-_EMBEDDED_REPLY_TOKENS = 256  # a small model that does not come to an end goes in circles
+_EMBEDDED_REPLY_TOKENS = 96  # a small model that does not come to an end goes in circles
 _EMBEDDED_NOTE = (
     "No --solver: the small default model answers as well. This shows the plumbing, not the quality.\n"
     'Name a real one: --solver openai:gpt-5-mini (with pip install "langchain-divconq[agents]" langchain-openai)\n'

@@ -54,11 +54,18 @@ def main(arguments: list[str]) -> int:
             run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             row = json.loads(run.stdout.splitlines()[-1])
             results.setdefault(section, {})[engine] = row
-            values = "  ".join(f"{key} {value:.3g}" for key, value in row.items())
+            values = "  ".join(f"{key} {shown(value)}" for key, value in row.items())
             print(f"{section:12} {engine:17} {values}", flush=True)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     return 0
+
+
+def shown(value: float | list[float]) -> str:
+    """Return a figure, with its interval where it has one."""
+    if isinstance(value, list):
+        return f"{value[0]:.3g} [{value[1]:.3g}, {value[2]:.3g}]"
+    return f"{value:.3g}"
 
 
 def _processor() -> str:

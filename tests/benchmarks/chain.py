@@ -15,6 +15,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_divconq import ChatGGUF, Decomposer, DivideAndConquer, Solver
 from langchain_divconq.engines.base import EngineName
 from tests.benchmarks.engines import Row
+from tests.benchmarks.interval import middle, ratio
 from tests.benchmarks.questions import questions
 
 DELAY = 0.5
@@ -44,14 +45,14 @@ def overlap(engine: EngineName) -> Row:
     row: Row = {"n": len(asked), "solver_delay_s": DELAY}
     for limit in (1, 4):
         ours, theirs = [], []
-        for _ in range(3):
+        for _ in range(5):
             start = time.perf_counter()
             chain.batch(asked, {"max_concurrency": limit})
             ours.append(time.perf_counter() - start)
             start = time.perf_counter()
             sequence.batch(asked, {"max_concurrency": limit})
             theirs.append(time.perf_counter() - start)
-        row[f"ratio_to_sequence_at_{limit}"] = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+        row[f"ratio_to_sequence_at_{limit}"] = ratio(ours, theirs)
     return row
 
 
@@ -84,9 +85,9 @@ def imports(_: EngineName) -> Row:
         runnables.append(_import_seconds("langchain_core.runnables"))
     return {
         "n": len(ours),
-        "import_s": statistics.median(ours),
-        "ratio_to_core_chat_models": statistics.median(a / b for a, b in zip(ours, base, strict=True)),
-        "ratio_to_core_runnables": statistics.median(a / b for a, b in zip(ours, runnables, strict=True)),
+        "import_s": middle(ours),
+        "ratio_to_core_chat_models": ratio(ours, base),
+        "ratio_to_core_runnables": ratio(ours, runnables),
     }
 
 

@@ -8,19 +8,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import quantiles
 from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from langchain_divconq import ChatGGUF, Decomposer
-from langchain_divconq.engines import load_engine, default_threads
+from langchain_divconq.engines import default_threads, load_engine
 from langchain_divconq.engines.base import EngineName
 from langchain_divconq.grammar import MAX_TOKENS, decomposition_grammar
 from langchain_divconq.messages import chat_roles
 from langchain_divconq.prompts import decomposition_prompt
 from langchain_divconq.types import Question
 from langchain_divconq.weights import default_weights
+from tests.benchmarks.interval import Interval, middle, ratio
 from tests.benchmarks.questions import questions
 
 Row = dict[str, Any]
@@ -42,8 +43,7 @@ def latency(engine: EngineName) -> Row:
     first, *rest = questions(WARM_QUESTIONS + 1, seed=1)
     cold = _seconds(partial(decomposer.invoke, first))
     warm = [_seconds(partial(decomposer.invoke, question)) for question in rest]
-    cuts = quantiles(warm, n=20)
-    return {"cold_s": cold, "warm_p50_s": median(warm), "warm_p95_s": cuts[18], "n": len(warm)}
+    return {"n": len(warm), "cold_s": cold, "warm_p50_s": middle(warm), "warm_p95_s": quantiles(warm, n=20)[-1]}
 
 
 def overhead(engine: EngineName) -> Row:
@@ -57,17 +57,16 @@ def overhead(engine: EngineName) -> Row:
         prompt = render(chat_roles(decomposition_prompt(question, 3, demonstrate=True)))
         start = time.perf_counter()
         plan = decomposer.invoke(question)
-        ours = time.perf_counter() - start
+        seconds = time.perf_counter() - start
         theirs, same = bare(prompt, plan.text)
-        rows.append((ours, theirs, plan.usage.output_tokens, same))
+        rows.append((seconds, theirs, plan.usage.output_tokens, same))
     rows = rows[2:]  # the first two load and warm both
+    ours = [row[0] for row in rows]
     tokens = sum(row[2] for row in rows)
-    total = sum(row[0] for row in rows)
-    result: Row = {"n": len(rows), "tokens": tokens, "tokens_per_s": tokens / total}
+    result: Row = {"n": len(rows), "tokens": tokens, "tokens_per_s": tokens / sum(ours)}
     result["same_plans"] = sum(row[3] for row in rows)
     for name in rows[0][1]:
-        result[f"ratio_to_{name}"] = total / sum(row[1][name] for row in rows)
-        result[f"median_ratio_to_{name}"] = median(row[0] / row[1][name] for row in rows)
+        result[f"ratio_to_{name}"] = ratio(ours, [row[1][name] for row in rows])
     return result
 
 
@@ -156,9 +155,10 @@ def alternating(engine: EngineName) -> Row:
     mixed = list(_alternating(asked))
     for prompt in mixed[:4]:
         model.invoke(prompt)
-    apart = sum(_seconds(partial(model.invoke, prompt)) for prompt in mixed[0::2] + mixed[1::2])
-    together = sum(_seconds(partial(model.invoke, prompt)) for prompt in mixed)
-    return {"n": len(mixed), "ratio_to_unmixed": together / apart}
+    unmixed = mixed[0::2] + mixed[1::2]
+    apart = {id(prompt): _seconds(partial(model.invoke, prompt)) for prompt in unmixed}
+    together = [_seconds(partial(model.invoke, prompt)) for prompt in mixed]
+    return {"n": len(mixed), "ratio_to_unmixed": ratio(together, [apart[id(prompt)] for prompt in mixed])}
 
 
 def grammar(engine: EngineName) -> Row:
@@ -166,13 +166,14 @@ def grammar(engine: EngineName) -> Row:
     asked = questions(WARM_QUESTIONS // 2, seed=5)
     model = ChatGGUF(engine=engine, max_tokens=48)
     held = model.bind(grammar=GRAMMAR)
-    ratios = []
+    with_it, without = [], []
     for question in asked:
         prompt = decomposition_prompt(question, 3, demonstrate=True)
         model.invoke(prompt)
-        pair = [_seconds_per_token(runnable, prompt) for runnable in (held, model, held, model)]
-        ratios.append((pair[0] + pair[2]) / (pair[1] + pair[3]))
-    return {"n": len(ratios), "ratio_median": median(ratios)}
+        times = [_seconds_per_token(runnable, prompt) for runnable in (held, model, held, model)]
+        with_it.append(times[0] + times[2])
+        without.append(times[1] + times[3])
+    return {"n": len(asked), "ratio_to_none": ratio(with_it, without)}
 
 
 def _alternating(asked: list[Question]) -> Iterator[list[BaseMessage]]:
@@ -181,18 +182,14 @@ def _alternating(asked: list[Question]) -> Iterator[list[BaseMessage]]:
         yield [SystemMessage(OTHER_INSTRUCTIONS), HumanMessage(question.text)]
 
 
-def _per_token(ours: Any, theirs: Any, prompts: list[list[BaseMessage]]) -> float:
-    for prompt in prompts[:2]:
-        ours.invoke(prompt), theirs.invoke(prompt)
-    spent = [0.0, 0.0]
-    written = [0, 0]
-    for prompt in prompts:
-        for place, model in enumerate((ours, theirs)):
+def _per_token(ours: Any, theirs: Any, prompts: list[list[BaseMessage]]) -> Interval:
+    times: tuple[list[float], list[float]] = ([], [])
+    for prompt in [*prompts[:2], *prompts]:
+        for kept, model in zip(times, (ours, theirs), strict=True):
             start = time.perf_counter()
             reply = model.invoke(prompt)
-            spent[place] += time.perf_counter() - start
-            written[place] += ours.get_num_tokens(str(reply.text))
-    return (spent[0] / written[0]) / (spent[1] / written[1])
+            kept.append((time.perf_counter() - start) / max(1, ours.get_num_tokens(str(reply.text))))
+    return ratio(times[0][2:], times[1][2:])  # the first two load and warm both
 
 
 def _seconds_per_token(model: Any, prompt: list[BaseMessage]) -> float:

@@ -15,8 +15,8 @@ QUESTIONS = questions(32, seed=11)
 
 @pytest.fixture(scope="module")
 def decomposer(engine_name: EngineName) -> Decomposer:
-    """The default decomposer on one of the engines; short prompts, for time."""
-    return Decomposer(model=ChatGGUF(engine=engine_name), demonstrate=False, gate="always", max_subquestions=1)
+    """The default decomposer on one of the engines; short plans, for time."""
+    return Decomposer(model=ChatGGUF(engine=engine_name), gate="always", max_subquestions=1)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,31 @@
+"""Estimates with 95% intervals, by bootstrap over questions."""
+
+import random
+from collections.abc import Callable, Sequence
+from statistics import median, quantiles
+from typing import TypeVar
+
+T = TypeVar("T")
+
+RESAMPLES = 2000
+
+Interval = list[float]
+"""An estimate and the bounds of its 95% interval."""
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
+    """Return the ratio of total times; the two are paired, question by question."""
+    pairs = list(zip(ours, theirs, strict=True))
+    return _bootstrap(pairs, lambda sample: sum(pair[0] for pair in sample) / sum(pair[1] for pair in sample))
+
+
+def middle(values: Sequence[float]) -> Interval:
+    """Return the median."""
+    return _bootstrap(list(values), median)
+
+
+def _bootstrap(values: list[T], estimate: Callable[[list[T]], float]) -> Interval:
+    random_ = random.Random(0)
+    samples = [estimate(random_.choices(values, k=len(values))) for _ in range(RESAMPLES)]
+    cuts = quantiles(samples, n=40)
+    return [estimate(values), cuts[0], cuts[-1]]

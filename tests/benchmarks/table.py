@@ -1,0 +1,84 @@
+"""The README's tables, from the committed results: python -m tests.benchmarks.table writes them there."""
+
+import json
+import sys
+from typing import Any
+
+from tests.benchmarks.engines import RESULTS
+from tests.repository import ROOT
+
+README = ROOT / "README.md"
+BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->"
+
+_ROWS = (
+    ("latency", "cold_s", "first decomposition in a fresh process, seconds"),
+    ("latency", "warm_p50_s", "a decomposition afterwards, seconds: median"),
+    ("latency", "warm_p95_s", "… 95th percentile"),
+    ("overhead", "tokens_per_s", "tokens written a second, prompts included"),
+    ("overhead", "ratio_to_llama_class", "time against `llama_cpp.Llama`: same prompt, grammar and tokens"),
+    ("overhead", "ratio_to_server_object", "time against `xllamacpp.Server`: same prompt, grammar and tokens"),
+    ("overhead", "ratio_to_forward_passes_alone", "time against the forward passes alone, no sampling, no grammar"),
+    ("grammar", "ratio_to_none", "time a token with the plan's grammar against without"),
+    ("community", "one_instruction_ratio", "time a token against langchain-community's `ChatLlamaCpp`"),
+    ("community", "alternating_ratio", "… two callers with different instructions taking turns"),
+    ("alternating", "ratio_to_unmixed", "two instructions taking turns, against one after the other"),
+    ("overlap", "ratio_to_sequence_at_1", "a batch against a plain sequence of both stages, `max_concurrency` 1"),
+    ("overlap", "ratio_to_sequence_at_4", "… `max_concurrency` 4"),
+    ("imports", "import_s", "import, seconds"),
+    ("imports", "ratio_to_core_chat_models", "… against importing langchain-core's chat models alone"),
+    ("memory", "loaded_mib", "memory for a loaded decomposer, MiB"),
+    ("memory", "growth_from_call_40_mib", "… growth from the 40th to the 300th call, MiB"),
+)
+
+
+def render() -> str:
+    """Return the tables as Markdown."""
+    bench: dict[str, Any] = json.loads((RESULTS / "bench.json").read_text(encoding="utf-8"))
+    stress: dict[str, Any] = json.loads((RESULTS / "stress.json").read_text(encoding="utf-8"))
+    machine = bench["machine"]
+    lines = [
+        f"Measured by `make bench` on a machine of {machine['cores']} cores ({machine['processor']}), "
+        f"{machine['threads']} of them for the model, Python {machine['python']}; estimates with 95% bootstrap "
+        "intervals over n questions. Ratios compare times taken in turns in one run: below 1, ours is faster.",
+        "",
+        "| | n | llama-cpp-python | xllamacpp |",
+        "| --- | --- | --- | --- |",
+    ]
+    for section, key, words in _ROWS:
+        row = bench[section]
+        cells = [_cell(row[engine].get(key)) if engine in row else "" for engine in ("llama-cpp-python", "xllamacpp")]
+        any_row = next(iter(row.values()))
+        lines.append(f"| {words} | {any_row.get('n', any_row.get('calls'))} | {cells[0]} | {cells[1]} |")
+    engines = stress["engines"].values()
+    plans = sum(result["distinct_plans"] for result in engines)
+    lines += [
+        "",
+        f"Of {stress['questions']:,} varied questions decomposed at temperature {stress['temperature']} "
+        f"(`make stress`, half on each engine; {plans:,} different plans), {stress['failures']} gave a plan that does "
+        "not parse, exceeds the cap or refers forward.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: float | list[float] | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return f"{value[0]:.3g} [{value[1]:.3g}, {value[2]:.3g}]"
+    return f"{value:.3g}"
+
+
+def shown(text: str) -> str:
+    """Return what a document shows between the marks."""
+    return text.partition(BEGIN)[2].partition(END)[0]
+
+
+def main() -> int:
+    """Write the tables into the README."""
+    text = README.read_text(encoding="utf-8")
+    README.write_text(text.replace(BEGIN + shown(text), BEGIN + render()), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
