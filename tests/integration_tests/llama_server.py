@@ -45,7 +45,7 @@ def serve(model: str) -> None:
     params.api_keys = [API_KEY]
     params.n_ctx = 4096
     params.n_parallel = 2
-    params.cpuparams.n_threads = 2
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1  # the decomposer runs beside it
     params.verbosity = -1
     params.warmup = params.ui = params.fit_params = False
     server = xllamacpp.Server(params)

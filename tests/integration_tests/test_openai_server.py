@@ -1,8 +1,8 @@
 """The chain with a solver behind a real OpenAI-compatible server: ChatOpenAI and a llama.cpp process on loopback."""
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from langchain_core.callbacks import UsageMetadataCallbackHandler
@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_openai import ChatOpenAI
+from openai import DefaultAsyncHttpxClient
 from pydantic import SecretStr
 
 from langchain_divconq import ChatGGUF, Decomposer, DivideAndConquer, Solution, Solver
@@ -30,6 +31,10 @@ def address(gguf_path: Path) -> Iterator[str]:
 @pytest.fixture
 def openai(address: str) -> ChatOpenAI:
     """The provider's client, pointed at the server."""
+    return connect(address)
+
+
+def connect(address: str, **fields: Any) -> ChatOpenAI:
     return ChatOpenAI(
         model=MODEL_NAME,
         base_url=f"{address}/v1",
@@ -38,6 +43,7 @@ def openai(address: str) -> ChatOpenAI:
         max_completion_tokens=48,
         stream_usage=True,
         max_retries=0,
+        **fields,
     )
 
 
@@ -63,14 +69,12 @@ def test_a_served_solver_conquers_what_was_divided_in_process(
     assert solution.usage.decompose.output_tokens > 0
 
 
-def test_streaming_and_async_give_what_invoke_gives(openai: ChatOpenAI, engine_name: EngineName) -> None:
-    chain = build(openai, engine_name)
-    invoked = chain.invoke(QUESTION)
-
-    async def asynchronously() -> tuple[str, str]:
-        pieces = [str(chunk.content) async for chunk in chain.astream(QUESTION)]
-        return str((await chain.ainvoke(QUESTION)).content), "".join(pieces)
-
+async def test_streaming_and_async_give_what_invoke_gives(address: str, engine_name: EngineName) -> None:
+    async with DefaultAsyncHttpxClient() as client:  # the one that ChatOpenAI keeps would outlive this event loop
+        chain = build(connect(address, http_async_client=client), engine_name)
+        invoked = await chain.ainvoke(QUESTION)
+        assert "".join([str(chunk.content) async for chunk in chain.astream(QUESTION)]) == invoked.content
+    assert chain.invoke(QUESTION).content == invoked.content
     whole = AIMessageChunk(content="")
     pieces = 0
     for chunk in chain.stream(QUESTION):
@@ -79,7 +83,6 @@ def test_streaming_and_async_give_what_invoke_gives(openai: ChatOpenAI, engine_n
         pieces += 1
     assert pieces > 10
     assert whole.content == invoked.content
-    assert asyncio.run(asynchronously()) == (invoked.content, invoked.content)
     streamed = Solution.from_message(whole).usage.solve
     assert streamed.output_tokens == Solution.from_message(invoked).usage.solve.output_tokens
 
