@@ -156,7 +156,7 @@ def _as_messages(value: object) -> list[BaseMessage]:
 
 
 QuestionInput: TypeAlias = (
-    str | Question | QuestionMapping | PromptValue | BaseMessage | Sequence[MessageLikeRepresentation]
+    str | Question | Mapping[str, Any] | PromptValue | BaseMessage | Sequence[MessageLikeRepresentation]
 )
 """What the chain and the decomposer take for a question."""
 
