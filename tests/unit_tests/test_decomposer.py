@@ -1,4 +1,7 @@
 import asyncio
+import math
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -6,11 +9,15 @@ from langchain_core.messages import SystemMessage
 from langchain_core.runnables import RunnableLambda
 from pydantic import ValidationError
 
+from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.decomposer import Decomposer, no_decomposition_probability
+from langchain_divconq.engines.base import Request, Token, TokenLogprob
 from langchain_divconq.errors import DecompositionError, InvalidQuestionError
+from langchain_divconq.grammar import MAX_TOKENS, decomposition_grammar
 from langchain_divconq.prompts import NO_DECOMPOSITION
 from langchain_divconq.types import Decomposition, Question
 from langchain_divconq.usage import Price
+from tests.unit_tests.fake_engine import FakeEngine, install
 from tests.unit_tests.fakes import PLAN, QUESTION, ScriptedModel, failing, scripted
 
 SUBQUESTIONS = ("How many pens are in 3 boxes of 12?", "How many of #1 pens are left after 7 are given away?")
@@ -170,3 +177,63 @@ def test_schemas_describe_what_goes_in_and_out() -> None:
     assert decomposer.get_output_jsonschema()["title"] == "Decomposition"
     assert {"type": "string"} in decomposer.get_input_jsonschema()["anyOf"]
     assert isinstance(decomposer.invoke(QUESTION), Decomposition)
+
+
+class Torn(FakeEngine):
+    """Holds the sentinel for likelier than a plan, 0.6 to 0.4, and writes what its grammar allows."""
+
+    def _tokens(self, request: Request) -> Iterator[Token]:
+        none, plan = TokenLogprob("No", math.log(0.6)), TokenLogprob("1", math.log(0.4))
+        assert request.grammar is not None
+        if "none |" in request.grammar:
+            yield Token("No", none, (none, plan))
+            yield Token(NO_DECOMPOSITION.removeprefix("No"))
+        else:
+            yield Token("1", plan, (none, plan))
+            yield Token(PLAN.removeprefix("1"))
+
+
+def test_a_gguf_is_held_to_the_grammar_of_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Torn([])
+    install(monkeypatch, engine)
+    for model in (ChatGGUF(), ChatGGUF().with_retry(), ChatGGUF().bind(seed=1)):
+        Decomposer(model=model, max_subquestions=2).invoke(QUESTION)
+    assert {request.grammar for request in engine.requests} == {decomposition_grammar(2)}
+    assert {request.max_tokens for request in engine.requests} == {2 * MAX_TOKENS}
+
+
+def test_a_gate_above_the_sentinels_probability_asks_again_for_a_plan_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Torn([])
+    install(monkeypatch, engine)
+    decomposition = Decomposer(model=ChatGGUF(), gate=0.8).invoke(QUESTION)
+    assert decomposition.no_decomposition_probability == pytest.approx(0.6)
+    assert decomposition.subquestions == SUBQUESTIONS
+    assert [request.grammar for request in engine.requests] == [
+        decomposition_grammar(3),
+        decomposition_grammar(3, allow_none=False),
+    ]
+    assert decomposition.usage.calls == 2
+
+
+def test_a_gate_below_the_sentinels_probability_leaves_the_question_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Torn([])
+    install(monkeypatch, engine)
+    decomposition = Decomposer(model=ChatGGUF(), gate=0.5).invoke(QUESTION)
+    assert decomposition.reason == "the probability that no decomposition is needed is 0.60 (gate 0.5)"
+    assert len(engine.requests) == 1
+
+
+def test_a_gate_of_always_leaves_the_model_no_sentinel(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Torn([])
+    install(monkeypatch, engine)
+    decomposition = Decomposer(model=ChatGGUF(), gate="always").invoke(QUESTION)
+    assert decomposition.subquestions == SUBQUESTIONS
+    assert [request.grammar for request in engine.requests] == [decomposition_grammar(3, allow_none=False)]
+
+
+def test_a_model_with_an_adapter_is_shown_no_demonstration(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Torn([])
+    install(monkeypatch, engine)
+    Decomposer(model=ChatGGUF(adapter_path=Path("a.gguf"))).invoke(QUESTION)
+    Decomposer(model=ChatGGUF()).invoke(QUESTION)
+    assert [request.prompt.count('"role"') for request in engine.requests] == [2, 4]
