@@ -19,8 +19,9 @@ from tests.benchmarks.interval import middle, ratio
 from tests.benchmarks.questions import questions
 
 DELAY = 0.5
-OVERLAP_QUESTIONS = 16
+OVERLAP_QUESTIONS = 8
 MEMORY_CALLS = 300
+REPEATS = 5
 
 
 class Delayed(BaseChatModel):
@@ -42,10 +43,10 @@ def overlap(engine: EngineName) -> Row:
     chain = DivideAndConquer(solver=solver, decomposer=decomposer)
     sequence = decomposer | RunnableLambda(solver.invoke)
     decomposer.invoke(asked[0])
-    row: Row = {"n": len(asked), "solver_delay_s": DELAY}
+    row: Row = {"n": REPEATS, "questions": len(asked), "solver_delay_s": DELAY}
     for limit in (1, 4):
         ours, theirs = [], []
-        for _ in range(5):
+        for _ in range(REPEATS):
             start = time.perf_counter()
             chain.batch(asked, {"max_concurrency": limit})
             ours.append(time.perf_counter() - start)
@@ -59,7 +60,7 @@ def overlap(engine: EngineName) -> Row:
 def memory(engine: EngineName) -> Row:
     """Resident memory after the first calls and after many more."""
     process, mib = psutil.Process(), 2**20
-    decomposer = Decomposer(model=ChatGGUF(engine=engine), gate="always")
+    decomposer = Decomposer(model=ChatGGUF(engine=engine), gate="always", max_subquestions=1)
     before = process.memory_info().rss
     asked = questions(MEMORY_CALLS, seed=7)
     sizes = []
