@@ -22,7 +22,11 @@ _ROWS = (
     ("community", "one_instruction_ratio", "time a token against langchain-community's `ChatLlamaCpp`"),
     ("community", "alternating_ratio", "… two callers with different instructions taking turns"),
     ("alternating", "ratio_to_unmixed", "two instructions taking turns, against one after the other"),
-    ("overlap", "ratio_to_sequence_at_1", "a batch of 8, solver of 0.5 s, against a plain sequence of the stages, `max_concurrency` 1"),
+    (
+        "overlap",
+        "ratio_to_sequence_at_1",
+        "a batch of 8 with a 0.5 s solver against a plain sequence, `max_concurrency` 1",
+    ),
     ("overlap", "ratio_to_sequence_at_4", "… `max_concurrency` 4"),
     ("imports", "import_s", "import, seconds"),
     ("imports", "ratio_to_core_chat_models", "… against importing langchain-core's chat models alone"),
