@@ -21,7 +21,7 @@ from tests.benchmarks.questions import questions
 DELAY = 0.5
 OVERLAP_QUESTIONS = 8
 MEMORY_CALLS = 300
-REPEATS = 5
+REPEATS = 3
 
 
 class Delayed(BaseChatModel):

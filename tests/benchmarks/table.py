@@ -49,7 +49,9 @@ def render() -> str:
         "| --- | --- | --- | --- |",
     ]
     for section, key, words in _ROWS:
-        row = bench[section]
+        row = bench.get(section)
+        if not row:
+            continue  # not measured yet
         cells = [_cell(row[engine].get(key)) if engine in row else "" for engine in ("llama-cpp-python", "xllamacpp")]
         any_row = next(iter(row.values()))
         lines.append(f"| {words} | {any_row.get('n', any_row.get('calls'))} | {cells[0]} | {cells[1]} |")

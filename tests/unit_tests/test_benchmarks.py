@@ -1,0 +1,29 @@
+"""The benchmarks' own arithmetic, and that the README shows what was measured."""
+
+import pytest
+
+from tests.benchmarks.interval import middle, ratio
+from tests.benchmarks.questions import questions
+from tests.benchmarks.table import README, render, shown
+
+
+def test_the_readme_shows_the_committed_results() -> None:
+    assert shown(README.read_text(encoding="utf-8")) == render(), "Run: python -m tests.benchmarks.table"
+
+
+def test_a_ratio_lies_in_its_interval_and_the_interval_tightens_with_agreement() -> None:
+    estimate, low, high = ratio([2.0, 4.0, 6.0, 9.0], [1.0, 2.0, 3.0, 3.0])
+    assert estimate == pytest.approx(21 / 9)
+    assert low < estimate < high
+    assert ratio([2.0, 4.0], [1.0, 2.0]) == [2.0, 2.0, 2.0]
+
+
+def test_a_median_comes_with_its_interval() -> None:
+    estimate, low, high = middle([1.0, 2.0, 3.0, 4.0, 100.0])
+    assert (estimate, low >= 1.0, high <= 100.0) == (3.0, True, True)
+
+
+def test_questions_are_varied_and_the_same_for_the_same_seed() -> None:
+    assert questions(50, seed=1) == questions(50, seed=1) != questions(50, seed=2)
+    assert len({question.text for question in questions(400, seed=3)}) > 250
+    assert 0 < sum(question.context is not None for question in questions(100, seed=4)) < 50
