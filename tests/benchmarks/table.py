@@ -11,7 +11,7 @@ README = ROOT / "README.md"
 BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->"
 
 _ROWS = (
-    ("latency", "cold_s", "first decomposition in a fresh process, seconds"),
+    ("latency", "cold_s", "first decomposition in a fresh process, seconds (one run)"),
     ("latency", "warm_p50_s", "a decomposition afterwards, seconds: median"),
     ("latency", "warm_p95_s", "… 95th percentile"),
     ("overhead", "tokens_per_s", "tokens written a second, prompts included"),
@@ -54,7 +54,8 @@ def render() -> str:
             continue  # not measured yet
         cells = [_cell(row[engine].get(key)) if engine in row else "" for engine in ("llama-cpp-python", "xllamacpp")]
         any_row = next(iter(row.values()))
-        lines.append(f"| {words} | {any_row.get('n', any_row.get('calls'))} | {cells[0]} | {cells[1]} |")
+        count = 1 if key == "cold_s" else any_row.get("n", any_row.get("calls"))
+        lines.append(f"| {words} | {count} | {cells[0]} | {cells[1]} |")
     engines = stress["engines"].values()
     plans = sum(result["distinct_plans"] for result in engines)
     lines += [
