@@ -112,7 +112,7 @@ async def adrive(stage: Stage[T], config: RunnableConfig, limiter: Limiter) -> T
         try:
             calls = next(stage) if replies is None else stage.send(replies)
         except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
+            return stop.value  # type: ignore[no-any-return]  # as in drive
         replies = await gather(*(acall_model(call, config, limiter) for call in calls))
 
 
@@ -168,7 +168,7 @@ def run_all(
     def one(position: int) -> tuple[int, T | Exception]:
         try:
             return position, work(position)
-        except Exception as error:
+        except Exception as error:  # whatever a model raises may be asked for as a result
             if return_exceptions:
                 return position, error
             raise
@@ -193,7 +193,7 @@ async def arun_all(
         try:
             async with at_work.ahold():
                 return position, await work(position)
-        except Exception as error:
+        except Exception as error:  # whatever a model raises may be asked for as a result
             if return_exceptions:
                 return position, error
             raise

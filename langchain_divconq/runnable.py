@@ -161,7 +161,7 @@ class ChatRunnable(RunnableSerializable[QuestionInput, AIMessage]):
 
         yield from run_all(answer, len(inputs), None if limit is None else limit + 1, return_exceptions)
 
-    async def abatch_as_completed(  # type: ignore[override]
+    async def abatch_as_completed(  # type: ignore[override]  # as in batch_as_completed
         self,
         inputs: Sequence[QuestionInput],
         config: RunnableConfig | Sequence[RunnableConfig] | None = None,

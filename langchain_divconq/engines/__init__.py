@@ -119,9 +119,10 @@ def _choose(name: EngineName | None) -> EngineName:
 
 
 def _create(name: EngineName, settings: EngineSettings) -> Engine:
-    if name == "llama-cpp-python":
-        return importlib.import_module("langchain_divconq.engines.llama_cpp").LlamaCppEngine(settings)  # type: ignore[no-any-return]
-    return importlib.import_module("langchain_divconq.engines.xllamacpp").XllamacppEngine(settings)  # type: ignore[no-any-return]
+    # Imported by name, for each engine's module needs its package.
+    module, kind = ("llama_cpp", "LlamaCppEngine") if name == "llama-cpp-python" else ("xllamacpp", "XllamacppEngine")
+    engine: Engine = getattr(importlib.import_module(f"langchain_divconq.engines.{module}"), kind)(settings)
+    return engine
 
 
 def _at_exit() -> None:

@@ -73,7 +73,7 @@ class XllamacppEngine:
         params.api_keys = [self._key]
         try:
             self._server: Any = lib.Server(params)
-        except Exception as error:
+        except Exception as error:  # the wheel documents no class of its own
             raise EngineError(f"xllamacpp does not load {settings.model_path}: {error}") from error
 
     def render(self, messages: Sequence[Mapping[str, str]]) -> str:
