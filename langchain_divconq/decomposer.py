@@ -19,7 +19,7 @@ from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.grammar import MAX_TOKENS, check_cap, decomposition_grammar
 from langchain_divconq.parsing import clean_plan, parse_plan
-from langchain_divconq.prompts import NO_DECOMPOSITION, decomposition_prompt
+from langchain_divconq.prompts import NO_DECOMPOSITION, PromptStyle, decomposition_prompt
 from langchain_divconq.types import QUESTION_SCHEMA, Decomposition, Question, QuestionInput
 from langchain_divconq.usage import Price, StageUsage
 from langchain_divconq.weights import default_adapter
@@ -49,7 +49,8 @@ class Decomposer(RunnableSerializable[QuestionInput, Decomposition]):
         gate: "always" divides, "never" does not ask the model at all, and a number from 0 to 1 divides unless the
             model's own probability that no decomposition is needed is at least this. A model that reports no
             log-probabilities is taken at its word.
-        demonstrate: Whether the prompt shows one worked demonstration; None: unless the model carries an adapter.
+        prompt_style: How the model is asked: "student" (as this project's recipe teaches its students), "zero_shot" or
+            "one_shot" (with one worked demonstration); None: "student" for a `ChatGGUF` with an adapter, else "one_shot".
         price: What the model costs; None: not counted in dollars.
 
     Raises:
@@ -63,7 +64,7 @@ class Decomposer(RunnableSerializable[QuestionInput, Decomposition]):
     model: Runnable[Any, Any] = Field(default_factory=bundled_model)
     max_subquestions: int = 3
     gate: Gate = 0.5
-    demonstrate: bool | None = None
+    prompt_style: PromptStyle | None = None
     price: Price | None = None
 
     @field_validator("max_subquestions")
@@ -113,10 +114,9 @@ class Decomposer(RunnableSerializable[QuestionInput, Decomposition]):
         if self.gate == "never":
             return Decomposition(question=question, reason="the gate is 'never'")
         gguf = _chat_gguf(self.model)
-        demonstrate = self.demonstrate
-        if demonstrate is None:
-            demonstrate = gguf is None or gguf.adapter_path is None
-        prompt = decomposition_prompt(question, self.max_subquestions, demonstrate=demonstrate)
+        has_adapter = gguf is not None and gguf.adapter_path is not None
+        style = self.prompt_style or ("student" if has_adapter else "one_shot")
+        prompt = decomposition_prompt(question, self.max_subquestions, style)
 
         def call(*, allow_none: bool) -> Call:
             constraint = {} if gguf is None else self._constraint(allow_none=allow_none)

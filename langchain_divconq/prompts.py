@@ -5,12 +5,13 @@ chat's own system message stays as it is.
 """
 
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from langchain_divconq.types import Question, SingleStage, Subanswer
 
-PROMPT_VERSION = "1"
+PROMPT_VERSION = "2"
 """Changes with every change of a text below; results and caches are recorded under it."""
 
 NO_DECOMPOSITION = "No decomposition needed."
@@ -19,6 +20,13 @@ NO_DECOMPOSITION = "No decomposition needed."
 ANSWER_MARKER = "Answer:"
 """What begins the last line of a solver's reply."""
 
+PromptStyle: TypeAlias = Literal["student", "zero_shot", "one_shot"]
+"""How a decomposer is asked: in one line, as students of `training/` are taught; with instructions; with instructions and
+a worked demonstration."""
+
+# Short, since a laptop reads it with every question and a training run with every example: what it leaves unsaid, the
+# student has learned.
+_STUDENT = "Split the question into {cap}."
 _DECOMPOSE = (
     "Split the user's question into {cap}, numbered, one on each line, each ending with a question mark. "
     "Do not repeat the question itself and do not answer anything. "
@@ -38,17 +46,18 @@ _STEP_BY_STEP = f"Think step by step and show your working. End with {_LINE}"
 _DIRECT = f"Reply with {_LINE}"
 
 
-def decomposition_prompt(question: Question, max_subquestions: int, *, demonstrate: bool) -> list[BaseMessage]:
+def decomposition_prompt(question: Question, max_subquestions: int, style: PromptStyle) -> list[BaseMessage]:
     """Return the messages that ask a model to decompose a question.
 
     Args:
         question: What to decompose; its history is not shown.
         max_subquestions: The cap the instructions name.
-        demonstrate: Whether one worked demonstration precedes the question; a model trained for this needs none.
+        style: "student" for a model trained by this project's recipe; "zero_shot" or "one_shot" for any other.
     """
     cap = "one simpler subquestion" if max_subquestions == 1 else f"at most {max_subquestions} simpler subquestions"
-    messages: list[BaseMessage] = [SystemMessage(_DECOMPOSE.format(cap=cap))]
-    if demonstrate:
+    instructions = _STUDENT if style == "student" else _DECOMPOSE
+    messages: list[BaseMessage] = [SystemMessage(instructions.format(cap=cap))]
+    if style == "one_shot":
         asked, plan = _DEMONSTRATION
         messages += [HumanMessage(f"Question: {asked}"), AIMessage(plan)]
     return [*messages, HumanMessage(render_question(question))]

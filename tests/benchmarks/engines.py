@@ -54,7 +54,7 @@ def overhead(engine: EngineName) -> Row:
     asked = questions(WARM_QUESTIONS + 2, seed=2)
     rows: list[tuple[float, dict[str, float], int, int]] = []
     for question in asked:
-        prompt = render(chat_roles(decomposition_prompt(question, 3, demonstrate=True)))
+        prompt = render(chat_roles(decomposition_prompt(question, 3, "one_shot")))
         start = time.perf_counter()
         plan = decomposer.invoke(question)
         seconds = time.perf_counter() - start
@@ -147,7 +147,7 @@ def community(_: EngineName) -> Row:
             verbose=False,
         )
     asked = questions(WARM_QUESTIONS, seed=3)
-    plans = [decomposition_prompt(question, 3, demonstrate=True) for question in asked]
+    plans = [decomposition_prompt(question, 3, "one_shot") for question in asked]
     return {
         "n": len(asked),
         "one_instruction_ratio": _per_token(ours, theirs, plans),
@@ -175,7 +175,7 @@ def grammar(engine: EngineName) -> Row:
     held = model.bind(grammar=GRAMMAR)
     with_it, without = [], []
     for question in asked:
-        prompt = decomposition_prompt(question, 3, demonstrate=True)
+        prompt = decomposition_prompt(question, 3, "one_shot")
         model.invoke(prompt)
         times = [_seconds_per_token(runnable, prompt) for runnable in (held, model, held, model)]
         with_it.append(times[0] + times[2])
@@ -185,7 +185,7 @@ def grammar(engine: EngineName) -> Row:
 
 def _alternating(asked: list[Question]) -> Iterator[list[BaseMessage]]:
     for question in asked[: len(asked) // 2]:
-        yield decomposition_prompt(question, 3, demonstrate=True)
+        yield decomposition_prompt(question, 3, "one_shot")
         yield [SystemMessage(OTHER_INSTRUCTIONS), HumanMessage(question.text)]
 
 

@@ -49,7 +49,7 @@ def test_the_context_is_shown_and_the_history_is_not() -> None:
 def test_a_teacher_is_shown_one_demonstration_unless_told_otherwise() -> None:
     model = scripted(PLAN)
     Decomposer(model=model).invoke(QUESTION)
-    Decomposer(model=model, demonstrate=False).invoke(QUESTION)
+    Decomposer(model=model, prompt_style="zero_shot").invoke(QUESTION)
     assert [message.type for message in model.seen[0]] == ["system", "human", "ai", "human"]
     assert [message.type for message in model.seen[1]] == ["system", "human"]
 

@@ -43,15 +43,21 @@ def test_a_question_without_context_is_rendered_alone() -> None:
 
 @pytest.mark.parametrize("cap", [1, 3, 9])
 def test_the_decomposer_is_told_the_cap_and_the_sentinel_and_sees_no_history(cap: int) -> None:
-    instructions, asked = decomposition_prompt(QUESTION, cap, demonstrate=False)
+    instructions, asked = decomposition_prompt(QUESTION, cap, "zero_shot")
     assert isinstance(instructions, SystemMessage)
     assert ("one simpler subquestion," if cap == 1 else f"at most {cap} simpler subquestions,") in instructions.text
     assert instructions.text.endswith(NO_DECOMPOSITION)
     assert asked == HumanMessage(render_question(QUESTION))
 
 
+def test_a_student_is_asked_in_one_line_that_tells_the_cap() -> None:
+    instructions, asked = decomposition_prompt(QUESTION, 2, "student")
+    assert instructions == SystemMessage("Split the question into at most 2 simpler subquestions.")
+    assert asked == HumanMessage(render_question(QUESTION))
+
+
 def test_the_demonstration_is_a_plan_as_we_want_it() -> None:
-    _, asked, shown, _ = decomposition_prompt(QUESTION, 3, demonstrate=True)
+    _, asked, shown, _ = decomposition_prompt(QUESTION, 3, "one_shot")
     plan = parse_plan(shown.text)
     assert clean_plan(plan, Question(text=asked.text), 3) == plan
     assert [references(subquestion) for subquestion in plan] == [(), (), (1, 2)]
