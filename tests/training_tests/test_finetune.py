@@ -1,0 +1,186 @@
+"""Fine-tuning, on a tiny model made on the spot."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from langchain_divconq import Question
+from langchain_divconq.prompts import decomposition_prompt
+from training.config import Config, Finetune, Load
+from training.example import Example, save_examples
+
+torch = pytest.importorskip("torch", reason="the training dependencies are not installed")
+
+from training import finetune as stage  # noqa: E402  # needs torch
+from training.batches import Sequenced, batched, collate, completion_tokens  # noqa: E402
+from training.student import load_student  # noqa: E402
+from training.targets import Target, target  # noqa: E402
+from training.training_log import TrainingLog  # noqa: E402
+
+THINGS = ("pens", "rolls", "cups", "tickets", "stamps", "bricks", "pears", "maps")
+
+
+def example(number: int) -> Example:
+    thing = THINGS[number % len(THINGS)]
+    return Example(
+        id=f"own/{number}",
+        source="jsonl",
+        split="train",
+        question=f"Mia has {number + 2} boxes of {number + 5} {thing} and gives away 7. How many are left?",
+        subquestions=(f"How many {thing} does Mia have in {number + 2} boxes of {number + 5}?",) if number % 4 else (),
+    )
+
+
+def config(folder: Path, **finetune: Any) -> Config:
+    options = {
+        "student": "tiny",
+        "rank": 4,
+        "dropout": 0.1,
+        "learning_rate": 0.01,
+        "batch_tokens": 600,
+        "accumulate": 2,
+        "epochs": 2,
+        "dtype": "float32",
+        "evaluate_every": 3,
+        "checkpoint_every": 2,
+        "parse_prompts": 1,
+        **finetune,
+    }
+    return Config(name="t", seed=3, output=folder, load=Load(train=()), finetune=Finetune.model_validate(options))
+
+
+def prepare(folder: Path, **finetune: Any) -> Config:
+    """A run's folder as the stages before leave it."""
+    made = config(folder, **finetune)
+    save_examples(map(example, range(16)), made.folder / "3-screened.jsonl")
+    save_examples(map(example, range(100, 104)), made.folder / "3-validation.jsonl")
+    return made
+
+
+def adapter(made: Config) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(made.folder / "4-student" / "adapter_model.safetensors")
+
+
+def test_the_loss_is_the_mean_over_the_completions_tokens_as_transformers_computes_it(tmp_path: Path) -> None:
+    model, tokenizer = load_student("tiny", tmp_path, "float32")
+    student = stage.add_lora(model, Finetune(rank=4))
+    for name, weight in student.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    batch = [stage.encode(target(example(number), "S_D-T", 3), tokenizer) for number in range(5)]
+    ids, labels = collate(batch, padding=0)
+    student.eval()
+    with torch.no_grad():
+        ours = stage.completion_loss(student)(ids, labels) / completion_tokens(batch)
+    lengths = torch.tensor([len(one.ids) for one in batch])
+    mask = (torch.arange(ids.shape[1])[None] < lengths[:, None]).long()
+    with torch.no_grad():
+        theirs = student(input_ids=ids, attention_mask=mask, labels=labels).loss
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-5)
+
+
+def test_a_run_leaves_an_adapter_its_metrics_and_a_plot(tmp_path: Path) -> None:
+    made = prepare(tmp_path)
+    stage.finetune(made)
+    folder = made.folder / "4-student"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"adapter_model.safetensors", "adapter_config.json", "metrics.jsonl", "loss.png", "training.json"}
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in metrics] == list(range(1, len(metrics) + 1))
+    assert [record["step"] for record in metrics if "parse_rate" in record] == [
+        step for step in range(1, len(metrics) + 1) if step % 3 == 0 or step == len(metrics)
+    ]
+    assert metrics[-1]["held_out_loss"] < metrics[0]["loss"]
+    summary = json.loads((folder / "training.json").read_text())
+    assert summary["examples"] == 16
+    assert summary["tokens"] == sum(record["tokens"] for record in metrics)
+    assert summary["held_out_loss"] == metrics[-1]["held_out_loss"]
+    assert any(bool(value.any()) for name, value in adapter(made).items() if "lora_B" in name)
+
+
+@pytest.mark.parametrize("last", [1, 3, 4])
+def test_a_run_that_was_cut_off_resumes_to_the_identical_adapter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int
+) -> None:
+    whole, broken = prepare(tmp_path / "whole"), prepare(tmp_path / "broken")
+    stage.finetune(whole)
+    add = TrainingLog.add
+
+    def add_until(self: TrainingLog, record: dict[str, Any]) -> None:
+        add(self, record)
+        if record["step"] == last:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainingLog, "add", add_until)
+        with pytest.raises(KeyboardInterrupt):
+            stage.finetune(broken)
+    assert not (broken.folder / "4-student").exists()
+    stage.finetune(broken)
+    ours, theirs = adapter(broken), adapter(whole)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    curves = [
+        [{**json.loads(line), "seconds": 0} for line in (made.folder / "4-student/metrics.jsonl").read_text().splitlines()]
+        for made in (whole, broken)
+    ]
+    assert curves[0] == curves[1]
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = prepare(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainingLog, "finish", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            stage.finetune(made)
+    with pytest.raises(ValueError, match="was made with other settings"):
+        stage.finetune(config(tmp_path, learning_rate=0.02))
+
+
+def test_nothing_to_train_on_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="leaves nothing to train on"):
+        stage.finetune(prepare(tmp_path, max_tokens=5))
+
+
+def test_labels_that_are_not_the_completion_stop_the_run(tmp_path: Path) -> None:
+    _, tokenizer = load_student("tiny", tmp_path, "float32")
+    taught = target(example(1), "S_D-T", 3)
+    right = stage.encode(taught, tokenizer)
+    stage.check_labels([right], [taught], tokenizer, 0)
+    for wrong in (
+        Sequenced(right.id, right.ids, right.prompt + 1),
+        Sequenced(right.id, right.ids, right.prompt - 1),
+        Sequenced(right.id, right.ids[:-1], right.prompt),
+        Sequenced(right.id, right.ids[: right.prompt - 9] + right.ids[right.prompt :], right.prompt - 9),
+    ):
+        with pytest.raises(ValueError, match="The labels of own/1 are not its completion"):
+            stage.check_labels([wrong], [taught], tokenizer, 0)
+
+
+def test_the_prompt_of_a_sequence_is_the_prompt_of_inference(tmp_path: Path) -> None:
+    _, tokenizer = load_student("tiny", tmp_path, "float32")
+    asked = decomposition_prompt(Question(text="Who paid?", context="Ana paid."), 3, "student")
+    sequence = stage.encode(Target("own/1", tuple(asked), "1. Who?"), tokenizer)
+    rendered = tokenizer.decode(sequence.ids[: sequence.prompt])
+    assert "Split the question into at most 3 simpler subquestions." in rendered
+    assert "Context: Ana paid.\n\nQuestion: Who paid?" in rendered
+
+
+def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
+    rates = [stage.learning_rate(step, 100, Finetune(learning_rate=1.0, warmup=0.1)) for step in range(1, 101)]
+    assert rates[:10] == pytest.approx([step / 10 for step in range(1, 11)])
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert rates[-1] == pytest.approx(0)
+
+
+def test_each_process_has_a_batch_in_every_step() -> None:
+    given = [Sequenced(str(n), tuple(range(20)), 5) for n in range(50)]
+    made = Config(name="t", load=Load(train=()), finetune=Finetune(batch_tokens=100, accumulate=2, epochs=2))
+    assert sum(map(len, stage.steps(given, made, processes=1))) == 2 * len(batched(given, 100, seed=0))
+    assert {len(group) for group in stage.steps(given, made, processes=2)} == {4}
+    with pytest.raises(ValueError, match="too few batches for 8 processes"):
+        stage.steps(given, made, processes=8)

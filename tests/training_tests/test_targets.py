@@ -1,0 +1,56 @@
+import pytest
+
+from langchain_divconq.prompts import NO_DECOMPOSITION
+from training.config import Role
+from training.example import Example
+from training.targets import target
+
+EXAMPLE = Example(
+    id="own/1",
+    source="jsonl",
+    split="train",
+    question="Mia has 3 boxes of 12 pens and gives away 7. How many pens are left?",
+    answers=("29",),
+    subquestions=("How many pens does Mia have in 3 boxes of 12?",),
+    subanswers=("3 * 12 = 36 pens.",),
+    prediction="28",
+)
+
+
+def test_a_decomposer_learns_the_plan() -> None:
+    taught = target(EXAMPLE, "S_D-T", 3)
+    assert [message.text for message in taught.prompt] == [
+        "Split the question into at most 3 simpler subquestions.",
+        f"Question: {EXAMPLE.question}",
+    ]
+    assert taught.completion == "1. How many pens does Mia have in 3 boxes of 12?"
+    assert target(EXAMPLE, "S_D-R", 3) == taught
+
+
+def test_a_question_of_one_step_teaches_the_sentinel() -> None:
+    assert target(EXAMPLE.model_copy(update={"subquestions": ()}), "S_D-T", 3).completion == NO_DECOMPOSITION
+
+
+@pytest.mark.parametrize(
+    ("role", "completion"),
+    [
+        ("S_E-T", "1. 3 * 12 = 36 pens.\n\nAnswer: 28"),
+        ("S_E-A", "1. 3 * 12 = 36 pens.\n\nAnswer: 29"),
+        ("S_E-T-direct", "Answer: 28"),
+        ("S_E-A-direct", "Answer: 29"),
+    ],
+)
+def test_a_solver_learns_the_teachers_steps_and_its_answer_or_the_gold_one(role: Role, completion: str) -> None:
+    taught = target(EXAMPLE, role, 3)
+    assert taught.completion == completion
+    assert EXAMPLE.question in taught.prompt[-1].text
+    assert (EXAMPLE.subquestions[0] in taught.prompt[-1].text) == ("direct" not in role)  # type: ignore[index]
+
+
+def test_what_a_role_needs_and_an_example_lacks_is_named() -> None:
+    with pytest.raises(ValueError, match=r"own/1 has no subquestions; run the demonstrate stage first\."):
+        target(EXAMPLE.model_copy(update={"subquestions": None}), "S_D-T", 3)
+    with pytest.raises(ValueError, match=r"own/1 has no answer for S_E-T; run the screen stage first\."):
+        target(EXAMPLE.model_copy(update={"prediction": None}), "S_E-T", 3)
+    with pytest.raises(ValueError, match="own/1 has no answer to each subquestion"):
+        target(EXAMPLE.model_copy(update={"subanswers": None}), "S_E-A", 3)

@@ -1,0 +1,221 @@
+"""What a run is told: a TOML file, checked as a whole before anything runs. Every field is explained here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT.parent / "shared" / "data"
+"""Where datasets lie by default: a folder beside the checkout (see CONTRIBUTING.md)."""
+
+SourceName: TypeAlias = Literal[
+    "gsm8k",
+    "gsm8k_socratic",
+    "gsm8k_one_step",
+    "gsm8k_chatgpt",
+    "drop",
+    "drop_qdmr",
+    "bamboogle",
+    "strategyqa",
+    "strategyqa_one_step",
+    "musique",
+    "musique_one_step",
+    "wiki2",
+    "wiki2_one_step",
+    "least_to_most",
+    "jsonl",
+]
+Role: TypeAlias = Literal["S_D-T", "S_D-R", "S_E-T", "S_E-A", "S_E-T-direct", "S_E-A-direct"]
+Quantisation: TypeAlias = Literal["F16", "Q8_0", "Q5_K_M", "Q4_K_M", "Q4_1", "Q4_0"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(_Section):
+    """Some rows of one dataset.
+
+    Attributes:
+        name: Which reader.
+        split: Which split: "train" trains, "dev" and "test" evaluate.
+        path: File or folder; None: the dataset's own place under the data folder. A relative path counts from the
+            checkout's root.
+        hub: A dataset on the Hugging Face hub ("openai/gsm8k"), read through `datasets` instead of from files.
+        hub_config: The hub dataset's configuration ("socratic"), where it has several.
+        limit: Most rows, chosen by the run's seed; None: all.
+    """
+
+    name: SourceName
+    split: Literal["train", "dev", "test"] = "train"
+    path: Path | None = None
+    hub: str | None = None
+    hub_config: str | None = None
+    limit: int | None = Field(default=None, gt=0)
+
+
+class Load(_Section):
+    """Attributes:
+    train: What the student learns from, mixed.
+    evaluate: What it is evaluated on. All of it, and every evaluation set at hand, is checked for leaks.
+    validation: So many of the training examples are held out to watch the loss.
+    ngram: Two texts that share a run of so many words count as the same question.
+    """
+
+    train: tuple[Source, ...]
+    evaluate: tuple[Source, ...] = ()
+    validation: int = Field(default=200, ge=0)
+    ngram: int = Field(default=13, ge=5)
+
+
+class Demonstrate(_Section):
+    """Attributes:
+    teacher: "recorded" (what the datasets record), "gguf:PATH" (a local model), or a chat model's name as
+        `init_chat_model` takes it ("openai:gpt-5-mini").
+    max_subquestions: The cap the teacher and the student are told.
+    long_plans: What becomes of a recorded plan beyond the cap: it is dropped, or keeps its first or last subquestions.
+    concurrency: Most requests to the teacher at once.
+    attempts: Most attempts at one request, with back-off between them.
+    dollars_per_million_input, dollars_per_million_output: The teacher's prices, for the preview.
+    """
+
+    teacher: str = "recorded"
+    max_subquestions: int = Field(default=3, ge=1, le=9)
+    long_plans: Literal["drop", "first", "last"] = "last"
+    concurrency: int = Field(default=4, ge=1)
+    attempts: int = Field(default=4, ge=1)
+    dollars_per_million_input: float = Field(default=0, ge=0)
+    dollars_per_million_output: float = Field(default=0, ge=0)
+
+
+class Screen(_Section):
+    """Attributes:
+    solver: "recorded", "gguf:PATH" or a chat model's name, as for the teacher. Only S_D-R and the solvers' roles
+        are screened.
+    second_attempt: Whether a failed example is given to the teacher once more (not to a recorded one).
+    concurrency: Most requests to the solver at once.
+    attempts: Most attempts at one request, with back-off between them.
+    """
+
+    solver: str = "recorded"
+    second_attempt: bool = False
+    concurrency: int = Field(default=4, ge=1)
+    attempts: int = Field(default=4, ge=1)
+
+
+class Finetune(_Section):
+    """Attributes:
+    student: "bundled" (the library's default GGUF), "tiny" (a random model made on the spot, for tests), a path to a
+        GGUF (dequantised), or a hub checkpoint.
+    role: What is distilled (PAPER: S_D-T, S_D-R decompose; S_E-T, S_E-A solve; "-direct" without subanswers).
+    rank, alpha, dropout: Of the LoRA, on all linear layers of the blocks.
+    learning_rate: Peak, after a linear warm-up over `warmup` of the steps; then down to zero along a cosine.
+    epochs: Passes over the training examples.
+    batch_tokens: Most tokens in a batch, padding included.
+    accumulate: Batches to a step of the optimiser.
+    max_tokens: Longer examples are left out, and counted.
+    dtype: Of the frozen weights and the arithmetic; the adapter itself is always float32.
+    evaluate_every, checkpoint_every: In steps.
+    parse_prompts: So many held-out questions are decoded greedily at each evaluation, for the parse rate.
+    threads: None: as torch chooses.
+    """
+
+    student: str = "bundled"
+    role: Role = "S_D-T"
+    rank: int = Field(default=16, gt=0)
+    alpha: float = Field(default=32, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    epochs: int = Field(default=1, gt=0)
+    batch_tokens: int = Field(default=2048, gt=0)
+    accumulate: int = Field(default=1, gt=0)
+    max_tokens: int = Field(default=512, gt=0)
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    evaluate_every: int = Field(default=50, gt=0)
+    checkpoint_every: int = Field(default=50, gt=0)
+    parse_prompts: int = Field(default=8, ge=0)
+    threads: int | None = Field(default=None, gt=0)
+
+
+class Export(_Section):
+    """Attributes:
+    adapter_type: How the adapter's tensors are stored.
+    ladder: Quantisations of the merged model, besides F16.
+    parity_prompts: So many held-out prompts are compared.
+    """
+
+    adapter_type: Literal["F32", "F16", "Q8_0"] = "F16"
+    ladder: tuple[Quantisation, ...] = ("Q8_0", "Q4_K_M")
+    parity_prompts: int = Field(default=16, gt=0)
+
+
+class Evaluate(_Section):
+    """Attributes:
+    limit: Most questions of each evaluation source, chosen by the run's seed; None: all.
+    baseline: Whether the untuned student is measured beside ours.
+    """
+
+    limit: int | None = Field(default=200, gt=0)
+    baseline: bool = True
+
+
+class Config(_Section):
+    """One run.
+
+    Attributes:
+        name: Names the folder of the run's artifacts.
+        seed: For sampling, shuffling and initial weights.
+        output: Where runs lie; a relative path counts from the checkout's root.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    seed: int = 0
+    output: Path = Path("training/runs")
+    load: Load
+    demonstrate: Demonstrate = Demonstrate()
+    screen: Screen = Screen()
+    finetune: Finetune = Finetune()
+    export: Export = Export()
+    evaluate: Evaluate = Evaluate()
+
+    @property
+    def folder(self) -> Path:
+        """Where this run's artifacts lie."""
+        return ROOT / self.output / self.name
+
+
+def load_config(path: Path, changes: dict[str, Any] | None = None) -> Config:
+    """Return the config in a TOML file.
+
+    Args:
+        path: The file.
+        changes: Top-level fields to put in place of the file's.
+
+    Raises:
+        ValueError: There is no such file, it is no TOML, or a field is unknown or out of range; names each.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(str(found) for found in sorted(path.parent.glob("*.toml"))) or "none"
+        raise ValueError(f"There is no config {path}. Beside it: {known}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is no TOML: {error}") from None
+    try:
+        return Config.model_validate({**values, **(changes or {})})
+    except ValidationError as error:
+        wrong = "\n".join(
+            f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']} (got {problem['input']!r})"
+            for problem in error.errors()
+        )
+        raise ValueError(f"{path} cannot be used:\n{wrong}") from None

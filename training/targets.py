@@ -1,0 +1,50 @@
+"""What a student is shown and what it is to write, for each role. The prompts are the library's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from langchain_core.messages import BaseMessage
+
+from langchain_divconq.parsing import render_plan
+from langchain_divconq.prompts import ANSWER_MARKER, decomposition_prompt, fused_prompt, single_stage_prompt
+from training.config import Role
+from training.example import Example
+
+
+@dataclass(frozen=True)
+class Target:
+    """A prompt and its completion, in words."""
+
+    id: str
+    prompt: tuple[BaseMessage, ...]
+    completion: str
+
+
+def target(example: Example, role: Role, max_subquestions: int) -> Target:
+    """Return what the student of a role learns from an example.
+
+    S_D-T and S_D-R write the plan. S_E-T writes the solver's subanswers and its final answer, S_E-A the subanswers and
+    the gold answer; their direct variants write the final answer alone (PAPER.md, method 3).
+
+    Raises:
+        ValueError: The example lacks what the role needs; names it and the stage to run.
+    """
+    if example.subquestions is None:
+        raise ValueError(f"{example.id} has no subquestions; run the demonstrate stage first.")
+    question = example.asked
+    if role in ("S_D-T", "S_D-R"):
+        prompt = decomposition_prompt(question, max_subquestions, "student")
+        return Target(example.id, tuple(prompt), render_plan(example.subquestions))
+    answer = example.answers[0] if "S_E-A" in role and example.answers else example.prediction
+    if not answer:
+        raise ValueError(f"{example.id} has no answer for {role}; run the screen stage first.")
+    closing = f"{ANSWER_MARKER} {answer}"
+    if role.endswith("direct"):
+        return Target(example.id, tuple(single_stage_prompt(question, "direct")), closing)
+    if not example.subquestions:
+        return Target(example.id, tuple(single_stage_prompt(question, "step_by_step")), closing)
+    if example.subanswers is None or len(example.subanswers) != len(example.subquestions):
+        raise ValueError(f"{example.id} has no answer to each subquestion, which {role} needs; run the screen stage.")
+    prompt = fused_prompt(question, example.subquestions)
+    return Target(example.id, tuple(prompt), render_plan(example.subanswers) + f"\n\n{closing}")
