@@ -152,11 +152,14 @@ class Export(_Section):
     adapter_type: How the adapter's tensors are stored.
     ladder: Quantisations of the merged model, besides F16.
     parity_prompts: So many held-out prompts are compared.
+    base: The GGUF of a student that is a hub checkpoint: what its adapter will be served with. None: the student is a
+        GGUF itself.
     """
 
     adapter_type: Literal["F32", "F16", "Q8_0"] = "F16"
     ladder: tuple[Quantisation, ...] = ("Q8_0", "Q4_K_M")
     parity_prompts: int = Field(default=16, gt=0)
+    base: Path | None = None
 
 
 class Evaluate(_Section):
@@ -199,7 +202,7 @@ def load_config(path: Path, changes: dict[str, Any] | None = None) -> Config:
 
     Args:
         path: The file.
-        changes: Top-level fields to put in place of the file's.
+        changes: Values to put in place of the file's, by dotted field ("finetune.rank").
 
     Raises:
         ValueError: There is no such file, it is no TOML, or a field is unknown or out of range; names each.
@@ -211,8 +214,14 @@ def load_config(path: Path, changes: dict[str, Any] | None = None) -> Config:
         raise ValueError(f"There is no config {path}. Beside it: {known}.") from None
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is no TOML: {error}") from None
+    for field, value in (changes or {}).items():
+        *sections, name = field.split(".")
+        section = values
+        for inner in sections:
+            section = section.setdefault(inner, {})
+        section[name] = value
     try:
-        return Config.model_validate({**values, **(changes or {})})
+        return Config.model_validate(values)
     except ValidationError as error:
         wrong = "\n".join(
             f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']} (got {problem['input']!r})"
