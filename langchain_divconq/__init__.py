@@ -18,6 +18,7 @@ from langchain_divconq.errors import (
     InvalidWeightsError,
     WeightsNotFoundError,
 )
+from langchain_divconq.retrieval import DecomposedRetriever
 from langchain_divconq.solver import Solver
 from langchain_divconq.types import Decomposition, Question, Solution, Subanswer
 from langchain_divconq.usage import Price, StageUsage, Usage
@@ -27,6 +28,7 @@ __all__ = [
     "ChatGGUF",
     "ConfigurationError",
     "ContextLengthError",
+    "DecomposedRetriever",
     "Decomposer",
     "Decomposition",
     "DecompositionError",

@@ -20,6 +20,9 @@ NO_DECOMPOSITION = "No decomposition needed."
 ANSWER_MARKER = "Answer:"
 """What begins the last line of a solver's reply."""
 
+UNKNOWN = "unknown"
+"""What a solver answers where the documents it was given do not tell."""
+
 PromptStyle: TypeAlias = Literal["student", "zero_shot", "one_shot"]
 """How a decomposer is asked: in one line, as students of `training/` are taught; with instructions; with instructions and
 a worked demonstration."""
@@ -98,6 +101,17 @@ def subquestion_prompt(question: Question, subquestion: str, known: Sequence[Sub
 def closing_prompt(question: Question, subanswers: Sequence[Subanswer]) -> list[BaseMessage]:
     """Return the messages that ask for the final answer once the subquestions have been answered."""
     return _chat(question, f"{render_question(question)}\n\n{_facts(subanswers)}{_STEP_BY_STEP}")
+
+
+def reading_prompt(subquestion: str, documents: Sequence[str]) -> list[BaseMessage]:
+    """Return the messages that ask for the answer to one subquestion from the documents found for it."""
+    texts = "\n\n".join(f"[{number}] {text}" for number, text in enumerate(documents, start=1))
+    return [
+        HumanMessage(
+            f"Documents:\n\n{texts}\n\nQuestion: {subquestion}\n\nAnswer from these documents alone. {_DIRECT} "
+            f"If they do not tell, write '{ANSWER_MARKER} {UNKNOWN}'."
+        )
+    ]
 
 
 def _facts(subanswers: Sequence[Subanswer]) -> str:

@@ -31,6 +31,7 @@ def test_the_blocks_of_the_readme_run_in_order_in_one_session(
 ) -> None:
     blocks = python_blocks("README.md")
     monkeypatch.chdir(tmp_path)  # whatever a block writes
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for block in (block for block in blocks if block.reason is None):
         # A line number that points into the README, for a traceback that does.

@@ -10,6 +10,7 @@ EXPECTED_ALL = [
     "ChatGGUF",
     "ConfigurationError",
     "ContextLengthError",
+    "DecomposedRetriever",
     "Decomposer",
     "Decomposition",
     "DecompositionError",
