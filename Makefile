@@ -78,7 +78,7 @@ $(RUNTIME): pyproject.toml $(ENVIRONMENT)
 
 $(DEVELOPMENT): $(RUNTIME)
 	@echo 'Installing what the tests and checks need …' >&2
-	@$(INSTALL) --no-warn-conflicts --editable ".[xllamacpp,hub,agents]" --group test --group lint
+	@$(INSTALL) --no-warn-conflicts --editable ".[xllamacpp,hub,agents]" --group test --group lint --group training
 	@touch $@
 
 $(ENGINES): $(DEVELOPMENT)

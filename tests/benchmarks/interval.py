@@ -19,6 +19,20 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
     return _bootstrap(pairs, lambda sample: sum(pair[0] for pair in sample) / sum(pair[1] for pair in sample))
 
 
+def rate_ratio(ours: Sequence[tuple[int, float]], theirs: Sequence[tuple[int, float]]) -> Interval:
+    """Return the ratio of two rates, each from unpaired (amount, seconds)."""
+    random_ = random.Random(0)
+
+    def rate(steps: Sequence[tuple[int, float]]) -> float:
+        return sum(amount for amount, _ in steps) / sum(seconds for _, seconds in steps)
+
+    def again(steps: Sequence[tuple[int, float]]) -> float:
+        return rate(random_.choices(steps, k=len(steps)))
+
+    cuts = quantiles([again(ours) / again(theirs) for _ in range(RESAMPLES)], n=40)
+    return [rate(ours) / rate(theirs), cuts[0], cuts[-1]]
+
+
 def middle(values: Sequence[float]) -> Interval:
     """Return the median."""
     return _bootstrap(list(values), median)
