@@ -1,11 +1,13 @@
 """Divide and conquer for LangChain: a small local model splits the question, any chat model answers it."""
 
 from langchain_divconq._version import __version__ as __version__
+from langchain_divconq.budget import Budget
 from langchain_divconq.chain import DivideAndConquer
 from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import (
     AdapterMismatchError,
+    BudgetExceededError,
     ConfigurationError,
     ContextLengthError,
     DecompositionError,
@@ -25,6 +27,8 @@ from langchain_divconq.usage import Price, StageUsage, Usage
 
 __all__ = [
     "AdapterMismatchError",
+    "Budget",
+    "BudgetExceededError",
     "ChatGGUF",
     "ConfigurationError",
     "ContextLengthError",

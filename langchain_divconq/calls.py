@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -19,14 +19,16 @@ from typing import Any, TypeVar
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
-    BaseMessage,
     BaseMessageChunk,
+    HumanMessage,
     message_chunk_to_message,
 )
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ContextThreadPoolExecutor, get_executor_for_config, merge_configs
 
+from langchain_divconq.budget import Estimate
 from langchain_divconq.errors import ConfigurationError
+from langchain_divconq.usage import add_metadata, is_cached
 
 T = TypeVar("T")
 
@@ -36,18 +38,20 @@ class Call:
     """One call of a model.
 
     Attributes:
-        model: What to call, with a list of messages.
-        prompt: The messages.
+        model: What to call.
+        prompt: Its input: messages, or what a Runnable of another kind takes.
         name: The run's name in a trace, also its tag.
         quiet: Whether its tokens stay out of a graph's message stream.
         options: Keyword arguments of the call.
+        estimate: The most it may use; nothing where no budget asks.
     """
 
     model: Runnable[Any, Any]
-    prompt: list[BaseMessage]
+    prompt: Any
     name: str
     quiet: bool = True
     options: dict[str, Any] = field(default_factory=dict)
+    estimate: Estimate = field(default_factory=Estimate)
 
     def config(self, config: RunnableConfig) -> RunnableConfig:
         """Return the config of the run this call becomes, a child of the run `config` belongs to."""
@@ -209,17 +213,36 @@ async def arun_all(
 
 
 def as_message(output: object) -> AIMessage:
-    """Return a model's output as a message: chat models return one, other Runnables may return text."""
+    """Return a model's output as a message: chat models return one, other Runnables may return text, agents a state."""
     if isinstance(output, str):
         return AIMessage(output)
+    if isinstance(output, Mapping) and output.get("messages"):
+        output = _last_message(output["messages"])
     if isinstance(output, BaseMessageChunk):
         output = message_chunk_to_message(output)
     if isinstance(output, AIMessage):
+        metadata = output.usage_metadata
+        if metadata is not None and is_cached(metadata) and "input_tokens" not in metadata:
+            # LangChain's cache marks what it answers, also where the model reported no tokens: counts are then missing.
+            counts = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0, "total_cost": 0}
+            return output.model_copy(update={"usage_metadata": counts})
         return output
     raise ConfigurationError(
         f"A model must return a message or text, got {type(output).__name__}. End a chain used as a model before the "
         "step that makes something else of the reply."
     )
+
+
+def _last_message(messages: Sequence[object]) -> object:
+    """Return what an agent said in the end, with the tokens of all it said since it was last spoken to."""
+    last, usage = messages[-1], None
+    if not isinstance(last, AIMessage):
+        return last
+    for message in reversed(messages):
+        if isinstance(message, HumanMessage):
+            break
+        usage = add_metadata(usage, message.usage_metadata) if isinstance(message, AIMessage) else usage
+    return last.model_copy(update={"usage_metadata": usage})
 
 
 def as_chunk(output: object) -> AIMessageChunk:

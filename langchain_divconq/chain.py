@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
 from langchain_core.callbacks import (
@@ -16,7 +16,6 @@ from langchain_core.callbacks import (
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.messages.ai import add_usage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.config import merge_configs, patch_config
 from langchain_core.runnables.configurable import DynamicRunnable
@@ -24,6 +23,7 @@ from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from pydantic import ConfigDict, Field, field_validator
 
+from langchain_divconq.budget import Account, Budget, Ledger
 from langchain_divconq.calls import (
     Limiter,
     acall_model,
@@ -34,11 +34,13 @@ from langchain_divconq.calls import (
     drive,
     stream_model,
 )
+from langchain_divconq.closing import Closing, timed
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError, DecompositionError
 from langchain_divconq.runnable import ChatRunnable
-from langchain_divconq.solver import Closing, Solver, timed
+from langchain_divconq.solver import Solver
 from langchain_divconq.types import METADATA_KEY, Decomposition, Question, QuestionInput, Solution
+from langchain_divconq.usage import add_metadata, is_cached
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +61,16 @@ class DivideAndConquer(ChatRunnable):
         solver: Any chat model, a Runnable that takes messages and returns a message or text, or a `Solver`.
         decomposer: A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`;
             default: the bundled one, on this machine.
+        budget: What a call may cost at most; None: there is no limit. `budget=` with a call takes its place; a batch
+            shares one. Rather than overrun it, the chain steps down (sequential or parallel, fused, single-stage, a
+            short reply), says so in the Solution's reason, and refuses a question that it cannot pay for.
         on_trouble: What happens when the decomposer cannot handle one question (too long for its context, no usable
             plan): "single_stage" solves it without subquestions, and says so in the Solution and the log; "raise"
             raises. A broken set-up always raises.
 
     Raises:
         InvalidQuestionError: The input is no question in words.
+        BudgetExceededError: The budget pays for no way to answer.
         EngineError: The decomposer's weights or engine are missing or broken.
     """
 
@@ -72,6 +78,7 @@ class DivideAndConquer(ChatRunnable):
 
     solver: Runnable[Any, Any]
     decomposer: Runnable[Any, Any] = Field(default_factory=Decomposer)
+    budget: Budget | None = None
     on_trouble: OnTrouble = "single_stage"
 
     @field_validator("solver", mode="before")
@@ -94,6 +101,35 @@ class DivideAndConquer(ChatRunnable):
         """Return the two stages as a graph."""
         return (self.decomposer | self.solver | RunnableLambda(_message, name="AIMessage")).get_graph(config)
 
+    def batch_as_completed(  # type: ignore[override]  # as in ChatRunnable
+        self,
+        inputs: Sequence[QuestionInput],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[tuple[int, AIMessage | Exception]]:
+        """Answer many questions, within one budget, and yield each with its position as soon as it is done."""
+        kwargs["budget"] = self._ledger(kwargs, len(inputs))
+        return super().batch_as_completed(inputs, config, **kwargs)
+
+    def abatch_as_completed(  # type: ignore[override]  # as in ChatRunnable
+        self,
+        inputs: Sequence[QuestionInput],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[tuple[int, AIMessage | Exception]]:
+        """Answer many questions, within one budget, and yield each with its position as soon as it is done."""
+        kwargs["budget"] = self._ledger(kwargs, len(inputs))
+        return super().abatch_as_completed(inputs, config, **kwargs)
+
+    def _ledger(self, kwargs: dict[str, Any], questions: int = 1) -> Ledger:
+        """Return what pays for a call: its own budget, the chain's, or the ledger of the batch it belongs to."""
+        budget = kwargs.pop("budget", self.budget)
+        if isinstance(budget, Ledger):
+            return budget
+        if budget is None or isinstance(budget, Budget):
+            return Ledger(budget, questions)
+        raise ConfigurationError(f"budget must be a Budget or None, got {budget!r}.")
+
     def _invoke(
         self,
         limiter: Limiter,
@@ -103,9 +139,10 @@ class DivideAndConquer(ChatRunnable):
         **kwargs: Any,
     ) -> AIMessage:
         config = patch_config(config, callbacks=run_manager.get_child())
-        closing = self._prepare(value, config, limiter, kwargs)
-        reply = call_model(closing.call, config, limiter)
-        return _finished(closing, closing.finish(reply), reply.message)
+        with self._ledger(kwargs).account() as account:
+            closing = self._prepare(value, config, limiter, kwargs, account)
+            reply = call_model(closing.call, config, limiter)
+            return _finished(closing, closing.finish(reply), reply.message)
 
     async def _ainvoke(
         self,
@@ -116,34 +153,37 @@ class DivideAndConquer(ChatRunnable):
         **kwargs: Any,
     ) -> AIMessage:
         config = patch_config(config, callbacks=run_manager.get_child())
-        closing = await self._aprepare(value, config, limiter, kwargs)
-        reply = await acall_model(closing.call, config, limiter)
-        return _finished(closing, closing.finish(reply), reply.message)
+        with self._ledger(kwargs).account() as account:
+            closing = await self._aprepare(value, config, limiter, kwargs, account)
+            reply = await acall_model(closing.call, config, limiter)
+            return _finished(closing, closing.finish(reply), reply.message)
 
     def _prepare(
-        self, value: QuestionInput, config: RunnableConfig, limiter: Limiter, options: dict[str, Any]
+        self, value: QuestionInput, config: RunnableConfig, limiter: Limiter, options: dict[str, Any], account: Account
     ) -> Closing:
         """Divide, announce the plan, and ask what comes before the closing call."""
         question = Question.from_input(value)
         solver, config = _resolve(self.solver, config)
+        solver.check(question, options, account)
         try:
             decomposition = _checked(self.decomposer.invoke(question, _decomposer_config(config)))
         except (DecompositionError, ContextOverflowError) as error:
             decomposition = self._undivided(question, error)
         dispatch_custom_event(DECOMPOSITION_EVENT, decomposition.model_dump(mode="json"), config=config)
-        return drive(solver.stage(decomposition, options), config, limiter)
+        return drive(solver.stage(decomposition, options, account), config, limiter)
 
     async def _aprepare(
-        self, value: QuestionInput, config: RunnableConfig, limiter: Limiter, options: dict[str, Any]
+        self, value: QuestionInput, config: RunnableConfig, limiter: Limiter, options: dict[str, Any], account: Account
     ) -> Closing:
         question = Question.from_input(value)
         solver, config = _resolve(self.solver, config)
+        solver.check(question, options, account)
         try:
             decomposition = _checked(await self.decomposer.ainvoke(question, _decomposer_config(config)))
         except (DecompositionError, ContextOverflowError) as error:
             decomposition = self._undivided(question, error)
         await adispatch_custom_event(DECOMPOSITION_EVENT, decomposition.model_dump(mode="json"), config=config)
-        return await adrive(solver.stage(decomposition, options), config, limiter)
+        return await adrive(solver.stage(decomposition, options, account), config, limiter)
 
     def _undivided(self, question: Question, error: Exception) -> Decomposition:
         if self.on_trouble == "raise":
@@ -161,12 +201,13 @@ class DivideAndConquer(ChatRunnable):
     ) -> Iterator[AIMessage]:
         # Unlike in _invoke, the config handed over already belongs to this run: its callbacks are the run's children.
         limiter = Limiter(config.get("max_concurrency"))
-        closing = self._prepare(_joined(list(inputs)), config, limiter, kwargs)
-        start, total = time.perf_counter(), AIMessageChunk(content="")
-        for chunk in stream_model(closing.call, config, limiter):
-            total += chunk
-            yield chunk
-        yield _last_chunk(closing, closing.finish(timed(as_message(total), start)), total)
+        with self._ledger(kwargs).account() as account:
+            closing = self._prepare(_joined(list(inputs)), config, limiter, kwargs, account)
+            start, total = time.perf_counter(), AIMessageChunk(content="")
+            for chunk in stream_model(closing.call, config, limiter):
+                total += chunk
+                yield chunk
+            yield _last_chunk(closing, closing.finish(timed(as_message(total), start)), total)
 
     async def _atransform(
         self,
@@ -176,12 +217,14 @@ class DivideAndConquer(ChatRunnable):
         **kwargs: Any,
     ) -> AsyncIterator[AIMessage]:
         limiter = Limiter(config.get("max_concurrency"))
-        closing = await self._aprepare(_joined([piece async for piece in inputs]), config, limiter, kwargs)
-        start, total = time.perf_counter(), AIMessageChunk(content="")
-        async for chunk in astream_model(closing.call, config, limiter):
-            total += chunk
-            yield chunk
-        yield _last_chunk(closing, closing.finish(timed(as_message(total), start)), total)
+        question = _joined([piece async for piece in inputs])
+        with self._ledger(kwargs).account() as account:
+            closing = await self._aprepare(question, config, limiter, kwargs, account)
+            start, total = time.perf_counter(), AIMessageChunk(content="")
+            async for chunk in astream_model(closing.call, config, limiter):
+                total += chunk
+                yield chunk
+            yield _last_chunk(closing, closing.finish(timed(as_message(total), start)), total)
 
 
 def _resolve(solver: Runnable[Any, Any], config: RunnableConfig) -> tuple[Solver, RunnableConfig]:
@@ -219,17 +262,16 @@ def _message(solution: Solution) -> AIMessage:
 
 def _finished(closing: Closing, solution: Solution, message: AIMessage) -> AIMessage:
     """Return the closing message with the Solution, and with the tokens of all the solver's calls."""
-    usage = (
-        add_usage(closing.usage_metadata, message.usage_metadata) if closing.usage_metadata else message.usage_metadata
-    )
+    usage = add_metadata(closing.found.usage_metadata, message.usage_metadata)
     return solution.to_message(message.model_copy(update={"usage_metadata": usage}))
 
 
 def _last_chunk(closing: Closing, solution: Solution, total: AIMessageChunk) -> AIMessageChunk:
     """Return what is left to say once the closing reply has been streamed: the Solution, the earlier calls' tokens."""
+    earlier = closing.found.usage_metadata
     return AIMessageChunk(
         content="",
         id=total.id,
         response_metadata={METADATA_KEY: solution.model_dump(mode="json")},
-        usage_metadata=closing.usage_metadata,
+        usage_metadata=None if is_cached(earlier) else earlier,  # added to the reply's, it would mark both as cached
     )

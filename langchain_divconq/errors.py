@@ -3,6 +3,7 @@
     DivConqError
     ├── InvalidQuestionError         (ValueError)              an empty or non-text question
     ├── ConfigurationError           (ValueError)              options that contradict each other or are out of range
+    ├── BudgetExceededError                                the budget pays for no way to answer
     ├── DecompositionError           (OutputParserException)   the decomposer wrote no usable plan
     ├── EngineError                  (ModelError)              llama.cpp failed while it ran
     │   ├── EngineNotInstalledError  (ImportError)             neither engine can be imported
@@ -36,6 +37,10 @@ class InvalidQuestionError(DivConqError, ValueError):
 
 class ConfigurationError(DivConqError, ValueError):
     """An option is out of range, or two options contradict each other."""
+
+
+class BudgetExceededError(DivConqError):
+    """The budget does not pay for even the cheapest way to answer the question, so it was not asked."""
 
 
 class DecompositionError(DivConqError, OutputParserException):

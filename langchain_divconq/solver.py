@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableSerializable
 from langchain_core.runnables.config import patch_config
-from langchain_core.runnables.utils import ConfigurableFieldSpec
+from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from langchain_divconq.calls import Call, Limiter, Reply, Stage, acall_model, adrive, call_model, drive
+from langchain_divconq.budget import Account, Cost, unlimited
+from langchain_divconq.calls import Call, Limiter, Stage, acall_model, adrive, call_model, drive
+from langchain_divconq.closing import Closing, Findings
 from langchain_divconq.errors import ConfigurationError
-from langchain_divconq.parsing import parse_answer, parse_subanswers
+from langchain_divconq.ladder import Rung, choose, estimated, shortened, total_cost
 from langchain_divconq.prompts import (
     ANSWER_MARKER,
     closing_prompt,
@@ -25,16 +25,18 @@ from langchain_divconq.prompts import (
     single_stage_prompt,
     subquestion_prompt,
 )
+from langchain_divconq.subsolvers import Route, is_chat_model, pick, read_subanswer, subsolver_input
 from langchain_divconq.types import (
     Decomposition,
     Mode,
+    Question,
     SingleStage,
     Solution,
     Subanswer,
     fill_references,
     references,
 )
-from langchain_divconq.usage import Price, StageUsage, Usage
+from langchain_divconq.usage import Price, StageUsage, add_metadata
 
 
 class FinalAnswer(BaseModel):
@@ -44,47 +46,8 @@ class FinalAnswer(BaseModel):
     answer: str = Field(description="The final answer alone, as short as possible.")
 
 
-@dataclass(frozen=True)
-class Closing:
-    """The last call of a solution, ready to be made, with what was found before it.
-
-    Attributes:
-        call: The call whose reply holds the final answer.
-        mode: The mode that runs.
-        reason: Why.
-        subanswers: Answers found by earlier calls; None: the closing call answers all, or there are no subquestions.
-        usage: What the earlier calls used.
-        usage_metadata: The same as LangChain counts it; None: there were none, or they reported nothing.
-    """
-
-    decomposition: Decomposition
-    call: Call
-    mode: Mode | SingleStage
-    reason: str
-    subanswers: tuple[Subanswer, ...] | None
-    usage: StageUsage
-    usage_metadata: UsageMetadata | None
-    price: Price | None
-
-    def finish(self, reply: Reply) -> Solution:
-        """Return the solution in the closing call's reply."""
-        text = reply.message.text
-        subanswers = self.subanswers
-        if self.mode == "fused" and (parts := parse_subanswers(text, len(self.decomposition.subquestions))) is not None:
-            pairs = zip(self.decomposition.subquestions, parts, strict=True)
-            subanswers = tuple(Subanswer(subquestion=asked, answer=parse_answer(part) or part) for asked, part in pairs)
-        return Solution(
-            answer=parse_answer(text),
-            text=text,
-            decomposition=self.decomposition,
-            subanswers=subanswers,
-            mode=self.mode,
-            reason=self.reason,
-            usage=Usage(
-                decompose=self.decomposition.usage,
-                solve=self.usage + StageUsage.of_call(reply.message, seconds=reply.seconds, price=self.price),
-            ),
-        )
+_SCHEMA_TOKENS = len(str(FinalAnswer.model_json_schema()))
+"""More than the schema takes in a prompt: a token a character."""
 
 
 class Solver(RunnableSerializable[Decomposition, Solution]):
@@ -95,16 +58,21 @@ class Solver(RunnableSerializable[Decomposition, Solution]):
         mode: "fused" asks everything in one call, as the paper does; "sequential" asks one subquestion after another,
             showing the earlier answers; "parallel" asks those at once that need no other's answer. The last two fill
             references in and end with one closing call; a subquestion that needs an answer nobody found is not asked.
+        subsolver: Who answers the subquestions of the last two modes instead of the model, or a function of subquestion
+            and question that picks one (None: the model). A chat model is asked as the model is. Any other Runnable is
+            given the subquestion alone, references filled in, as text (an agent: as its one message), and returns text,
+            a message, or a state that ends with one. It gets none of a call's keyword arguments.
         single_stage: How a question without subquestions is asked: "step_by_step" or "direct".
         structured: Whether the final answer is asked for as structured output (the model must support
             `with_structured_output`) instead of being read from the text.
-        price: What the model costs; None: not counted in dollars.
+        price: What the model costs; None: not counted in dollars. What a subsolver costs is not.
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
 
     model: Runnable[Any, Any]
     mode: Mode = "fused"
+    subsolver: Runnable[Any, Any] | Route | None = None
     single_stage: SingleStage = "step_by_step"
     structured: bool = False
     price: Price | None = None
@@ -118,10 +86,19 @@ class Solver(RunnableSerializable[Decomposition, Solution]):
             )
         return self
 
+    @model_validator(mode="after")
+    def _can_ask_one_by_one(self) -> Solver:
+        if self.subsolver is not None and self.mode == "fused":
+            raise ConfigurationError(
+                'A subsolver needs mode="sequential" or "parallel": "fused" asks all subquestions in one call.'
+            )
+        return self
+
     @property
     def config_specs(self) -> list[ConfigurableFieldSpec]:
-        """The configurable fields of the model."""
-        return self.model.config_specs
+        """The configurable fields of the model and of a subsolver."""
+        fixed = [self.subsolver] if isinstance(self.subsolver, Runnable) else []
+        return get_unique_config_specs(spec for runnable in (self.model, *fixed) for spec in runnable.config_specs)
 
     def invoke(self, input: Decomposition, config: RunnableConfig | None = None, **kwargs: Any) -> Solution:
         """Return the solution of one decomposed question."""
@@ -147,78 +124,167 @@ class Solver(RunnableSerializable[Decomposition, Solution]):
         closing = await adrive(self.stage(value, kwargs), config, limiter)
         return closing.finish(await acall_model(closing.call, config, limiter))
 
-    def stage(self, decomposition: Decomposition, options: dict[str, Any]) -> Stage[Closing]:
+    def check(self, question: Question, options: dict[str, Any], account: Account) -> None:
+        """Refuse a question that cannot be answered even undivided.
+
+        Raises:
+            BudgetExceededError: The account does not pay for it.
+            ConfigurationError: It is in dollars, and the model has no price.
+        """
+        choose(self._rungs(Decomposition(question=question), options, account), account)
+
+    def stage(
+        self, decomposition: Decomposition, options: dict[str, Any], account: Account | None = None
+    ) -> Stage[Closing]:
         """Ask what has to be known before the closing call, and return that call.
 
         Args:
             decomposition: What to solve.
             options: Keyword arguments for every call of the model.
-        """
-        question, subquestions = decomposition.question, decomposition.subquestions
-        closing = Closing(
-            decomposition=decomposition,
-            call=self._closing_call([], options),
-            mode=self.mode,
-            reason=decomposition.reason or f"{len(subquestions)} subquestions",
-            subanswers=None,
-            usage=StageUsage(),
-            usage_metadata=None,
-            price=self.price,
-        )
-        if not subquestions:
-            prompt = single_stage_prompt(question, self.single_stage)
-            return replace(closing, call=self._closing_call(prompt, options), mode=self.single_stage)
-        if self.mode == "fused":
-            return replace(closing, call=self._closing_call(fused_prompt(question, subquestions), options))
+            account: What it may cost; None: there is no limit.
 
+        Raises:
+            BudgetExceededError: The account pays for no way to answer.
+        """
+        account = account or unlimited()
+        account.spend(Cost(dollars=decomposition.usage.dollars or 0.0))
+        rung, cut = choose(self._rungs(decomposition, options, account), account)
+        reasons = [decomposition.reason or f"{len(decomposition.subquestions)} subquestions", cut]
+        found = Findings()
+        if rung.mode in ("sequential", "parallel"):
+            found = yield from self._ask(decomposition, options, account)
+            missing = sum(subanswer.answer is None for subanswer in found.subanswers or ())
+            unanswered = f"{missing} of {len(decomposition.subquestions)} have no answer" if missing else ""
+            rung, cut = choose(self._last_rungs(decomposition, found, options, account), account)
+            reasons += [found.cut, unanswered, cut]
+        account.spend(rung.cost)
+        return Closing(
+            decomposition=decomposition,
+            call=rung.calls[-1],
+            mode=rung.mode,
+            reason="; ".join(reason for reason in (*reasons, rung.note) if reason),
+            found=found,
+            price=self.price,
+            account=account,
+        )
+
+    def _ask(self, decomposition: Decomposition, options: dict[str, Any], account: Account) -> Stage[Findings]:
+        question, subquestions = decomposition.question, decomposition.subquestions
         found: dict[int, Subanswer] = {}
-        usage, usage_metadata = StageUsage(), None
-        for wave in _waves(subquestions) if self.mode == "parallel" else [[n] for n in range(1, len(subquestions) + 1)]:
+        usage, usage_metadata, cut = StageUsage(), None, ""
+        for wave in self._waves(subquestions):
             answers = {number: known.answer for number, known in found.items() if known.answer is not None}
             filled = {number: fill_references(subquestions[number - 1], answers) for number in wave}
-            askable = [n for n in wave if all(needed in answers for needed in references(subquestions[n - 1]))]
-            known = list(found.values()) if self.mode == "sequential" else []
-            calls = [
-                Call(
-                    self.model,
-                    subquestion_prompt(question, filled[number], known),
-                    f"divconq:subquestion-{number}",
-                    options=options,
-                )
-                for number in askable
-            ]
-            replies = (yield calls) if calls else []
-            replied = {number: parse_answer(reply.message.text) for number, reply in zip(askable, replies, strict=True)}
+            known = list(found.values())
+            calls: dict[int, Call] = {}
+            if not cut:
+                askable = [n for n in wave if all(needed in answers for needed in references(subquestions[n - 1]))]
+                calls = {n: self._subquestion_call(n, filled[n], question, known, options, account) for n in askable}
+                pending = unanswered([s for n, s in enumerate(subquestions, start=1) if n not in found])
+                closing = self._closing_call(closing_prompt(question, [*known, *pending]), options, account)
+                if calls and (shortage := account.shortage(total_cost([*calls.values(), closing]), rounds=2)):
+                    cut, calls = f"the budget does not pay for more subquestions: with the next, {shortage}", {}
+            account.spend(total_cost(list(calls.values())))
+            replies = (yield list(calls.values())) if calls else []
+            replied: dict[int, str | None] = {}
+            for (number, call), reply in zip(calls.items(), replies, strict=True):
+                account.settle(call.estimate, reply.message, reply.seconds)
+                is_own = call.model is self.model
+                replied[number] = read_subanswer(reply.message, is_told=is_own or is_chat_model(call.model))
+                price = self.price if is_own else None
+                usage += StageUsage.of_call(reply.message, seconds=reply.seconds, price=price)
+                usage_metadata = add_metadata(usage_metadata, reply.message.usage_metadata)
             found.update({n: Subanswer(subquestion=filled[n], answer=replied.get(n)) for n in wave})
-            for reply in replies:
-                usage += StageUsage.of_call(reply.message, seconds=reply.seconds, price=self.price)
-                usage_metadata = _add(usage_metadata, reply.message)
-
         subanswers = tuple(found[number] for number in sorted(found))
-        missing = sum(subanswer.answer is None for subanswer in subanswers)
+        return Findings(subanswers=subanswers, usage=usage, usage_metadata=usage_metadata, cut=cut)
+
+    def _rungs(self, decomposition: Decomposition, options: dict[str, Any], account: Account) -> Iterator[Rung]:
+        if account.limits_dollars and self.price is None:
+            raise ConfigurationError(
+                "A budget in dollars needs to know what the solver's model costs: Solver(model=…, price=Price(input=…, "
+                "output=…)), in dollars per million tokens."
+            )
+        question, subquestions = decomposition.question, decomposition.subquestions
+        if subquestions and self.mode != "fused":
+            asked = unanswered(subquestions)
+            calls = [
+                self._model_call(self._subquestion_prompt(question, known.subquestion, asked[:n]), "", options, account)
+                for n, known in enumerate(asked)
+            ]
+            closing = self._closing_call(closing_prompt(question, asked), options, account)
+            yield Rung(self.mode, (*calls, closing), rounds=len(self._waves(subquestions)) + 1)
+        if subquestions:
+            yield Rung("fused", (self._closing_call(fused_prompt(question, subquestions), options, account),))
+        yield from self._single_stage_rungs(question, options, account)
+
+    def _last_rungs(
+        self, decomposition: Decomposition, found: Findings, options: dict[str, Any], account: Account
+    ) -> Iterator[Rung]:
+        prompt = closing_prompt(decomposition.question, found.subanswers or ())
+        yield Rung(self.mode, (self._closing_call(prompt, options, account),))
+        yield from self._single_stage_rungs(decomposition.question, options, account)
+
+    def _single_stage_rungs(self, question: Question, options: dict[str, Any], account: Account) -> Iterator[Rung]:
+        prompt = single_stage_prompt(question, self.single_stage)
+        yield Rung(self.single_stage, (self._closing_call(prompt, options, account),))
+        call = shortened(self._closing_call(single_stage_prompt(question, "direct"), options, account), account)
+        note = f"the reply is held to {call.estimate.output_tokens} tokens" if call.estimate.is_held else ""
+        yield Rung("direct", (call,), note=note)
+
+    def _waves(self, subquestions: Sequence[str]) -> list[list[int]]:
+        return waves(subquestions) if self.mode == "parallel" else [[n] for n in range(1, len(subquestions) + 1)]
+
+    def _subquestion_prompt(
+        self, question: Question, subquestion: str, known: Sequence[Subanswer]
+    ) -> list[BaseMessage]:
+        return subquestion_prompt(question, subquestion, known if self.mode == "sequential" else [])
+
+    def _subquestion_call(
+        self,
+        number: int,
+        subquestion: str,
+        question: Question,
+        known: Sequence[Subanswer],
+        options: dict[str, Any],
+        account: Account,
+    ) -> Call:
+        name = f"divconq:subquestion-{number}"
+        prompt = self._subquestion_prompt(question, subquestion, known)
+        subsolver = pick(self.subsolver, subquestion, question)
+        if subsolver is None:
+            return self._model_call(prompt, name, options, account)
+        given = prompt if is_chat_model(subsolver) else subsolver_input(subsolver, subquestion)
+        return estimated(Call(subsolver, given, name), prompt, None, account)
+
+    def _model_call(self, prompt: list[BaseMessage], name: str, options: dict[str, Any], account: Account) -> Call:
+        return estimated(Call(self.model, prompt, name, options=options), prompt, self.price, account)
+
+    def _closing_call(self, prompt: list[BaseMessage], options: dict[str, Any], account: Account) -> Call:
+        call = self._model_call(prompt, "divconq:solve", {} if self.structured else options, account)
+        if not self.structured:
+            return replace(call, quiet=False)
+        structured = self.model.with_structured_output(FinalAnswer, include_raw=True)  # type: ignore[attr-defined]  # checked by _can_structure
         return replace(
-            closing,
-            call=self._closing_call(closing_prompt(question, subanswers), options),
-            reason=closing.reason + (f"; {missing} of {len(subanswers)} have no answer" if missing else ""),
-            subanswers=subanswers,
-            usage=usage,
-            usage_metadata=usage_metadata,
+            call,
+            model=structured | RunnableLambda(_structured_message),
+            quiet=False,
+            options=options,
+            # The schema is part of the prompt, and what would hold a reply to a length does not reach the model.
+            estimate=replace(call.estimate, input_tokens=call.estimate.input_tokens + _SCHEMA_TOKENS, is_held=False),
         )
 
-    def _closing_call(self, prompt: list[BaseMessage], options: dict[str, Any]) -> Call:
-        model = self.model
-        if self.structured:
-            structured = model.with_structured_output(FinalAnswer, include_raw=True)  # type: ignore[attr-defined]  # checked by _can_structure
-            model = structured | RunnableLambda(_structured_message)
-        return Call(model, prompt, "divconq:solve", quiet=False, options=options)
 
-
-def _waves(subquestions: Sequence[str]) -> list[list[int]]:
+def waves(subquestions: Sequence[str]) -> list[list[int]]:
     """Return the subquestions' numbers grouped so that each needs answers from earlier groups alone."""
     depth: dict[int, int] = {}
     for number, subquestion in enumerate(subquestions, start=1):
         depth[number] = 1 + max((depth[needed] for needed in references(subquestion)), default=0)
     return [[n for n in depth if depth[n] == level] for level in range(1, max(depth.values()) + 1)]
+
+
+def unanswered(subquestions: Sequence[str]) -> list[Subanswer]:
+    """Return subquestions as they stand before anyone was asked."""
+    return [Subanswer(subquestion=subquestion, answer=None) for subquestion in subquestions]
 
 
 def _structured_message(output: dict[str, Any]) -> AIMessage:
@@ -228,12 +294,3 @@ def _structured_message(output: dict[str, Any]) -> AIMessage:
         return raw  # type: ignore[no-any-return]
     answer = " ".join(parsed.answer.split())
     return raw.model_copy(update={"content": f"{parsed.working}\n\n{ANSWER_MARKER} {answer}"})  # type: ignore[no-any-return]
-
-
-def _add(total: UsageMetadata | None, message: AIMessage) -> UsageMetadata | None:
-    return add_usage(total, message.usage_metadata) if total or message.usage_metadata else None
-
-
-def timed(message: AIMessage, start: float) -> Reply:
-    """Return the reply that began at `start` (by `time.perf_counter`) and has just ended."""
-    return Reply(message, time.perf_counter() - start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from langchain_core.messages import BaseMessage
+from langchain_core.messages.ai import UsageMetadata, add_usage
 from pydantic import BaseModel, ConfigDict, Field
 
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -39,6 +40,7 @@ class StageUsage(BaseModel):
     Attributes:
         calls: Model calls made.
         unmetered_calls: Those of them whose model reported no token counts; their tokens are missing below.
+        cached_calls: Those of them that LangChain's cache answered: they used no model, so no tokens and no dollars.
         input_tokens: Prompt tokens, cached ones included.
         cached_tokens: Prompt tokens whose processed state the model had kept.
         output_tokens: Generated tokens.
@@ -50,6 +52,7 @@ class StageUsage(BaseModel):
 
     calls: Count = 0
     unmetered_calls: Count = 0
+    cached_calls: Count = 0
     input_tokens: Count = 0
     cached_tokens: Count = 0
     output_tokens: Count = 0
@@ -65,6 +68,8 @@ class StageUsage(BaseModel):
     def of_call(cls, message: BaseMessage, *, seconds: float, price: Price | None = None) -> StageUsage:
         """Return the usage of one call from the message it returned (`usage_metadata`, where the model fills it)."""
         metadata = getattr(message, "usage_metadata", None)
+        if is_cached(metadata):
+            return cls(calls=1, cached_calls=1, seconds=seconds, dollars=None if price is None else 0.0)
         if metadata is None:
             return cls(calls=1, unmetered_calls=1, seconds=seconds)
         cached = (metadata.get("input_token_details") or {}).get("cache_read") or 0
@@ -83,6 +88,7 @@ class StageUsage(BaseModel):
         return StageUsage(
             calls=self.calls + other.calls,
             unmetered_calls=self.unmetered_calls + other.unmetered_calls,
+            cached_calls=self.cached_calls + other.cached_calls,
             input_tokens=self.input_tokens + other.input_tokens,
             cached_tokens=self.cached_tokens + other.cached_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
@@ -121,3 +127,17 @@ class Usage(BaseModel):
     def __radd__(self, other: int) -> Usage:
         """Let `sum` start from its 0."""
         return self if other == 0 else NotImplemented
+
+
+def is_cached(metadata: UsageMetadata | None) -> bool:
+    """Return whether a message's token counts say that it came from LangChain's cache, which puts its cost at 0."""
+    return metadata is not None and metadata.get("total_cost") == 0
+
+
+def add_metadata(left: UsageMetadata | None, right: UsageMetadata | None) -> UsageMetadata | None:
+    """Return the token counts of two replies together; what came from a cache adds nothing to what did not."""
+    if left is None or right is None:
+        return left if right is None else right
+    if is_cached(left) != is_cached(right):
+        return right if is_cached(left) else left
+    return add_usage(left, right)

@@ -7,6 +7,8 @@ import langchain_divconq
 
 EXPECTED_ALL = [
     "AdapterMismatchError",
+    "Budget",
+    "BudgetExceededError",
     "ChatGGUF",
     "ConfigurationError",
     "ContextLengthError",

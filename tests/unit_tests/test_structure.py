@@ -19,10 +19,10 @@ MOST_ADAPTER_BYTES = 10_000_000
 LAYERS = [
     {"_version", "errors", "usage"},
     {"types"},
-    {"prompts", "grammar", "parsing", "calls", "runnable"},
+    {"prompts", "grammar", "parsing", "budget", "calls", "runnable"},
     {"engines"},
     {"weights", "messages", "structured", "chat_models"},
-    {"decomposer", "solver"},
+    {"decomposer", "solver", "closing", "ladder", "subsolvers"},
     {"chain"},
     {"retrieval", "agents"},
     {"cli"},
@@ -33,7 +33,8 @@ LAZY_MODULES = {
     "langchain_divconq.engines._sampling",
     "langchain_divconq.engines.llama_cpp",
     "langchain_divconq.engines.xllamacpp",
-    "langchain_divconq.agents",
+    "langchain_divconq.agents.graph",
+    "langchain_divconq.agents.middleware",
 }
 TEST_FOLDERS = {"unit_tests", "training_tests", "integration_tests", "benchmarks"}
 

@@ -1,0 +1,60 @@
+"""Who answers a subquestion in the solver's place: a chain, an agent, another model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import Runnable
+from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.configurable import DynamicRunnable
+
+from langchain_divconq.errors import ConfigurationError
+from langchain_divconq.parsing import parse_answer
+from langchain_divconq.types import Question
+
+Route: TypeAlias = Callable[[str, Question], Runnable[Any, Any] | None]
+"""Picks who answers a subquestion, its references filled in, of a question; None: the solver's own model."""
+
+
+def pick(
+    subsolver: Runnable[Any, Any] | Route | None, subquestion: str, question: Question
+) -> Runnable[Any, Any] | None:
+    """Return who answers a subquestion; None: the solver's own model."""
+    if subsolver is None or isinstance(subsolver, Runnable):
+        return subsolver
+    picked: object = subsolver(subquestion, question)
+    if picked is None or isinstance(picked, Runnable):
+        return picked
+    raise ConfigurationError(
+        f"The function given as subsolver must return a Runnable or None, got {type(picked).__name__}."
+    )
+
+
+def is_chat_model(runnable: Runnable[Any, Any]) -> bool:
+    """Return whether it is a chat model, perhaps bound or configurable, which is asked as the solver's own is."""
+    while isinstance(runnable, (RunnableBindingBase, DynamicRunnable)):
+        runnable = runnable.bound if isinstance(runnable, RunnableBindingBase) else runnable.default
+    return isinstance(runnable, BaseChatModel)
+
+
+def subsolver_input(runnable: Runnable[Any, Any], subquestion: str) -> Any:
+    """Return the subquestion as the Runnable takes it: an agent or graph in a state with messages, others as text."""
+    try:
+        fields = getattr(runnable.InputType, "__annotations__", {})
+    except TypeError:  # it does not tell
+        fields = {}
+    return {"messages": [HumanMessage(subquestion)]} if "messages" in fields else subquestion
+
+
+def read_subanswer(message: AIMessage, *, is_told: bool) -> str | None:
+    """Return the answer in a reply; None: there is none.
+
+    Args:
+        message: The reply.
+        is_told: Whether the one who wrote it was told how to mark the answer; if not, an unmarked reply is one whole.
+    """
+    answer = parse_answer(message.text)
+    return answer if answer is not None or is_told else " ".join(message.text.split()) or None
