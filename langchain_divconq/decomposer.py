@@ -40,8 +40,8 @@ def bundled_model() -> ChatGGUF:
 class Decomposer(RunnableSerializable[QuestionInput, Decomposition]):
     """Breaks a question into subquestions.
 
-    Over a `ChatGGUF`, decoding is held to the grammar of a plan, so every reply parses. Any other chat model is asked
-    in words and its reply is read leniently.
+    Over a `ChatGGUF`, or a llama.cpp server that is said to be one, decoding is held to the grammar of a plan, so every
+    reply parses. Any other chat model is asked in words and its reply is read leniently.
 
     Attributes:
         model: The chat model that writes the plan; default: the bundled weights, in process.
@@ -50,7 +50,10 @@ class Decomposer(RunnableSerializable[QuestionInput, Decomposition]):
             model's own probability that no decomposition is needed is at least this. A model that reports no
             log-probabilities is taken at its word.
         prompt_style: How the model is asked: "student" (as this project's recipe teaches its students), "zero_shot" or
-            "one_shot" (with one worked demonstration); None: "student" for a `ChatGGUF` with an adapter, else "one_shot".
+            "one_shot" (with one worked demonstration); None: "student" for a `ChatGGUF` with an adapter, else
+            "one_shot".
+        llama_server: Whether the model is a `ChatOpenAI` in front of llama.cpp's server (`divconq serve` or
+            `llama-server`), which takes a grammar in the body of a request. Other servers may refuse one.
         price: What the model costs; None: not counted in dollars.
 
     Raises:
@@ -65,6 +68,7 @@ class Decomposer(RunnableSerializable[QuestionInput, Decomposition]):
     max_subquestions: int = 3
     gate: Gate = 0.5
     prompt_style: PromptStyle | None = None
+    llama_server: bool = False
     price: Price | None = None
 
     @field_validator("max_subquestions")
@@ -114,12 +118,13 @@ class Decomposer(RunnableSerializable[QuestionInput, Decomposition]):
         if self.gate == "never":
             return Decomposition(question=question, reason="the gate is 'never'")
         gguf = _chat_gguf(self.model)
+        has_grammar = gguf is not None or self.llama_server
         has_adapter = gguf is not None and gguf.adapter_path is not None
         style = self.prompt_style or ("student" if has_adapter else "one_shot")
         prompt = decomposition_prompt(question, self.max_subquestions, style)
 
         def call(*, allow_none: bool) -> Call:
-            constraint = {} if gguf is None else self._constraint(allow_none=allow_none)
+            constraint = self._constraint(allow_none=allow_none, in_body=gguf is None) if has_grammar else {}
             return Call(self.model, prompt, "divconq:plan", options={**constraint, **options})
 
         [reply] = yield [call(allow_none=self.gate != "always")]
@@ -130,7 +135,7 @@ class Decomposer(RunnableSerializable[QuestionInput, Decomposition]):
             if probability >= self.gate:
                 reason = f"the probability that no decomposition is needed is {probability:.2f} (gate {self.gate:g})"
                 return _undivided(question, reply.message, usage, probability, reason)
-            if not subquestions and gguf is not None:
+            if not subquestions and has_grammar:
                 # The sentinel was likelier than a plan, but not by enough for this gate: ask for a plan alone.
                 [reply] = yield [call(allow_none=False)]
                 usage += StageUsage.of_call(reply.message, seconds=reply.seconds, price=self.price)
@@ -153,9 +158,10 @@ class Decomposer(RunnableSerializable[QuestionInput, Decomposition]):
             usage=usage,
         )
 
-    def _constraint(self, *, allow_none: bool) -> dict[str, Any]:
+    def _constraint(self, *, allow_none: bool, in_body: bool) -> dict[str, Any]:
+        grammar = {"grammar": decomposition_grammar(self.max_subquestions, allow_none=allow_none)}
         return {
-            "grammar": decomposition_grammar(self.max_subquestions, allow_none=allow_none),
+            **({"extra_body": grammar} if in_body else grammar),
             "max_tokens": MAX_TOKENS * self.max_subquestions,
             "logprobs": True,
             "top_logprobs": _TOP_LOGPROBS,

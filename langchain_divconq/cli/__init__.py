@@ -1,4 +1,4 @@
-"""The command line: `divconq ask` and `divconq decompose`.
+"""The command line: `divconq ask`, `divconq decompose` and `divconq serve`.
 
 This module reads the arguments and turns errors into words and exit codes; what does the work is imported once it is
 known to be wanted, so that `divconq --help` answers at once.
@@ -31,6 +31,10 @@ questions in a file:
 exit codes:
   0: all is well; 1: something failed, in a file perhaps one question of many; 2: wrong use; 130: interrupted
 """
+_SERVE_EPILOG = """\
+exit codes:
+  0: stopped by Ctrl-C or SIGTERM; 1: the model cannot be served; 2: wrong use, such as a port that is taken
+"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,6 +48,10 @@ def main(argv: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a character the terminal lacks must not end the run
     args = _parser().parse_args(argv)
     try:
+        if args.command == "serve":
+            from langchain_divconq.cli.serve import serve
+
+            return serve(args)
         from langchain_divconq.cli.commands import ask, decompose
 
         return {"ask": ask, "decompose": decompose}[args.command](args)
@@ -75,9 +83,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Divide a question with a small local model, conquer it with any chat model.",
     )
     parser.add_argument("--version", action="version", version=f"divconq {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="ask | decompose")
-    ask = _command(commands, "ask", "divide a question and answer it")
-    decompose = _command(commands, "decompose", "only divide a question")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="ask | decompose | serve")
+    ask = _command(commands, "ask", "divide a question and answer it", _EPILOG)
+    decompose = _command(commands, "decompose", "only divide a question", _EPILOG)
     for command in (ask, decompose):
         _add_input(command)
     solving = ask.add_argument_group("answering")
@@ -94,17 +102,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     for command in (ask, decompose):
         _add_dividing(command)
+    _add_serving(
+        _command(commands, "serve", "serve the decomposer to others, as an OpenAI-compatible API", _SERVE_EPILOG)
+    )
     return parser
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, epilog: str
 ) -> argparse.ArgumentParser:
     return commands.add_parser(
         name,
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.",
-        epilog=_EPILOG,
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
@@ -139,6 +150,37 @@ def _add_dividing(command: argparse.ArgumentParser) -> None:
     dividing.add_argument(
         "--n-ctx", type=int, default=4096, metavar="N", help="context of GGUF models, in tokens (%(default)s)"
     )
+
+
+def _add_serving(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", type=Path, metavar="GGUF", help="what is served; default: the default weights")
+    command.add_argument(
+        "--adapter",
+        type=Path,
+        metavar="GGUF",
+        help="a LoRA adapter trained on them; default: the shipped one, if --model is not given",
+    )
+    command.add_argument("--host", default="127.0.0.1", help="address to bind; others than this machine need a key")
+    command.add_argument("--port", type=_port, default=8080, help="port to bind; 0: any that is free (%(default)s)")
+    command.add_argument(
+        "--api-key",
+        metavar="KEY",
+        help="key that clients must send; better set as DIVCONQ_API_KEY, since a list of processes shows arguments",
+    )
+    command.add_argument(
+        "--slots", type=_positive, default=1, metavar="N", help="requests decoded at once; others wait (%(default)s)"
+    )
+    command.add_argument("--threads", type=_positive, metavar="N", help="default: one fewer than the cores there are")
+    command.add_argument(
+        "--n-ctx", type=_positive, default=4096, metavar="N", help="context of each request, in tokens (%(default)s)"
+    )
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 2**16):
+        raise argparse.ArgumentTypeError(f"{text!r} is given; expected a whole number from 0 to 65535")
+    return int(text)
 
 
 def _positive(text: str) -> int:
