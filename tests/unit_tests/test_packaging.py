@@ -64,7 +64,7 @@ def test_langchain_core_is_the_only_hard_dependency(metadata: Message) -> None:
 
 def test_each_heavy_part_is_an_extra(metadata: Message) -> None:
     extras = set(metadata.get_all("Provides-Extra", []))
-    assert extras == {"agents", "hub", "llama-cpp-python", "serve", "xllamacpp"}
+    assert extras == {"agents", "hub", "llama-cpp-python", "mcp", "serve", "xllamacpp"}
 
 
 def test_the_version_is_the_one_the_library_tells(metadata: Message) -> None:

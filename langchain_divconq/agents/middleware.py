@@ -1,0 +1,171 @@
+"""A middleware for `create_agent` that plans on this machine, before the agent's model is asked for the first time."""
+
+# Annotations are evaluated here: langgraph tells by them which arguments a hook takes.
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal, TypeAlias, cast
+
+from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
+from langchain.agents.middleware.internal_call_transformer import InternalCallTransformer, internal_call_metadata
+from langchain.agents.middleware.types import ContextT, OmitFromInput, ResponseT
+from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import ensure_config, merge_configs
+from langgraph.errors import GraphBubbleUp
+from langgraph.runtime import Runtime
+from typing_extensions import NotRequired
+
+from langchain_divconq.agents.plan import adecompose, as_decomposer, decompose, render_subquestions
+from langchain_divconq.chain import DECOMPOSITION_EVENT
+from langchain_divconq.decomposer import Decomposer
+from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
+from langchain_divconq.types import Decomposition, Question
+
+logger = logging.getLogger(__name__)
+
+WithoutPlan: TypeAlias = Literal["no_plan", "raise"]
+
+_PLAN = (
+    "A plan for the user's latest question. Work through its subquestions in order, with tools where they help, and "
+    "pass over one that leads nowhere; then answer the question itself. #1 stands for the answer to subquestion 1.\n"
+)
+
+
+class DecompositionState(AgentState[Any]):
+    """The agent's state, with the plan for its latest question.
+
+    Attributes:
+        decomposition: The `Decomposition` as plain JSON values (`Decomposition.model_validate` reads it); None: the
+            latest question could not be divided.
+    """
+
+    decomposition: NotRequired[Annotated[dict[str, Any] | None, OmitFromInput]]
+
+
+class DecompositionMiddleware(AgentMiddleware[DecompositionState, ContextT, ResponseT]):
+    """Divides the user's latest question once and shows the plan to the agent's model with every call.
+
+    The plan goes into the agent's state under `decomposition`, so it survives checkpoints, and to
+    `stream_mode="custom"` as `{"divconq_decomposition": …}`. The model sees it at the end of the system message, which
+    is not stored. A question that needs no decomposition, or that is more than text, changes nothing.
+
+    Attributes:
+        decomposer: A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`;
+            None: the bundled one, on this machine.
+        on_trouble: What happens when the decomposer fails, for whatever reason: "no_plan" goes on without a plan and
+            logs a warning; "raise" raises.
+    """
+
+    state_schema = DecompositionState
+    transformers = (InternalCallTransformer,)
+
+    def __init__(self, decomposer: Runnable[Any, Any] | None = None, *, on_trouble: WithoutPlan = "no_plan") -> None:
+        super().__init__()
+        if on_trouble not in ("no_plan", "raise"):
+            raise ConfigurationError(f'on_trouble is {on_trouble!r}; it must be "no_plan" or "raise".')
+        self.decomposer = Decomposer() if decomposer is None else as_decomposer(decomposer)
+        self.on_trouble = on_trouble
+
+    def before_agent(
+        self,
+        state: DecompositionState,
+        runtime: Runtime[ContextT],
+        config: RunnableConfig | None = None,
+    ) -> dict[str, Any] | None:
+        """Put the plan for the latest question into the state."""
+        question = _latest_question(state)
+        if question is None:
+            return {"decomposition": None}
+        if _is_known(question, state):
+            return None
+        try:
+            return _announce(decompose(self.decomposer, question, _internal(config)), runtime)
+        except Exception as error:  # whatever a decomposer raises: an agent is not to end for want of a plan
+            return self._without_plan(error)
+
+    async def abefore_agent(
+        self,
+        state: DecompositionState,
+        runtime: Runtime[ContextT],
+        config: RunnableConfig | None = None,
+    ) -> dict[str, Any] | None:
+        """Do the same without blocking the event loop."""
+        question = _latest_question(state)
+        if question is None:
+            return {"decomposition": None}
+        if _is_known(question, state):
+            return None
+        try:
+            return _announce(await adecompose(self.decomposer, question, _internal(config)), runtime)
+        except Exception as error:  # as in before_agent
+            return self._without_plan(error)
+
+    def wrap_model_call(
+        self,
+        request: ModelRequest[ContextT],
+        handler: Callable[[ModelRequest[ContextT]], ModelResponse[ResponseT]],
+    ) -> ModelResponse[ResponseT]:
+        """Show the plan to the model."""
+        return handler(_with_plan(request))
+
+    async def awrap_model_call(
+        self,
+        request: ModelRequest[ContextT],
+        handler: Callable[[ModelRequest[ContextT]], Awaitable[ModelResponse[ResponseT]]],
+    ) -> ModelResponse[ResponseT]:
+        """Do the same without blocking the event loop."""
+        return await handler(_with_plan(request))
+
+    def _without_plan(self, error: Exception) -> dict[str, Any]:
+        # An interrupt travels as an exception too, and the graph waits for it.
+        if self.on_trouble == "raise" or isinstance(error, GraphBubbleUp):
+            raise error
+        logger.warning("The agent goes on without a plan, since the decomposer failed: %s", error)
+        return {"decomposition": None}
+
+
+def _latest_question(state: DecompositionState) -> Question | None:
+    """Return the user's latest message as a question; None: there is none, or it is no text, or more than text."""
+    for message in reversed(state["messages"]):
+        if isinstance(message, HumanMessage):
+            try:
+                return Question.from_input([message])
+            except InvalidQuestionError:
+                return None
+    return None
+
+
+def _is_known(question: Question, state: DecompositionState) -> bool:
+    """Tell whether the state holds the plan already: a run may go on in its thread with no new question."""
+    known = state.get("decomposition")
+    return known is not None and known["question"] == question.model_dump(mode="json")
+
+
+def _internal(config: RunnableConfig | None) -> RunnableConfig:
+    # Beside the tag "nostream", which stream() heeds, the mark by which event streams tell a middleware's own calls.
+    return merge_configs(ensure_config(config), {"metadata": internal_call_metadata()})
+
+
+def _announce(decomposition: Decomposition, runtime: Runtime[Any]) -> dict[str, Any]:
+    record = decomposition.model_dump(mode="json")
+    runtime.stream_writer({DECOMPOSITION_EVENT: record})
+    return {"decomposition": record}
+
+
+def _with_plan(request: ModelRequest[ContextT]) -> ModelRequest[ContextT]:
+    """Return the request with the plan at the end of its system message; without a plan, the request itself."""
+    decomposition = cast("DecompositionState", request.state).get("decomposition")
+    subquestions = decomposition and decomposition["subquestions"]
+    if not subquestions:
+        return request
+    plan = _PLAN + render_subquestions(subquestions)
+    system = request.system_message
+    if system is None:
+        return request.override(system_message=SystemMessage(plan))
+    content = (
+        f"{system.content}\n\n{plan}"
+        if isinstance(system.content, str)
+        else [*system.content, {"type": "text", "text": f"\n\n{plan}"}]
+    )
+    return request.override(system_message=system.model_copy(update={"content": content}))

@@ -1,0 +1,160 @@
+"""Tools that an agent calls: one divides a question, one answers it.
+
+An error of this library, or a context that overflows, reaches the agent as a tool message of status "error", in words.
+`handle_tool_error=False` raises it instead, as langchain-core's ToolException with our error as its cause.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
+from langchain_core.exceptions import ContextOverflowError
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import merge_configs, patch_config
+from langchain_core.tools import BaseTool, ToolException
+from langchain_core.tools.base import ArgsSchema
+from pydantic import BaseModel, Field, field_validator
+
+from langchain_divconq.agents.plan import adecompose, as_decomposer, decompose, render_subquestions
+from langchain_divconq.chain import DivideAndConquer
+from langchain_divconq.decomposer import Decomposer
+from langchain_divconq.errors import DivConqError
+from langchain_divconq.types import Decomposition, Question, Solution
+
+logger = logging.getLogger(__name__)
+
+
+class QuestionInput(BaseModel):
+    """A question, and the passage it is about."""
+
+    question: str = Field(description="The whole question in words, with every name and number it depends on.")
+    context: str = Field(default="", description="The passage that the question is about, if there is one.")
+
+
+class _QuestionTool(BaseTool):
+    """A tool that takes a question, returns text with a record as artifact, and tells the agent what went wrong."""
+
+    args_schema: ArgsSchema = QuestionInput
+    response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
+    handle_tool_error: bool | str | Callable[[ToolException], Any] | None = True
+
+
+class DecomposeTool(_QuestionTool):
+    """Divides a question into subquestions; the artifact is the `Decomposition`.
+
+    Attributes:
+        decomposer: A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`;
+            default: the bundled one, on this machine.
+    """
+
+    name: str = "decompose_question"
+    description: str = (
+        "Split a question that takes several steps or several facts into a few simpler subquestions. Call it before "
+        "you work on such a question; a question that one step answers needs no call. It returns a numbered list and "
+        "answers nothing: answer the subquestions yourself, in order, then the question. In a subquestion, #1 stands "
+        "for the answer to subquestion 1."
+    )
+    decomposer: Runnable[Any, Any] = Field(default_factory=Decomposer)
+
+    @field_validator("decomposer", mode="before")
+    @classmethod
+    def _as_decomposer(cls, value: object) -> object:
+        return as_decomposer(value)
+
+    def _run(
+        self,
+        question: str,
+        context: str = "",
+        *,
+        config: RunnableConfig,
+        run_manager: CallbackManagerForToolRun,
+    ) -> tuple[str, Decomposition]:
+        with _told_to_the_agent():
+            asked = Question.from_input({"question": question, "context": context})
+            return _plan(decompose(self.decomposer, asked, _child(config, run_manager)))
+
+    async def _arun(
+        self,
+        question: str,
+        context: str = "",
+        *,
+        config: RunnableConfig,
+        run_manager: AsyncCallbackManagerForToolRun,
+    ) -> tuple[str, Decomposition]:
+        with _told_to_the_agent():
+            asked = Question.from_input({"question": question, "context": context})
+            return _plan(await adecompose(self.decomposer, asked, _child(config, run_manager)))
+
+
+class DivideAndConquerTool(_QuestionTool):
+    """Answers a question in two stages; the artifact is the `Solution`.
+
+    The tool message holds the short answer, or the solver's whole reply where that has none. Tokens of the chain stay
+    out of a graph's message stream: they are not the agent's words.
+
+    Attributes:
+        chain: What answers.
+    """
+
+    name: str = "answer_complex_question"
+    description: str = (
+        "Answer a question that takes several steps of reasoning. The question is divided into subquestions, which are "
+        "answered one by one. Nothing of this conversation is seen: pass the whole question, and as context any "
+        "passage it is about. It returns the final answer. A question that one step answers needs no call."
+    )
+    chain: DivideAndConquer
+
+    def _run(
+        self,
+        question: str,
+        context: str = "",
+        *,
+        config: RunnableConfig,
+        run_manager: CallbackManagerForToolRun,
+    ) -> tuple[str, Solution]:
+        with _told_to_the_agent():
+            asked = {"question": question, "context": context}
+            return _answer(Solution.from_message(self.chain.invoke(asked, _child(config, run_manager))))
+
+    async def _arun(
+        self,
+        question: str,
+        context: str = "",
+        *,
+        config: RunnableConfig,
+        run_manager: AsyncCallbackManagerForToolRun,
+    ) -> tuple[str, Solution]:
+        with _told_to_the_agent():
+            asked = {"question": question, "context": context}
+            return _answer(Solution.from_message(await self.chain.ainvoke(asked, _child(config, run_manager))))
+
+
+def _child(
+    config: RunnableConfig, run_manager: CallbackManagerForToolRun | AsyncCallbackManagerForToolRun
+) -> RunnableConfig:
+    # A tool is handed the config of its caller: what it runs becomes its own child through its run manager.
+    return merge_configs(patch_config(config, callbacks=run_manager.get_child()), {"tags": ["nostream"]})
+
+
+def _plan(decomposition: Decomposition) -> tuple[str, Decomposition]:
+    if decomposition.subquestions:
+        return render_subquestions(decomposition.subquestions), decomposition
+    return f"No decomposition is needed ({decomposition.reason}). Answer the question directly.", decomposition
+
+
+def _answer(solution: Solution) -> tuple[str, Solution]:
+    return solution.answer or solution.text, solution
+
+
+@contextmanager
+def _told_to_the_agent() -> Iterator[None]:
+    """Turn errors about a question, ours and the models' overflow, into what a tool answers its agent with."""
+    try:
+        yield
+    except (DivConqError, ContextOverflowError) as error:
+        logger.warning("A tool call failed and the agent is told why: %s", error)
+        raise ToolException(str(error)) from error

@@ -1,0 +1,270 @@
+"""The tools, on their own and as an agent calls them."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.exceptions import ContextOverflowError
+from langchain_core.messages import AIMessage, HumanMessage, ToolCall, ToolMessage
+from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import BaseTool, ToolException
+from langchain_core.tracers.context import collect_runs
+from langchain_core.tracers.schemas import Run
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from langchain_mcp_adapters.tools import load_mcp_tools, to_fastmcp
+from langchain_tests.integration_tests import ToolsIntegrationTests
+from langchain_tests.unit_tests import ToolsUnitTests
+from mcp.server.fastmcp import FastMCP
+from mcp.shared.memory import create_connected_server_and_client_session
+
+from langchain_divconq import (
+    Decomposer,
+    Decomposition,
+    DecompositionError,
+    DivideAndConquer,
+    InvalidQuestionError,
+    Question,
+    Solution,
+)
+from langchain_divconq.agents import DecomposeTool, DivideAndConquerTool
+from tests.unit_tests.fake_agent_model import calls, in_turn
+from tests.unit_tests.fakes import PLAN, QUESTION, ScriptedModel, failing, scripted
+
+SUBQUESTIONS = ("How many pens are in 3 boxes of 12?", "How many of #1 pens are left after 7 are given away?")
+
+
+def decompose_tool(model: ScriptedModel | None = None, **fields: Any) -> DecomposeTool:
+    return DecomposeTool(decomposer=model or scripted(PLAN), **fields)
+
+
+def answer_tool(reply: str = "36 - 7 = 29\nAnswer: 29", **fields: Any) -> DivideAndConquerTool:
+    chain = DivideAndConquer(solver=scripted(reply), decomposer=scripted(PLAN))
+    return DivideAndConquerTool(chain=chain, **fields)
+
+
+def called(tool: BaseTool, **arguments: Any) -> ToolMessage:
+    message = tool.invoke(ToolCall(name=tool.name, args=arguments, id="1", type="tool_call"))
+    assert isinstance(message, ToolMessage)
+    return message
+
+
+class ToolSuite:
+    @property
+    def tool_invoke_params_example(self) -> dict[str, Any]:
+        return {"question": QUESTION, "context": "The boxes are full."}
+
+
+class DecomposeSuite(ToolSuite):
+    @property
+    def tool_constructor(self) -> type[BaseTool]:
+        return DecomposeTool
+
+    @property
+    def tool_constructor_params(self) -> dict[str, Any]:
+        return {"decomposer": scripted(PLAN)}
+
+
+class AnswerSuite(ToolSuite):
+    @property
+    def tool_constructor(self) -> type[BaseTool]:
+        return DivideAndConquerTool
+
+    @property
+    def tool_constructor_params(self) -> dict[str, Any]:
+        return {"chain": DivideAndConquer(solver=scripted("Answer: 29"), decomposer=scripted(PLAN))}
+
+
+class TestDecomposeTool(DecomposeSuite, ToolsUnitTests):
+    """The standard unit tests."""
+
+
+class TestDecomposeToolCalled(DecomposeSuite, ToolsIntegrationTests):
+    """The standard tests of calls."""
+
+
+class TestDivideAndConquerTool(AnswerSuite, ToolsUnitTests):
+    """The standard unit tests."""
+
+
+class TestDivideAndConquerToolCalled(AnswerSuite, ToolsIntegrationTests):
+    """The standard tests of calls."""
+
+
+def test_a_question_becomes_numbered_subquestions_with_the_decomposition_as_artifact() -> None:
+    message = called(decompose_tool(), question=QUESTION)
+    assert message.content == f"1. {SUBQUESTIONS[0]}\n2. {SUBQUESTIONS[1]}"
+    assert isinstance(message.artifact, Decomposition)
+    assert message.artifact.subquestions == SUBQUESTIONS
+    assert message.status == "success"
+
+
+def test_the_context_reaches_the_decomposer() -> None:
+    model = scripted(PLAN)
+    message = called(decompose_tool(model), question=QUESTION, context="The boxes are full.")
+    assert message.artifact.question == Question(text=QUESTION, context="The boxes are full.")
+    assert "Context: The boxes are full." in model.seen[0][-1].text
+
+
+def test_a_question_that_needs_no_decomposition_is_to_be_answered_directly() -> None:
+    message = called(decompose_tool(scripted("No decomposition needed.")), question="What is 2 + 2?")
+    assert message.content == (
+        "No decomposition is needed (the decomposer says that no decomposition is needed). "
+        "Answer the question directly."
+    )
+    assert message.artifact.subquestions == ()
+
+
+def test_a_question_becomes_its_answer_with_the_solution_as_artifact() -> None:
+    message = called(answer_tool(), question=QUESTION)
+    assert message.content == "29"
+    assert isinstance(message.artifact, Solution)
+    assert message.artifact.text == "36 - 7 = 29\nAnswer: 29"
+    assert message.artifact.subquestions == SUBQUESTIONS
+
+
+def test_a_reply_without_a_short_answer_is_given_whole() -> None:
+    reply = "Some are left.\nHow many, nobody counted."
+    assert called(answer_tool(reply), question=QUESTION).content == reply
+
+
+async def test_async_calls_give_the_same() -> None:
+    for tool in (decompose_tool(), answer_tool()):
+        call = ToolCall(name=tool.name, args={"question": QUESTION}, id="1", type="tool_call")
+        awaited = await tool.ainvoke(call)
+        assert awaited.content == called(tool, question=QUESTION).content
+        assert type(awaited.artifact) is type(called(tool, question=QUESTION).artifact)
+
+
+def test_a_string_is_a_question_too() -> None:
+    assert decompose_tool().invoke(QUESTION).startswith("1. How many pens")
+
+
+@pytest.mark.parametrize("tool", [decompose_tool(), answer_tool()], ids=lambda tool: tool.name)
+def test_a_model_is_shown_a_question_and_a_context_alone(tool: BaseTool) -> None:
+    function = convert_to_openai_tool(tool)["function"]
+    assert list(function["parameters"]["properties"]) == ["question", "context"]
+    assert function["parameters"]["required"] == ["question"]
+    assert all(
+        each["type"] == "string" and each["description"] for each in function["parameters"]["properties"].values()
+    )
+    assert len(function["description"]) > 100
+
+
+@pytest.mark.parametrize("question", ["", "  "])
+@pytest.mark.parametrize("tool", [decompose_tool(), answer_tool()], ids=lambda tool: tool.name)
+def test_an_empty_question_comes_back_as_a_message_that_says_so(tool: BaseTool, question: str) -> None:
+    message = called(tool, question=question)
+    assert message.status == "error"
+    assert "The question is empty" in message.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [DecompositionError("There is no plan."), ContextOverflowError("It is too long.")],
+    ids=lambda e: type(e).__name__,
+)
+async def test_an_error_about_a_question_is_told_to_the_agent_and_logged(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    tool = decompose_tool(failing(error))
+    with caplog.at_level(logging.WARNING):
+        message = called(tool, question=QUESTION)
+        awaited = await tool.ainvoke(ToolCall(name=tool.name, args={"question": QUESTION}, id="1", type="tool_call"))
+    assert message.status == awaited.status == "error"
+    assert str(error) in message.text
+    assert str(error) in awaited.text
+    assert str(error) in caplog.text
+
+
+def test_an_error_of_somebody_else_is_raised() -> None:
+    with pytest.raises(ConnectionError, match="no route"):
+        called(decompose_tool(failing(ConnectionError("no route"))), question=QUESTION)
+
+
+def test_errors_are_raised_where_they_are_asked_for() -> None:
+    with pytest.raises(ToolException, match="The question is empty") as raised:
+        called(decompose_tool(handle_tool_error=False), question="")
+    assert isinstance(raised.value.__cause__, InvalidQuestionError)
+
+
+def test_a_decomposer_that_returns_something_else_is_an_error_in_words() -> None:
+    tool = DecomposeTool(decomposer=RunnableLambda(lambda _: "1. What?"))
+    assert "must return a Decomposition, got str" in called(tool, question=QUESTION).text
+
+
+def test_a_decomposer_may_be_any_runnable() -> None:
+    tool = DecomposeTool(decomposer=RunnableLambda(lambda asked: Decomposition(question=asked, subquestions=("Why?",))))
+    assert called(tool, question=QUESTION).content == "1. Why?"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"question": " "}, "The question is empty"), ({"query": QUESTION}, "question")],
+    ids=["empty", "missing"],
+)
+def test_an_agent_recovers_from_a_call_that_went_wrong(wrong: dict[str, str], said: str) -> None:
+    model = in_turn(
+        calls("decompose_question", **wrong), calls("decompose_question", question=QUESTION), AIMessage("There are 29.")
+    )
+    messages = create_agent(model, [decompose_tool()]).invoke({"messages": [HumanMessage(QUESTION)]})["messages"]
+    failed, succeeded = (message for message in messages if isinstance(message, ToolMessage))
+    assert failed.status == "error"
+    assert said in failed.text
+    assert succeeded.content == f"1. {SUBQUESTIONS[0]}\n2. {SUBQUESTIONS[1]}"
+    assert messages[-1].content == "There are 29."
+
+
+@pytest.mark.parametrize("make", [decompose_tool, answer_tool])
+async def test_nothing_that_runs_in_a_tool_is_streamed_as_the_agents_words(make: Callable[[], BaseTool]) -> None:
+    tool = make()
+    agent = create_agent(in_turn(calls(tool.name, question=QUESTION), AIMessage("There are 29.")), [tool])
+    asked: Any = {"messages": [HumanMessage(QUESTION)]}
+    streams: tuple[list[Any], list[Any]] = (
+        list(agent.stream(asked, stream_mode="messages")),
+        [part async for part in agent.astream(asked, stream_mode="messages")],
+    )
+    for streamed in streams:
+        assert {metadata["langgraph_node"] for _, metadata in streamed} == {"model", "tools"}
+        from_tools = [message for message, metadata in streamed if metadata["langgraph_node"] == "tools"]
+        assert [type(message) for message in from_tools] == [ToolMessage]
+        words = [message.text for message, metadata in streamed if metadata["langgraph_node"] == "model"]
+        assert "".join(words) == "Thereare29."
+
+
+def test_the_decomposer_and_the_chain_are_children_of_the_tools_run() -> None:
+    with collect_runs() as collected:
+        called(decompose_tool(), question=QUESTION)
+        called(answer_tool(), question=QUESTION)
+
+    def tree(run: Run) -> dict[str, Any]:
+        return {run.name: [tree(child) for child in run.child_runs]}
+
+    decomposing: dict[str, Any] = {"divconq:decompose": [{"divconq:plan": []}]}
+    assert [tree(run) for run in collected.traced_runs] == [
+        {"decompose_question": [decomposing]},
+        {"answer_complex_question": [{"DivideAndConquer": [decomposing, {"divconq:solve": []}]}]},
+    ]
+    [decompose] = collected.traced_runs[0].child_runs
+    assert {"divconq:decompose", "nostream"} <= set(decompose.tags or [])
+
+
+def test_a_chat_model_is_made_a_decomposer() -> None:
+    model = scripted(PLAN)
+    assert DecomposeTool(decomposer=model).decomposer == Decomposer(model=model)
+
+
+async def test_the_tools_are_served_over_mcp_and_used_from_there() -> None:
+    server = FastMCP(tools=[to_fastmcp(tool) for tool in (decompose_tool(), answer_tool())])
+    async with create_connected_server_and_client_session(server) as session:
+        decompose, answer = await load_mcp_tools(session)
+        assert (decompose.name, answer.name) == ("decompose_question", "answer_complex_question")
+        assert decompose.description == decompose_tool().description
+        assert list(decompose.args) == ["question", "context"]
+        [plan] = await decompose.ainvoke({"question": QUESTION})
+        assert plan["text"] == f"1. {SUBQUESTIONS[0]}\n2. {SUBQUESTIONS[1]}"
+        [told] = await decompose.ainvoke({"question": " "})
+        assert "The question is empty" in told["text"]
+        [found] = await answer.ainvoke({"question": QUESTION, "context": "The boxes are full."})
+        assert found["text"] == "29"
