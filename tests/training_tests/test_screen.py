@@ -1,0 +1,254 @@
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.exceptions import ContextOverflowError
+from langchain_core.messages import BaseMessage
+
+from langchain_divconq import Solver
+from langchain_divconq.prompts import fused_prompt
+from tests.unit_tests.fakes import ScriptedModel, scripted
+from training.config import Config, Demonstrate, Finetune, Load, Role, Screen
+from training.durable import UnfinishedError
+from training.example import Example, Recorded, load_examples, save_examples
+from training.left_out import LeftOut
+from training.screen import WRONG, answer_through, recorded_subanswers, screen, select, take_recorded_answers
+
+PLAN = ("How many jars are on the shelves?", "What is #1 less 4?")
+
+
+def example(shelves: int, **fields: Any) -> Example:
+    question = f"Ida has {shelves} shelves of 9 jars and breaks 4. How many jars are left?"
+    values = {"id": f"own/{shelves}", "source": "jsonl", "split": "train", "question": question}
+    return Example.model_validate({**values, "answers": (str(shelves * 9 - 4),), "subquestions": PLAN, **fields})
+
+
+def shelves_in(messages: Sequence[BaseMessage]) -> int:
+    return int(messages[-1].text.split("has ")[1].split(" ")[0])
+
+
+def solving(right: Callable[[list[BaseMessage]], bool], **fields: Any) -> ScriptedModel:
+    """A solver that is right where it is told to be, and one off elsewhere."""
+
+    def reply(messages: list[BaseMessage]) -> str:
+        jars = shelves_in(messages) * 9
+        answer = jars - 4 if right(messages) else jars - 3
+        return f"1. There are\n   {jars} jars.\n2. {answer} are left.\n\nAnswer: {answer} jars"
+
+    return scripted(reply, **fields)
+
+
+def odd(messages: list[BaseMessage]) -> bool:
+    return shelves_in(messages) % 2 == 1
+
+
+def prepared(
+    folder: Path,
+    role: Role,
+    demonstrations: Sequence[Example],
+    validation: Sequence[Example] = (),
+    *,
+    teacher: str = "scripted:teacher",
+    **options: Any,
+) -> Config:
+    config = Config(
+        name="run",
+        output=folder,
+        load=Load(train=()),
+        demonstrate=Demonstrate(teacher=teacher),
+        screen=Screen.model_validate({"solver": "scripted:solver", "attempts": 1, **options}),
+        finetune=Finetune(role=role),
+    )
+    save_examples(demonstrations, config.folder / "2-demonstrations.jsonl")
+    save_examples(validation, config.folder / "2-validation.jsonl")
+    return config
+
+
+def written(config: Config, name: str = "3-screened.jsonl") -> list[Example]:
+    return list(load_examples(config.folder / name))
+
+
+def left_out(config: Config) -> Any:
+    return json.loads((config.folder / "3-left-out.json").read_text())
+
+
+def test_without_screening_all_demonstrations_go_through_as_they_are(tmp_path: Path) -> None:
+    config = prepared(tmp_path, "S_D-T", [example(1), example(2, answers=())], [example(3)])
+    screen(config)
+    for before, after in (("2-demonstrations.jsonl", "3-screened.jsonl"), ("2-validation.jsonl", "3-validation.jsonl")):
+        assert (config.folder / before).read_bytes() == (config.folder / after).read_bytes()
+    assert left_out(config) == {"counts": {}, "examples": {}}
+
+
+def test_what_misses_the_gold_answer_goes_and_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    demonstrations = [*map(example, (3, 2, 1)), example(9, answers=())]
+    config = prepared(tmp_path, "S_D-R", demonstrations, [example(4), example(5)])
+    solver = solving(odd)
+    screen(config, solver)
+    assert [(given.id, given.prediction) for given in written(config)] == [("own/3", "23 jars"), ("own/1", "5 jars")]
+    assert written(config)[0].subanswers == ("There are 27 jars.", "23 are left.")
+    assert [given.id for given in written(config, "3-validation.jsonl")] == ["own/5"]
+    assert left_out(config)["counts"] == {WRONG: 2, "no gold answer": 1}
+    assert fused_prompt(example(3).asked, PLAN) in solver.seen
+    assert f"2  left out: {WRONG}" in capsys.readouterr().out
+    assert not list(config.folder.glob("*.journal"))
+
+
+def test_a_solvers_student_keeps_wrong_answers_but_not_missing_ones(tmp_path: Path) -> None:
+    def reply(messages: list[BaseMessage]) -> str:
+        if shelves_in(messages) == 3:
+            return "1. Many.\n2. Who\nknows?"
+        if shelves_in(messages) == 4:
+            return "Many are left.\nAnswer: 32"
+        return "1. Many.\n2. Few.\nAnswer: 7"
+
+    config = prepared(tmp_path, "S_E-T", [*map(example, (1, 2, 3, 4))])
+    screen(config, scripted(reply))
+    assert [(given.id, given.prediction, given.subanswers) for given in written(config)] == [
+        ("own/1", "7", ("Many.", "Few.")),
+        ("own/2", "7", ("Many.", "Few.")),
+    ]
+    assert left_out(config)["examples"] == {"own/3": "no final answer", "own/4": "no answer to each subquestion"}
+
+
+def test_no_solver_is_asked_where_only_gold_answers_are_learned(tmp_path: Path) -> None:
+    solver = solving(odd)
+    config = prepared(tmp_path, "S_E-A-direct", [example(1), example(2, answers=())])
+    screen(config, solver)
+    assert not solver.seen
+    assert [given.id for given in written(config)] == ["own/1"]
+
+
+@pytest.mark.parametrize(
+    ("role", "fields", "reason"),
+    [
+        ("S_D-T", {}, None),
+        ("S_D-R", {"prediction": "5"}, None),
+        ("S_D-R", {"prediction": ""}, WRONG),
+        ("S_D-R", {"prediction": "5", "answers": ()}, "no gold answer"),
+        ("S_D-R", {"subquestions": ()}, None),
+        ("S_E-T", {"prediction": "6", "subanswers": ("9", "6")}, None),
+        ("S_E-T", {"prediction": "6", "subanswers": ("9", "6"), "answers": ()}, None),
+        ("S_E-T", {"prediction": "6"}, "no answer to each subquestion"),
+        ("S_E-T", {"prediction": "6", "subquestions": (), "subanswers": ()}, None),
+        ("S_E-T", {"prediction": "", "subanswers": ("9", "6")}, "no final answer"),
+        ("S_E-T-direct", {"prediction": "6"}, None),
+        ("S_E-A", {"prediction": "", "subanswers": ("9", "6")}, None),
+        ("S_E-A", {"prediction": "6", "subanswers": ("9", "6"), "answers": ()}, "no gold answer"),
+        ("S_E-A-direct", {}, None),
+    ],
+)
+def test_each_role_keeps_what_it_can_learn_from(role: Role, fields: dict[str, Any], reason: str | None) -> None:
+    given = example(1, **fields)
+    assert select(given, role) == (given if reason is None else LeftOut("own/1", reason))
+
+
+def test_a_question_without_subquestions_is_answered_in_one_stage() -> None:
+    solver = scripted("9 - 4 = 5\nAnswer: 5")
+    outcome = answer_through(example(1, subquestions=()), Solver(model=solver))
+    assert outcome == example(1, subquestions=(), prediction="5", subanswers=())
+
+
+def test_an_example_too_long_for_the_solver_is_left_out() -> None:
+    def overflow(_: list[BaseMessage]) -> str:
+        raise ContextOverflowError("too long")
+
+    assert answer_through(example(1), Solver(model=scripted(overflow))) == LeftOut("own/1", "too long for the solver")
+
+
+def test_an_example_without_a_plan_names_the_stage_to_run() -> None:
+    with pytest.raises(ValueError, match="own/1 has no subquestions; run the stage demonstrate first"):
+        answer_through(example(1, subquestions=None), Solver(model=scripted("")))
+
+
+def test_recorded_answers_need_no_solver(tmp_path: Path) -> None:
+    recorded = Recorded(subquestions=PLAN, subanswers=("9", "5"), prediction="5")
+    demonstrations = [
+        example(1, recorded=recorded),
+        example(2, recorded=recorded),
+        example(3, recorded=Recorded(subquestions=()), subquestions=()),
+    ]
+    config = prepared(tmp_path, "S_D-R", demonstrations, teacher="recorded", solver="recorded")
+    screen(config)
+    assert [(given.id, given.prediction, given.subanswers) for given in written(config)] == [
+        ("own/1", "5", ("9", "5")),
+        ("own/3", None, None),
+    ]
+
+
+def test_a_missing_recorded_answer_names_the_example() -> None:
+    lacking = [example(n, recorded=Recorded(subquestions=PLAN)) for n in range(1, 8)]
+    with pytest.raises(ValueError, match=r"No final answer is recorded for own/1, .*own/5 and 2 more, so S_D-R"):
+        take_recorded_answers(lacking, "S_D-R")
+
+
+def test_recorded_answers_belong_to_recorded_plans_alone(tmp_path: Path) -> None:
+    config = prepared(tmp_path, "S_D-R", [example(1)], solver="recorded")
+    with pytest.raises(ValueError, match="the plans are scripted:teacher's"):
+        screen(config)
+
+
+def test_recorded_subanswers_are_found_for_a_plan_that_was_cut_and_renumbered() -> None:
+    recorded = Recorded(
+        subquestions=("how many jars does Ida have", "how many break", "Given #1 and #2, how many are left"),
+        subanswers=("18", "4", "14"),
+    )
+    cut = example(2, recorded=recorded, subquestions=("How many break?", "Given #1, how many are left?"))
+    assert recorded_subanswers(cut) == ("4", "14")
+    assert recorded_subanswers(cut.model_copy(update={"subquestions": ("How many jars are blue?",)})) is None
+    without = recorded.model_copy(update={"subanswers": None})
+    assert recorded_subanswers(cut.model_copy(update={"recorded": without})) is None
+
+
+def test_a_failed_example_gets_a_second_plan_that_must_lead_to_the_gold_answer(tmp_path: Path) -> None:
+    better = "1. How many jars are there in all?\n2. How many of #1 are left without the 4 broken ones?"
+    teacher = scripted(better)
+    solver = solving(lambda messages: odd(messages) or ("in all" in messages[-1].text and shelves_in(messages) == 2))
+    config = prepared(tmp_path, "S_D-R", [*map(example, (1, 2, 4))], second_attempt=True)
+    screen(config, solver, teacher)
+    screened = written(config)
+    assert [(given.id, given.prediction) for given in screened] == [("own/1", "5 jars"), ("own/2", "14 jars")]
+    assert screened[0].subquestions == PLAN
+    assert screened[1].subquestions is not None
+    assert screened[1].subquestions[0] == "How many jars are there in all?"
+    assert left_out(config)["second_attempts"] == {"asked": 2, "kept": 1}
+    assert left_out(config)["examples"] == {"own/4": WRONG}
+    assert [options["temperature"] for options in teacher.options] == [0.7, 0.7]
+    assert not list(config.folder.glob("*.journal"))
+
+
+def test_a_recorded_teacher_makes_no_second_attempt(tmp_path: Path) -> None:
+    config = prepared(tmp_path, "S_D-R", [example(2)], teacher="recorded", second_attempt=True)
+    with pytest.raises(ValueError, match="a recorded one has nothing else to say"):
+        screen(config, solving(odd))
+
+
+def test_a_failed_run_goes_on_without_asking_twice(tmp_path: Path) -> None:
+    def broken(messages: list[BaseMessage]) -> str:
+        if shelves_in(messages) == 3:
+            raise ConnectionError("no route")
+        return "1. a\n2. b\nAnswer: 5"
+
+    config = prepared(tmp_path, "S_D-R", [*map(example, (1, 2, 3))])
+    with pytest.raises(UnfinishedError, match="own/3: ConnectionError"):
+        screen(config, scripted(broken))
+    assert not (config.folder / "3-screened.jsonl").exists()
+    solver = solving(odd)
+    screen(config, solver)
+    assert [shelves_in(messages) for messages in solver.seen] == [3]
+    assert [given.id for given in written(config)] == ["own/1", "own/3"]
+
+
+def test_the_solver_gets_no_more_requests_at_once_than_allowed(tmp_path: Path) -> None:
+    solver = solving(odd, delay=0.01)
+    screen(prepared(tmp_path, "S_D-R", [*map(example, range(10))], concurrency=2), solver)
+    assert solver.most_in_flight == 2
+
+
+def test_a_screen_that_nothing_passes_fails(tmp_path: Path) -> None:
+    config = prepared(tmp_path, "S_D-R", [example(2)])
+    with pytest.raises(ValueError, match="None of 1 demonstrations is left for S_D-R"):
+        screen(config, solving(odd))
+    assert not (config.folder / "3-screened.jsonl").exists()

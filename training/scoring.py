@@ -1,0 +1,194 @@
+"""Whether an answer is right. Pure functions, strict: what cannot be read is wrong, and equal to nothing.
+
+`same_answer` decides in screening; `drop_score` is DROP's published measure, written anew from its rules.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+
+_DASHES = re.compile(r"[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
+_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)"
+_NUMBER = re.compile(
+    rf"(?P<sign>[-+]?)\s?[$€£¥]?\s?(?P<inner>-?)"
+    rf"(?P<value>{_DIGITS}\s?/\s?{_DIGITS}|{_DIGITS}(?:\.[0-9]+)?|\.[0-9]+)(?P<rest>.*)",
+    re.DOTALL,
+)
+_SPELLED = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+_MAGNITUDES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+# Lower case, since in "12 Angry Men" and "6 PM" the words are no unit. Nor is "2nd" or "3 and a half" the number alone.
+_UNIT = re.compile(
+    r"(?!(?:st|nd|rd|th|s)\b| (?:and|or|to|half|hundred|dozen)\b)"
+    r"\s?(?:%|°[CF]?)?\s?(?:[a-z][a-z./-]*(?: [a-z./-]+){0,2})?"
+)
+_LIST = re.compile(r", (?:and )?| and ")
+_VERDICT = re.compile(r"(yes|no|true|false)(?:\s*[,.;:!(].*| -.*)?", re.DOTALL)
+_VERDICTS = {"yes": True, "true": True, "no": False, "false": False}
+_ARTICLES = frozenset({"a", "an", "the"})
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number with the words of its unit, which may be none."""
+
+    number: Fraction
+    unit: str
+
+
+def same_answer(prediction: str | None, gold: str) -> bool:
+    """Return whether a prediction says the same as a gold answer.
+
+    Numbers are compared as numbers, exactly: 1,200 is $1200.00, and 0.5 is .5 and 1/2. 72% is 72, not 0.72; 2 million
+    is 2,000,000; zero to twelve may be spelled out where they stand alone. A unit may be missing on one side (36 pens
+    is 36), but two units must agree; several numbers must come in the gold answer's order. "Yes" is "true" and "no" is
+    "false", whatever follows after a comma. All else is compared as text, without case, articles, punctuation and kinds
+    of dash or space.
+
+    Args:
+        prediction: What was answered; None, or without a letter or digit: nothing, which is wrong.
+        gold: One gold answer.
+    """
+    if prediction is None:
+        return False
+    answered, right = _plain(prediction), _plain(gold)
+    if not any(character.isalnum() for character in answered):
+        return False
+    mine, theirs = parse_verdict(answered), parse_verdict(right)
+    if theirs is not None:
+        return mine is theirs
+    several, wanted = parse_quantities(answered), parse_quantities(right)
+    if several and wanted:
+        return len(several) == len(wanted) and all(map(_agree, several, wanted))
+    return normalise(answered) == normalise(right)
+
+
+def parse_verdict(text: str) -> bool | None:
+    """Return what a yes or no says; None where the text is neither."""
+    match = _VERDICT.fullmatch(text.casefold())
+    return _VERDICTS[match[1]] if match else None
+
+
+def parse_quantity(text: str) -> Quantity | None:
+    """Return the number a text consists of, with its unit; None where it says more, or there is none."""
+    if text.casefold() in _SPELLED:
+        return Quantity(Fraction(_SPELLED.index(text.casefold())), "")
+    match = _NUMBER.fullmatch(text)
+    if match is None or (match["sign"] and match["inner"]):
+        return None
+    rest, scale = match["rest"], 1
+    first, _, after = rest.strip().partition(" ")
+    if rest[:1].isspace() and first.casefold() in _MAGNITUDES:
+        rest, scale = f" {after}", _MAGNITUDES[first.casefold()]
+    above, _, below = re.sub(r"[,\s]", "", match["value"]).partition("/")
+    if not _UNIT.fullmatch(rest) or (below and not int(below)):
+        return None
+    number = scale * Fraction(above) / Fraction(below or 1)
+    negative = "-" in (match["sign"], match["inner"])
+    return Quantity(-number if negative else number, rest.strip("%° ."))
+
+
+def parse_quantities(text: str) -> list[Quantity]:
+    """Return the numbers of a list in order, or a single one; nothing where the text says anything else."""
+    quantities = [parse_quantity(part) for part in _LIST.split(text)]
+    return [quantity for quantity in quantities if quantity] if all(quantities) else []
+
+
+def _agree(one: Quantity, other: Quantity) -> bool:
+    return one.number == other.number and (one.unit == other.unit or not one.unit or not other.unit)
+
+
+def normalise(text: str) -> str:
+    """Return a text without what makes no difference between two answers: case, articles, punctuation, spacing."""
+    plain = _plain(text).casefold().replace("-", " ")
+    words = "".join(c for at, c in enumerate(plain) if not _is_idle(plain, at)).split()
+    return " ".join([word for word in words if word not in _ARTICLES] or words)
+
+
+def _is_idle(text: str, at: int) -> bool:
+    """Return whether a character is punctuation, but for that within numbers: 3,5 is not 35."""
+    within_number = text[at - 1 : at].isdigit() and text[at + 1 : at + 2].isdigit()
+    return unicodedata.category(text[at])[0] == "P" and not within_number
+
+
+def _plain(text: str) -> str:
+    """Return a text with one kind of dash and of space, without what closes a sentence."""
+    text = _DASHES.sub("-", unicodedata.normalize("NFKC", text).replace("\u2044", "/"))
+    return " ".join(text.split()).rstrip(".!;,: ")
+
+
+def drop_score(
+    prediction: str | Sequence[str] | None, references: Sequence[str | Sequence[str]]
+) -> tuple[float, float]:
+    """Return DROP's exact match (0 or 1) and F1 (to two places), each for the reference that suits it best.
+
+    Spans are matched one to one so that F1 is highest. Where a reference span holds numbers, one that shares none of
+    them scores nothing. Each span left over, on either side, counts as a zero.
+
+    Args:
+        prediction: A span or several; None: nothing, which scores 0.
+        references: Right answers, each a span or several.
+    """
+    if prediction is None:
+        return 0.0, 0.0
+    scores = [_drop_pair(_drop_spans(prediction), _drop_spans(reference)) for reference in references]
+    return max((em for em, _ in scores), default=0.0), max((f1 for _, f1 in scores), default=0.0)
+
+
+def _drop_spans(answer: str | Sequence[str]) -> list[str]:
+    return [_drop_normalise(span) for span in ([answer] if isinstance(answer, str) else answer)]
+
+
+def _drop_pair(predicted: list[str], gold: list[str]) -> tuple[float, float]:
+    exact = float(set(predicted) == set(gold) and len(predicted) == len(gold))
+    matrix = tuple(tuple(_drop_f1(set(p.split()), set(g.split())) for p in predicted) for g in gold)
+    size = max(len(predicted), len(gold))
+    return exact, round(_best_assignment(matrix) / size, 2) if size else 0.0
+
+
+def _drop_f1(predicted: set[str], gold: set[str]) -> float:
+    numbers = {word for word in gold if _is_float(word)}
+    if numbers and not numbers & predicted:
+        return 0.0
+    shared = len(gold & predicted)
+    precision = shared / len(predicted) if predicted else 1.0
+    recall = shared / len(gold) if gold else 1.0
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _best_assignment(matrix: tuple[tuple[float, ...], ...]) -> float:
+    """Return the highest sum of entries no two of which share a row or a column."""
+    columns = list(zip(*matrix, strict=True))
+    few, many = (matrix, columns) if len(matrix) < len(columns) else (columns, matrix)
+
+    # Line by line of the longer side; each takes one of the shorter side that is still free, or none.
+    @cache
+    def best(line: int, free: int) -> float:
+        if line == len(many) or not free:
+            return 0.0
+        taken = (many[line][at] + best(line + 1, free & ~(1 << at)) for at in range(len(few)) if free >> at & 1)
+        return max(best(line + 1, free), *taken)
+
+    return best(0, (1 << len(few)) - 1)
+
+
+def _drop_normalise(text: str) -> str:
+    words = []
+    for token in re.split("[ -]", text.lower()):
+        word = token if _is_float(token) else "".join(c for c in token if c not in string.punctuation)
+        word = str(float(word)) if _is_float(word) else re.sub(r"\b(?:a|an|the)\b", " ", word)
+        words += word.split()
+    return " ".join(words)
+
+
+def _is_float(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,100 @@
+"""The models that teach and screen, by the name a config gives them, and what asking them will cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import BaseMessage
+
+from langchain_divconq.chat_models import ChatGGUF
+from langchain_divconq.usage import Price
+from training.config import ROOT
+
+RECORDED = "recorded"
+"""The name of no model: what the datasets record is taken."""
+
+_CHARACTERS_PER_TOKEN = 4  # English, as the tokenizers in use divide it; off by a fifth or so
+_MESSAGE_TOKENS = 5  # what a chat template puts around a message
+
+
+def load_teacher(name: str) -> BaseChatModel:
+    """Return the chat model of a name.
+
+    Args:
+        name: "gguf:PATH" (a relative path counts from the checkout's root), or a name that `init_chat_model` takes.
+
+    Raises:
+        ValueError: There is no such file, or the model cannot be set up: no package, no key, no such name.
+    """
+    provider, _, rest = name.partition(":")
+    if provider == "gguf":
+        path = ROOT / Path(rest).expanduser()
+        if not path.is_file():
+            raise ValueError(f'{name} names no file: there is no {path}. Expected "gguf:PATH/TO/MODEL.gguf".')
+        return ChatGGUF(model_path=path)
+    try:
+        from langchain.chat_models import init_chat_model
+    except ImportError as error:
+        raise ValueError(
+            f"{name} needs the package langchain, which cannot be imported ({error}). Install it with the provider's: "
+            'pip install langchain langchain-openai; or name a local model: "gguf:PATH/TO/MODEL.gguf".'
+        ) from error
+    try:
+        model: BaseChatModel = init_chat_model(name)
+    except Exception as error:  # each provider's package raises its own: no package, no key, no such option
+        raise ValueError(
+            f"{name} cannot be set up: {type(error).__name__}: {error}\n"
+            'Expected "recorded", "gguf:PATH", or PROVIDER:MODEL with the package and key of the provider.'
+        ) from error
+    return model
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What some requests will take, estimated before the first.
+
+    Attributes:
+        requests: How many.
+        input_tokens: From the prompts' lengths.
+        output_tokens: From the length of an expected reply, thinking not counted.
+        dollars: At the prices given; None: there are none.
+    """
+
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    dollars: float | None
+
+    def render(self, name: str) -> str:
+        """Return the preview in words.
+
+        Args:
+            name: The model's.
+        """
+        cost = "no price is configured" if self.dollars is None else f"about ${self.dollars:,.2f}, thinking not counted"
+        return (
+            f"{name}: {self.requests:,} requests, about {self.input_tokens:,} tokens in and "
+            f"{self.output_tokens:,} out: {cost}"
+        )
+
+
+def preview(prompts: Iterable[Sequence[BaseMessage]], reply_tokens: int, price: Price | None = None) -> Preview:
+    """Return what it will take to send these prompts.
+
+    Args:
+        prompts: The messages of each request.
+        reply_tokens: How long a reply is expected to be.
+        price: What the model costs; None: unknown.
+    """
+    requests = input_tokens = 0
+    for prompt in prompts:
+        requests += 1
+        input_tokens += sum(_MESSAGE_TOKENS + len(message.text) // _CHARACTERS_PER_TOKEN for message in prompt)
+    output_tokens = requests * reply_tokens
+    dollars = None
+    if price is not None:
+        dollars = price.cost(input_tokens=input_tokens, cached_tokens=0, output_tokens=output_tokens)
+    return Preview(requests, input_tokens, output_tokens, dollars)
