@@ -1,0 +1,28 @@
+"""What is stored how. The quantiser itself is llama.cpp's: integration_tests/test_export."""
+
+from pathlib import Path
+from typing import get_args
+
+import gguf
+import numpy as np
+
+from training.config import Quantisation
+from training.quantise import _FILE_TYPES, stored_types
+
+
+def test_every_quantisation_a_config_may_ask_for_has_its_file_type() -> None:
+    assert _FILE_TYPES.keys() == set(get_args(Quantisation))
+
+
+def test_matrices_are_counted_by_type_and_vectors_are_not(tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "mixed.gguf", "llama")
+    values = np.zeros((4, 32), "f")
+    for number, kind in enumerate(("Q8_0", "Q4_0", "Q8_0")):
+        stored = gguf.GGMLQuantizationType[kind]
+        writer.add_tensor(f"blk.{number}.attn_q.weight", gguf.quants.quantize(values, stored), raw_dtype=stored)
+    writer.add_tensor("output_norm.weight", values[0])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    assert list(stored_types(tmp_path / "mixed.gguf").items()) == [("Q8_0", 2), ("Q4_0", 1)]

@@ -1,0 +1,173 @@
+"""A LoRA adapter as peft saves it, in llama.cpp's terms: its names, its order of rows, its file.
+
+llama.cpp rotates neighbouring values of a head in models of the llama family, where Hugging Face rotates the first half
+against the second. So the rows of their queries and keys stand in another order in a GGUF, and with them the rows of
+the adapter's B. In qwen2 and qwen3 llama.cpp rotates as Hugging Face does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from langchain_divconq.engines.gguf import GgufHeader, check_adapter, read_header
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array: TypeAlias = np.ndarray[Any, Any]
+
+_NAMES = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+_PEFT_NAME = re.compile(r"base_model\.model\.model\.layers\.(\d+)\.(\w+\.\w+)\.lora_(A|B)\.weight")
+# What llama.cpp's adapters have no place for, with the value that says it is not used.
+_PLAIN = {
+    "peft_type": "LORA",
+    "use_rslora": False,
+    "use_dora": False,
+    "lora_bias": False,
+    "bias": "none",
+    "fan_in_fan_out": False,
+    "rank_pattern": {},
+    "alpha_pattern": {},
+    "modules_to_save": None,
+}
+_BLOCK = 32  # values in a block of Q8_0, which lies in one row
+
+
+@dataclass(frozen=True)
+class Lora:
+    """An adapter in llama.cpp's terms.
+
+    Attributes:
+        rank, alpha: `scale` times B times A is added to a weight.
+        pairs: GGUF tensor name to (A, B), of rank by inputs and outputs by rank.
+    """
+
+    rank: int
+    alpha: float
+    pairs: Mapping[str, tuple[Array, Array]]
+
+    @property
+    def scale(self) -> float:
+        """What llama.cpp multiplies B times A by."""
+        return self.alpha / self.rank
+
+    def delta(self, name: str) -> Array:
+        """Return what is added to a tensor, as 32-bit floats."""
+        inner, outer = self.pairs[name]
+        product: Array = self.scale * (outer @ inner)
+        return product
+
+
+def load_lora(folder: Path, base: GgufHeader) -> Lora:
+    """Return the adapter that peft saved in a folder.
+
+    Args:
+        folder: With adapter_model.safetensors and adapter_config.json.
+        base: The GGUF it is for, which tells in which order its rows go.
+
+    Raises:
+        ValueError: It uses something that llama.cpp's adapters have no place for; says what.
+    """
+    from safetensors.numpy import load_file
+
+    settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    for option, plain in _PLAIN.items():
+        if settings.get(option, plain) not in (plain, None):
+            raise ValueError(
+                f"{folder} cannot be exported: {option} is {settings[option]!r}, and llama.cpp knows only {plain!r}. "
+                "Train without it."
+            )
+    halves: dict[str, dict[str, Array]] = {}
+    for name, values in load_file(folder / "adapter_model.safetensors").items():
+        match = _PEFT_NAME.fullmatch(name)
+        if match is None or match[2] not in _NAMES:
+            raise ValueError(
+                f"{folder} cannot be exported: it changes {name!r}, and only {', '.join(_NAMES)} have a place in a "
+                "GGUF adapter. Train those alone."
+            )
+        values = values.astype("float32")
+        if match[3] == "B":
+            values = permute_rows(values, _rotated_heads(match[2], base))
+        halves.setdefault(f"blk.{match[1]}.{_NAMES[match[2]]}.weight", {})[match[3]] = values
+    for name, pair in halves.items():
+        if len(pair) != 2 or {pair["A"].shape[0], pair["B"].shape[1]} != {settings["r"]}:
+            raise ValueError(f"{folder} is damaged: it has no A and B of rank {settings['r']} for {name}. Train again.")
+    pairs = {name: (halves[name]["A"], halves[name]["B"]) for name in sorted(halves, key=_by_block)}
+    return Lora(settings["r"], float(settings["lora_alpha"]), pairs)
+
+
+def permute_rows(values: Array, heads: int | None) -> Array:
+    """Return rows in llama.cpp's order: the halves of each head interleaved; None: as they are."""
+    if heads is None:
+        return values
+    halves = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])
+    return halves.swapaxes(1, 2).reshape(values.shape)
+
+
+def write_adapter(lora: Lora, path: Path, base: Path, kind: str, name: str, provenance: Mapping[str, str]) -> None:
+    """Write an adapter as GGUF, to a temporary name that is renamed.
+
+    Args:
+        lora: What to write.
+        path: The file.
+        base: The GGUF it is for; checked against it.
+        kind: How values are stored: "F32", "F16" or "Q8_0". Q8_0 packs 32 values of a row together, so a B whose rank
+            is no multiple of 32 is stored as F16 instead.
+        name: What the adapter calls itself.
+        provenance: More to say in the header, as text: how the adapter came about.
+
+    Raises:
+        AdapterMismatchError: It does not fit the base.
+    """
+    import gguf
+
+    header = read_header(base)
+    temporary = path.with_name(path.name + ".partial")
+    writer = gguf.GGUFWriter(temporary, header.architecture)
+    writer.add_type("adapter")
+    writer.add_name(name)
+    writer.add_base_model_count(1)
+    writer.add_base_model_name(0, header.name)
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", lora.alpha)
+    for key, value in provenance.items():
+        writer.add_string(f"divconq.{key}", value)
+    for tensor, pair in lora.pairs.items():
+        for half, values in zip(("lora_a", "lora_b"), pair, strict=True):
+            stored = "F16" if kind == "Q8_0" and values.shape[1] % _BLOCK else kind
+            type_ = gguf.GGMLQuantizationType[stored]
+            writer.add_tensor(f"{tensor}.{half}", gguf.quants.quantize(values, type_), raw_dtype=type_)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    check_adapter(header, read_header(temporary))
+    temporary.replace(path)
+
+
+def _rotated_heads(layer: str, base: GgufHeader) -> int | None:
+    """Return how many heads' rows are to be interleaved; None: none are."""
+    key = {"self_attn.q_proj": "head_count", "self_attn.k_proj": "head_count_kv"}.get(layer)
+    if base.architecture != "llama" or key is None:
+        return None
+    heads = base.integer(f"llama.attention.{key}") or base.integer("llama.attention.head_count")
+    if heads is None:
+        raise ValueError(f"{base.path} does not say how many heads it has (llama.attention.{key}). Use another base.")
+    return heads
+
+
+def _by_block(name: str) -> tuple[int, str]:
+    return int(name.split(".")[1]), name

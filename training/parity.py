@@ -1,0 +1,138 @@
+"""The gate between training and publication: what artifacts may differ from the trained model, and whether they do.
+
+`comparison.py` takes the figures. What fails names the step that broke.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+class ParityError(ValueError):
+    """What was exported does not say what was trained."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an artifact may differ.
+
+    Attributes:
+        kl: Highest mean KL divergence of the next token, in nats; over the first places of replies, twice that.
+        same_token: Lowest share of places with the same likeliest token, as in `Artifact`.
+        parse_loss: Most that the parse rate may fall.
+    """
+
+    kl: float
+    same_token: float
+    parse_loss: float
+
+
+LIMITS: dict[str, Limits] = {
+    "base": Limits(kl=0.02, same_token=0.93, parse_loss=0.0),
+    "adapter": Limits(kl=0.02, same_token=0.93, parse_loss=0.10),
+    "F16": Limits(kl=0.005, same_token=0.97, parse_loss=0.10),
+    "Q8_0": Limits(kl=0.02, same_token=0.93, parse_loss=0.10),
+    "Q5_K_M": Limits(kl=0.05, same_token=0.85, parse_loss=0.15),
+    "Q4_K_M": Limits(kl=0.15, same_token=0.80, parse_loss=0.20),
+    "Q4_1": Limits(kl=0.15, same_token=0.80, parse_loss=0.20),
+    "Q4_0": Limits(kl=0.20, same_token=0.75, parse_loss=0.25),
+}
+"""By artifact. On quantised weights llama.cpp rounds activations to 8 bits, and base and adapter are run so where the
+base is quantised. Mean KL on the bundled base (Q4_1) with a random adapter, for scale: base and adapter 0.003, F16
+0.00001, Q8_0 0.004, Q4_K_M 0.04, Q4_1 0.007."""
+
+_STEPS = {
+    "base": "base weights (the GGUF is not what the student was made from)",
+    "adapter": "adapter export",
+    "F16": "merge",
+}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What llama.cpp says with one artifact, beside what was trained.
+
+    Attributes:
+        name: "base" (beside the untrained student), "adapter", "F16" or a quantisation.
+        kl: Mean KL divergence of the next token from the trained model, in nats, over all places of the replies.
+        kl_first: The same over the first places alone, which decide whether there is a plan.
+        kl_worst: The highest of any place.
+        same_token: Share of places with the same likeliest token, of those where the trained model clearly has one.
+        same_reply: Share of prompts with the same greedy reply, token by token; None: not asked for.
+        parse_rate: Share of greedy replies, held to no grammar, that can be read; None: not asked for.
+    """
+
+    name: str
+    kl: float
+    kl_first: float
+    kl_worst: float
+    same_token: float
+    same_reply: float | None = None
+    parse_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Parity:
+    """All of the comparison.
+
+    Attributes:
+        prompts: How many held-out prompts were compared.
+        places: How many places of their reference replies, at which the next token is compared.
+        parse_rate: Of the trained model in Hugging Face.
+        other_tokens: Artifact to the examples whose prompt llama.cpp reads as other tokens than training did.
+        artifacts: Each one's figures.
+    """
+
+    prompts: int
+    places: int
+    parse_rate: float
+    other_tokens: dict[str, list[str]]
+    artifacts: tuple[Artifact, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return figures, limits and what failed, as they are saved."""
+        limits = {one.name: asdict(LIMITS[one.name]) for one in self.artifacts}
+        return {**asdict(self), "limits": limits, "failures": check(self)}
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> Parity:
+        """Return the comparison whose figures were saved."""
+        artifacts = tuple(Artifact(**one) for one in saved["artifacts"])
+        return cls(saved["prompts"], saved["places"], saved["parse_rate"], saved["other_tokens"], artifacts)
+
+
+def check(parity: Parity) -> list[str]:
+    """Return what is wrong: a sentence for each limit that is exceeded, naming the step that broke."""
+    failures = [
+        f"tokenizer or chat template of {name}: {len(ids)} of {parity.prompts} prompts have other token ids in "
+        f"llama.cpp than in training ({ids[0]} is the first); all must be equal"
+        for name, ids in parity.other_tokens.items()
+        if ids
+    ]
+    for one in parity.artifacts:
+        limits, step = LIMITS[one.name], _STEPS.get(one.name, f"quantisation {one.name}")
+        # Written so that a figure that is no number fails.
+        if not one.kl <= limits.kl:
+            failures.append(f"{step}: mean KL {one.kl:.4f} nats, at most {limits.kl}")
+        if not one.kl_first <= 2 * limits.kl:
+            failures.append(f"{step}: mean KL at first tokens {one.kl_first:.4f} nats, at most {2 * limits.kl}")
+        if not one.same_token >= limits.same_token:
+            failures.append(f"{step}: {one.same_token:.1%} of likeliest tokens agree, at least {limits.same_token:.0%}")
+        if one.parse_rate is not None and not parity.parse_rate - one.parse_rate <= limits.parse_loss:
+            failures.append(
+                f"{step}: {one.parse_rate:.0%} of replies can be read and {parity.parse_rate:.0%} of the trained "
+                f"model's; at most {limits.parse_loss:.0%} may be lost"
+            )
+    return failures
+
+
+def enforce(parity: Parity) -> None:
+    """Do nothing if the artifacts say what was trained.
+
+    Raises:
+        ParityError: They do not; names each step that broke, with its figures.
+    """
+    if failures := check(parity):
+        raise ParityError("What was exported does not say what was trained:\n  " + "\n  ".join(failures))

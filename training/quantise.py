@@ -1,0 +1,58 @@
+"""Smaller variants of a GGUF, by llama.cpp's own quantiser."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from langchain_divconq.engines import physical_cores
+from langchain_divconq.engines._logging import last_complaint, route_log
+from training.config import Quantisation
+
+_FILE_TYPES: dict[Quantisation, str] = {
+    "F16": "LLAMA_FTYPE_MOSTLY_F16",
+    "Q8_0": "LLAMA_FTYPE_MOSTLY_Q8_0",
+    "Q5_K_M": "LLAMA_FTYPE_MOSTLY_Q5_K_M",
+    "Q4_K_M": "LLAMA_FTYPE_MOSTLY_Q4_K_M",
+    "Q4_1": "LLAMA_FTYPE_MOSTLY_Q4_1",
+    "Q4_0": "LLAMA_FTYPE_MOSTLY_Q4_0",
+}
+
+
+def quantise(source: Path, path: Path, kind: Quantisation) -> None:
+    """Write a GGUF in fewer bits, to a temporary name that is renamed.
+
+    K-quants pack 256 values of a row together. Where a row is no multiple of that, llama.cpp takes a type with blocks
+    of 32 instead: see `stored_types`.
+
+    Args:
+        source: A GGUF of 16- or 32-bit floats.
+        path: The quantised GGUF.
+        kind: As llama.cpp names it.
+
+    Raises:
+        ValueError: llama.cpp refuses.
+    """
+    lib: Any = importlib.import_module("llama_cpp")
+    route_log(lib)
+    temporary = path.with_name(path.name + ".partial")
+    options = lib.llama_model_quantize_default_params()
+    options.ftype = getattr(lib, _FILE_TYPES[kind])
+    options.nthread = physical_cores()
+    code = lib.llama_model_quantize(os.fsencode(source), os.fsencode(temporary), ctypes.byref(options))
+    if code != 0:
+        temporary.unlink(missing_ok=True)
+        raise ValueError(f"llama.cpp does not quantise {source} to {kind} (code {code}): {last_complaint()}")
+    temporary.replace(path)
+
+
+def stored_types(path: Path) -> dict[str, int]:
+    """Return how many of a GGUF's matrices are stored in each type, the commonest first."""
+    import gguf
+
+    matrices = [tensor for tensor in gguf.GGUFReader(path).tensors if len(tensor.shape) > 1]
+    return dict(Counter(tensor.tensor_type.name for tensor in matrices).most_common())
