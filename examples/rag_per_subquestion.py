@@ -13,6 +13,7 @@ from langchain_community.retrievers import BM25Retriever
 from langchain_core.documents import Document
 
 from langchain_divconq import ChatGGUF, DecomposedRetriever
+
 if len(sys.argv) > 1:
     from langchain.chat_models import init_chat_model
 

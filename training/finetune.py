@@ -65,7 +65,8 @@ def finetune(config: Config) -> None:
     optimiser = torch.optim.AdamW(trainable, lr=options.learning_rate, weight_decay=0.0, betas=(0.9, 0.99))
     plan = steps(kept, config, accelerator.num_processes)
     log = TrainingLog(folder, config, steps=len(plan), data=fingerprint(config.folder / "3-screened.jsonl"))
-    done = log.resume(student, optimiser)
+    done = log.resume(student, optimiser, writes=accelerator.is_main_process)
+    accelerator.wait_for_everyone()
 
     for number, group in enumerate(plan[done:], start=done + 1):
         started = time.perf_counter()
@@ -81,10 +82,11 @@ def finetune(config: Config) -> None:
                 # Gradients are averaged over the processes, hence the factor.
                 loss = loss_of(ids, labels) * accelerator.num_processes / targets
                 accelerator.backward(loss)
-            total += float(loss.detach())
+            total += float(loss.detach()) / accelerator.num_processes
         torch.nn.utils.clip_grad_norm_(trainable, 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
+        total = float(accelerator.reduce(torch.tensor(total, device=accelerator.device)))
         spent = time.perf_counter() - started
         record: dict[str, Any] = {"step": number, "loss": total, "learning_rate": rate, "seconds": round(spent, 3)}
         record["tokens"] = sum(len(sequence.ids) for batch in group for sequence in batch)

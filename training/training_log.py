@@ -35,8 +35,13 @@ class TrainingLog:
         self.records: list[dict[str, Any]] = []
         self._started = time.monotonic()
 
-    def resume(self, student: Any, optimiser: Any) -> int:
+    def resume(self, student: Any, optimiser: Any, *, writes: bool = True) -> int:
         """Put the last checkpoint's state into student, optimiser and random generators; return its step (0: none).
+
+        Args:
+            student: Wrapped by peft.
+            optimiser: Of its trainable weights.
+            writes: Whether this process keeps the log: one of several does.
 
         Raises:
             ValueError: The checkpoint is of a run with other settings or other examples.
@@ -45,7 +50,8 @@ class TrainingLog:
 
         path = self.folder / _CHECKPOINT
         if not path.exists():
-            (self.folder / _METRICS).unlink(missing_ok=True)
+            if writes:
+                (self.folder / _METRICS).unlink(missing_ok=True)
             return 0
         state = torch.load(path, weights_only=True)
         if state["settings"] != self._settings():
@@ -61,6 +67,8 @@ class TrainingLog:
         torch.set_rng_state(state["random"])
         done: int = state["step"]
         # Steps after the checkpoint are done again.
+        if not writes:
+            return done
         lines = (self.folder / _METRICS).read_text(encoding="utf-8").splitlines()
         self.records = [json.loads(line) for line in lines[:done]]
         self._write(_METRICS, "".join(json.dumps(record) + "\n" for record in self.records))
@@ -102,6 +110,7 @@ class TrainingLog:
         """Save adapter, summary and plot, and give the folder its final name."""
         for adapter in student.peft_config.values():
             adapter.base_model_name_or_path = self.config.finetune.student  # not where it lay on this machine
+            adapter.target_modules = sorted(adapter.target_modules)  # a set has another order in each process
         student.save_pretrained(self.folder, save_embedding_layers=False)  # they are not trained
         (self.folder / "README.md").unlink(missing_ok=True)  # peft's template; the card is written at export
         held_out = [record["held_out_loss"] for record in self.records if "held_out_loss" in record]
@@ -121,11 +130,11 @@ class TrainingLog:
         }
         self._write("training.json", json.dumps(summary, indent=2) + "\n")
         plot(self.records, self.folder / "loss.png")
-        (self.folder / _CHECKPOINT).unlink(missing_ok=True)
         final = self.folder.with_suffix("")
         if final.exists():
             shutil.rmtree(final)
         self.folder.rename(final)
+        (final / _CHECKPOINT).unlink(missing_ok=True)  # not before: a run killed here would begin anew
         return final
 
     def _settings(self) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Training throughput beside TRL's SFTTrainer: `python -m tests.benchmarks.training`.
 
-Both train the same student (the bundled GGUF, dequantised) with the same adapter on the same examples, in batches of the
-same mean size, in turn: each round trains with one and then with the other. Counted are real tokens, padding left out,
-over the steps after the first. SFTTrainer runs as it comes, but for what would slow it down: no gradient checkpointing,
-no logging. Needs the training dependencies and TRL (`pip install --group bench`).
+Both train the same student (the bundled GGUF, dequantised) with the same adapter on the same examples, in batches of
+the same mean size, in turn: each round trains with one and then with the other. Counted are real tokens, padding left
+out, over the steps after the first. SFTTrainer runs as it comes, but for what would slow it down: no gradient
+checkpointing, no logging. Needs the training dependencies and TRL (`pip install --group bench`).
 """
 
 from __future__ import annotations

@@ -124,11 +124,9 @@ def test_a_run_that_was_cut_off_resumes_to_the_identical_adapter(
     ours, theirs = adapter(broken), adapter(whole)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    curves = [
-        [{**json.loads(line), "seconds": 0} for line in (made.folder / "4-student/metrics.jsonl").read_text().splitlines()]
-        for made in (whole, broken)
-    ]
-    assert curves[0] == curves[1]
+    curves = [(made.folder / "4-student/metrics.jsonl").read_text().splitlines() for made in (whole, broken)]
+    ours_, theirs_ = ([{**json.loads(line), "seconds": 0} for line in curve] for curve in curves)
+    assert ours_ == theirs_
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +163,7 @@ def test_the_prompt_of_a_sequence_is_the_prompt_of_inference(tmp_path: Path) -> 
     _, tokenizer = load_student("tiny", tmp_path, "float32")
     asked = decomposition_prompt(Question(text="Who paid?", context="Ana paid."), 3, "student")
     sequence = stage.encode(Target("own/1", tuple(asked), "1. Who?"), tokenizer)
-    rendered = tokenizer.decode(sequence.ids[: sequence.prompt])
+    rendered = tokenizer.decode(list(sequence.ids[: sequence.prompt]))
     assert "Split the question into at most 3 simpler subquestions." in rendered
     assert "Context: Ana paid.\n\nQuestion: Who paid?" in rendered
 

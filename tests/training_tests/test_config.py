@@ -1,0 +1,60 @@
+"""What a run is told: every config that is committed can be used, and what cannot be used is named."""
+
+from pathlib import Path
+
+import pytest
+
+from training.config import ROOT, load_config
+from training.sources import READERS
+
+CONFIGS = sorted((ROOT / "training" / "configs").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_config_loads(path: Path) -> None:
+    config = load_config(path)
+    assert {source.split for source in config.load.train} == {"train"}
+    assert "train" not in {source.split for source in config.load.evaluate}
+    assert {source.name for source in (*config.load.train, *config.load.evaluate)} <= {
+        *READERS,
+        "jsonl",
+        "least_to_most",
+    }
+
+
+def test_no_two_configs_work_in_one_folder() -> None:
+    folders = [load_config(path).folder for path in CONFIGS]
+    assert len(set(folders)) == len(folders)
+
+
+def test_the_smoke_config_needs_nothing_but_the_checkout() -> None:
+    config = load_config(ROOT / "training" / "configs" / "smoke.toml")
+    assert config.finetune.student == "tiny"
+    for source in (*config.load.train, *config.load.evaluate):
+        assert source.path is not None
+        assert (ROOT / source.path).is_file()
+
+
+def test_every_wrong_field_is_named_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text('name = "x"\n[load]\ntrain = []\nngram = 2\n[finetune]\nrnak = 4\n', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"(?s)cannot be used.*load\.ngram: .*\(got 2\).*finetune\.rnak: .*\(got 4\)"):
+        load_config(path)
+
+
+def test_what_is_no_toml_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "wrong.toml").write_text("name = ", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"wrong\.toml is no TOML"):
+        load_config(tmp_path / "wrong.toml")
+
+
+def test_a_missing_config_is_told_with_those_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").touch()
+    with pytest.raises(ValueError, match=r"There is no config .*b\.toml. Beside it: .*a\.toml"):
+        load_config(tmp_path / "b.toml")
+
+
+def test_a_top_level_field_can_be_put_in_place_of_the_file_s(tmp_path: Path) -> None:
+    path = ROOT / "training" / "configs" / "smoke.toml"
+    config = load_config(path, {"output": tmp_path, "seed": 7})
+    assert (config.folder, config.seed) == (tmp_path / "smoke", 7)

@@ -1,0 +1,79 @@
+"""Ratios over questions, with 95% intervals by bootstrap. Pure functions; the same resamples every time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from random import Random
+from statistics import quantiles
+from typing import TypeAlias
+
+RESAMPLES = 1000
+
+Share: TypeAlias = tuple[float, float]
+"""What a question adds to a ratio's numerator and to its denominator; (0, 0): it has no bearing on it."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A ratio, or a difference of two, with its 95% interval.
+
+    Attributes:
+        value: The estimate.
+        low, high: The interval's bounds, by bootstrap over questions.
+        n: How many questions bear on it.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def estimate(shares: Sequence[Share]) -> Estimate | None:
+    """Return the ratio of the sums; None where no question bears on it."""
+    value = _ratio(shares)
+    if value is None:
+        return None
+    return _estimate(value, _resampled(shares), sum(below > 0 for _, below in shares))
+
+
+def difference(ours: Sequence[Share], theirs: Sequence[Share]) -> Estimate | None:
+    """Return our ratio minus theirs, paired question by question; None where one of them is undefined.
+
+    Raises:
+        ValueError: The two are not of equal length.
+    """
+    if len(ours) != len(theirs):
+        raise ValueError(f"A paired difference needs the same questions; got {len(ours)} and {len(theirs)}.")
+    left, right = _ratio(ours), _ratio(theirs)
+    if left is None or right is None:
+        return None
+    pairs = zip(_resampled(ours), _resampled(theirs), strict=True)
+    values = [None if a is None or b is None else a - b for a, b in pairs]
+    return _estimate(left - right, values, sum(a[1] > 0 or b[1] > 0 for a, b in zip(ours, theirs, strict=True)))
+
+
+def _estimate(value: float, resampled: Sequence[float | None], n: int) -> Estimate:
+    defined = [one for one in resampled if one is not None]
+    cuts = quantiles(defined, n=40) if len(defined) > 1 else [value, value]
+    return Estimate(value, cuts[0], cuts[-1], n)
+
+
+def _ratio(shares: Sequence[Share]) -> float | None:
+    below = sum(share[1] for share in shares)
+    return sum(share[0] for share in shares) / below if below else None
+
+
+def _resampled(shares: Sequence[Share]) -> list[float | None]:
+    """Return the ratio in each resample: the same questions are drawn for any two lists of equal length."""
+    above, below = zip(*shares, strict=True)
+    sums = ((sum(map(above.__getitem__, drawn)), sum(map(below.__getitem__, drawn))) for drawn in _draws(len(shares)))
+    return [over / under if under else None for over, under in sums]
+
+
+@lru_cache(maxsize=2)
+def _draws(count: int) -> tuple[tuple[int, ...], ...]:
+    random = Random(0)
+    return tuple(tuple(random.choices(range(count), k=count)) for _ in range(RESAMPLES))

@@ -1,0 +1,178 @@
+"""All stages, in order. A stage whose artifacts exist is complete, for they get their names at the end of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from training.config import Config
+
+if sys.platform != "win32":
+    import fcntl
+
+STAGES: dict[str, tuple[str, ...]] = {
+    "load": ("1-examples.jsonl", "1-validation.jsonl", "1-evaluation.jsonl", "1-leaks.json"),
+    "demonstrate": ("2-demonstrations.jsonl", "2-validation.jsonl"),
+    "screen": ("3-screened.jsonl", "3-validation.jsonl"),
+    "finetune": ("4-student",),
+    "export": ("5-gguf",),
+    "evaluate": ("6-evaluation.json",),
+}
+"""What each stage leaves in the run's folder. `training.STAGE.STAGE` is what makes it."""
+
+_SETTINGS = "config.json"
+# Settings that change how fast or how safely a stage runs, not what it makes.
+_FREE = {"name", "output", "finetune.threads", "finetune.checkpoint_every"} | {
+    f"{section}.{field}" for section in ("demonstrate", "screen") for field in ("concurrency", "attempts")
+}
+# Settings that bear on an earlier stage than the one they are written under.
+_EARLIER = {"seed": "load", "finetune.role": "screen"}
+
+
+def run(config: Config, *stages: str) -> None:
+    """Do the stages that are not complete yet.
+
+    Args:
+        config: The run.
+        stages: Their names, in order; none: all.
+
+    Raises:
+        ValueError: The run's folder was made with another config, another run is at work in it, or a stage that comes
+            before those named is not complete.
+    """
+    with _alone(config.folder):
+        _keep_settings(config)
+        for stage in stages or STAGES:
+            if is_complete(config, stage):
+                _say(f"{stage}: complete ({', '.join(STAGES[stage])})")
+                continue
+            _check_earlier(config, stage)
+            _say(f"{stage} …")
+            started = time.monotonic()
+            getattr(import_module(f"training.{stage}"), stage)(config)
+            _say(f"{stage}: done in {time.monotonic() - started:.0f} s")
+
+
+def is_complete(config: Config, stage: str) -> bool:
+    """Return whether a stage's artifacts are all there."""
+    return all((config.folder / artifact).exists() for artifact in STAGES[stage])
+
+
+def limited(config: Config, limit: int | None) -> Config:
+    """Return the config of a quick try: every source gives at most `limit` rows, and the run has a name of its own."""
+    if limit is None:
+        return config
+
+    def fewer(rows: int | None) -> int:
+        return limit if rows is None else min(rows, limit)
+
+    def cut(sources: tuple[Any, ...]) -> list[dict[str, Any]]:
+        return [{**source.model_dump(), "limit": fewer(source.limit)} for source in sources]
+
+    values = config.model_dump()
+    values["name"] = f"{config.name}-limit-{limit}"
+    values["load"]["train"], values["load"]["evaluate"] = cut(config.load.train), cut(config.load.evaluate)
+    # The validation slice is taken out of the training examples, which must not run out.
+    values["load"]["validation"] = min(config.load.validation, limit // 4)
+    values["evaluate"]["limit"] = fewer(config.evaluate.limit)
+    return Config.model_validate(values)
+
+
+def _check_earlier(config: Config, stage: str) -> None:
+    for earlier in STAGES:
+        if earlier == stage:
+            return
+        if not is_complete(config, earlier):
+            missing = next(name for name in STAGES[earlier] if not (config.folder / name).exists())
+            raise ValueError(
+                f"The {stage} stage needs {config.folder / missing}, which the {earlier} stage makes. Run it first: "
+                f"python -m training {earlier} CONFIG, or all of them: python -m training run CONFIG"
+            )
+
+
+def _keep_settings(config: Config) -> None:
+    """Write the config into the run's folder, unless artifacts were made with another one.
+
+    A setting may change as long as no stage that it bears on has begun.
+    """
+    path = config.folder / _SETTINGS
+    settings = config.model_dump(mode="json")
+    if path.exists():
+        before = _settings_in(path)
+        changes = [change for change in _changes(before, settings) if change[0] not in _FREE]
+        for name, old, new in changes:
+            made = _made_since(config.folder, _stage_of(name))
+            if made:
+                raise ValueError(
+                    f"{config.folder} was made with another config: {name} was {old!r} and is {new!r}. Give this run "
+                    f"another name, or delete what was made with the old one: {', '.join(made)}"
+                )
+    if _is_first_process() and (not path.exists() or before != settings):
+        temporary = path.with_name(path.name + ".partial")
+        temporary.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(path)
+
+
+def _settings_in(path: Path) -> dict[str, Any]:
+    text = path.read_text(encoding="utf-8")
+    try:
+        return Config.model_validate_json(text).model_dump(mode="json")  # options that came since have their defaults
+    except ValidationError:
+        settings: dict[str, Any] = json.loads(text)
+        return settings
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    for name in {**before, **now}:
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _changes(old, new, f"{prefix}{name}.")
+        elif old != new:
+            yield f"{prefix}{name}", old, new
+
+
+def _stage_of(setting: str) -> str:
+    """Return the first stage that a setting bears on."""
+    return _EARLIER.get(setting) or setting.partition(".")[0]
+
+
+def _made_since(folder: Path, stage: str) -> list[str]:
+    """Return what a stage and those after it left, unfinished work included: names begin with the stage's number."""
+    first = list(STAGES).index(stage) + 1
+    return sorted(path.name for path in folder.iterdir() if path.name[:1].isdigit() and int(path.name[0]) >= first)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the run's folder: no other run may write it. The system lets go of it however this process ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "win32" or not _is_first_process():
+        yield
+        return
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(
+                f"Another run is at work in {folder}. Wait for it to end, or give this run another name."
+            ) from None
+        yield
+
+
+def _is_first_process() -> bool:
+    """Return whether this process speaks for all of one `accelerate launch`."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _say(text: str) -> None:
+    if _is_first_process():
+        print(text, flush=True)
