@@ -66,7 +66,7 @@ def trl(targets: Sequence[Target], options: Finetune, folder: Path, size: int) -
     ]
     clock: list[tuple[int, float]] = []
 
-    class Clock(TrainerCallback):  # type: ignore[misc]
+    class Clock(TrainerCallback):
         def on_step_begin(self, *_: Any, **__: Any) -> None:
             self.started = time.perf_counter()
 
