@@ -24,8 +24,8 @@ UNKNOWN = "unknown"
 """What a solver answers where the documents it was given do not tell."""
 
 PromptStyle: TypeAlias = Literal["student", "zero_shot", "one_shot"]
-"""How a decomposer is asked: in one line, as students of `training/` are taught; with instructions; with instructions and
-a worked demonstration."""
+"""How a decomposer is asked: in one line, as students of `training/` are taught; with instructions; with these and a
+worked demonstration."""
 
 # Short, since a laptop reads it with every question and a training run with every example: what it leaves unsaid, the
 # student has learned.

@@ -39,7 +39,7 @@ STYLES: dict[Arm, PromptStyle] = {"ours": "student", "untuned": "one_shot"}
 GATE = 0.5
 """The library's default: a question is left whole from this probability on that nothing need be divided."""
 
-_FREE_TOKENS = 160
+_FREE_TOKENS = 128
 """Most tokens of a reply that is held to no grammar; one that is longer ends nowhere."""
 
 
