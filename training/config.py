@@ -165,11 +165,12 @@ class Export(_Section):
 class Evaluate(_Section):
     """Attributes:
     limit: Most questions of each evaluation source, chosen by the run's seed; None: all.
-    baseline: Whether the untuned student is measured beside ours.
+    untuned_limit: The untuned student is measured beside ours on so many of them at most, the first that the seed
+        draws; 0: not at all; None: on all. It writes long, and so takes most of the time.
     """
 
     limit: int | None = Field(default=200, gt=0)
-    baseline: bool = True
+    untuned_limit: int | None = Field(default=None, ge=0)
 
 
 class Config(_Section):

@@ -74,7 +74,9 @@ def evaluate(config: Config) -> None:
             model=model, max_subquestions=config.demonstrate.max_subquestions, prompt_style=STYLES[arm], gate=GATE
         )
         verdicts[arm] = []
-        for source, chosen in examples.items():
+        most = config.evaluate.untuned_limit if arm == "untuned" else None
+        for source, drawn in examples.items():
+            chosen = drawn[:most]
             path = plans_file(config, arm, source)
             write_plans(chosen, decomposer, path, f"{arm}, {source}")
             plans = load_plans(path)
@@ -176,7 +178,10 @@ def reference_plan(example: Example, config: Config) -> tuple[str, ...] | None:
 
 
 def compare(verdicts: dict[Arm, list[Verdict]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return source → metric → {"ours", "untuned", "difference"}, each an estimate; what is undefined is left out."""
+    """Return source → metric → {"ours", "untuned", "difference"}, each an estimate; what is undefined is left out.
+
+    The difference is over the questions that both were asked.
+    """
     sources = sorted({one.source for one in verdicts["ours"]})
     table: dict[str, dict[str, dict[str, Any]]] = {}
     for source in [*sources, ALL]:
@@ -191,7 +196,13 @@ def compare(verdicts: dict[Arm, list[Verdict]]) -> dict[str, dict[str, dict[str,
         for name, by_arm in shares.items():
             found: dict[str, Estimate | None] = {arm: estimate(one) for arm, one in by_arm.items()}
             if "untuned" in by_arm:
-                found["difference"] = difference(by_arm["ours"], by_arm["untuned"])
+                asked = {one.id for one in verdicts["untuned"]}
+                both = [
+                    METRICS[name].share(one)
+                    for one in verdicts["ours"]
+                    if source in (one.source, ALL) and one.id in asked
+                ]
+                found["difference"] = difference(both, by_arm["untuned"])
             if any(found.values()):
                 table[source][name] = {key: asdict(one) for key, one in found.items() if one is not None}
     return table
@@ -209,7 +220,7 @@ def _weights(config: Config) -> dict[str, Path]:
 def _models(config: Config) -> dict[Arm, ChatGGUF]:
     weights = _weights(config)
     models: dict[Arm, ChatGGUF] = {"ours": ChatGGUF(model_path=weights["base"], adapter_path=weights["adapter"])}
-    if config.evaluate.baseline:
+    if config.evaluate.untuned_limit != 0:
         models["untuned"] = ChatGGUF(model_path=weights["base"])
     return models
 
