@@ -126,6 +126,8 @@ def test_arms_are_compared_on_each_source_and_on_all_questions(tmp_path: Path) -
     assert "agreement" not in table["t"]
     assert table["all"]["parse_rate"]["ours"] == {"value": 1, "low": 1, "high": 1, "n": 3}
     assert set(compare({"ours": ours})["all"]["parse_rate"]) == {"ours"}
+    fewer = compare({"ours": ours, "untuned": untuned[:1]})["all"]["parse_rate"]
+    assert [fewer[key]["n"] for key in ("ours", "untuned", "difference")] == [3, 1, 1]
 
 
 def evaluated(folder: Path) -> Config:
