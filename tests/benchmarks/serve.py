@@ -68,8 +68,11 @@ def connect(printed: str, **fields: Any) -> Decomposer:
 
 
 def outcome(decomposition: Decomposition) -> Outcome:
-    """Return what is to be the same whoever asks, and whenever."""
-    return decomposition.model_dump(mode="json", exclude={"usage"})
+    """Return what is to be the same whoever asks, and whenever.
+
+    The probability is left out: under an adapter its third digit depends on how much of the prompt was in the cache.
+    """
+    return decomposition.model_dump(mode="json", include={"question", "subquestions", "text"})
 
 
 def load(clients: Sequence[Runnable[Any, Decomposition]], asked: Sequence[Question]) -> dict[str, Any]:
