@@ -72,7 +72,7 @@ def test_the_model_is_asked_as_a_student_with_and_without_the_grammar(tmp_path: 
     verdicts(model, tmp_path, TWO_STEPS)
     assert [message.text for message in model.seen[0]] == [message.text for message in model.seen[1]]
     assert model.seen[0][0].text == "Split the question into at most 3 simpler subquestions."
-    assert [options.get("max_tokens") for options in model.options] == [None, 256]
+    assert [options.get("max_tokens") for options in model.options] == [None, 128]
 
 
 def test_what_the_model_wrote_is_judged_before_the_library_mends_it(tmp_path: Path) -> None:
