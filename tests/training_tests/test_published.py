@@ -1,0 +1,44 @@
+"""What is published of the shipped decomposer: documents and figures agree."""
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from tests.repository import LIBRARY, ROOT
+from training.publish import render
+
+RESULTS = ROOT / "training" / "results" / "smollm2-135m-decomposer"
+ADAPTERS = LIBRARY / "adapters"
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> Any:
+    return json.loads((RESULTS / "metrics.json").read_text(encoding="utf-8"))
+
+
+def test_the_table_of_metrics_is_made_of_the_figures(evaluation: Any) -> None:
+    assert (RESULTS / "metrics.md").read_text(encoding="utf-8") == render(RESULTS.name, evaluation)
+
+
+def test_the_adapter_that_ships_is_the_one_that_was_measured(evaluation: Any) -> None:
+    [adapter] = ADAPTERS.glob("*.gguf")
+    assert hashlib.sha256(adapter.read_bytes()).hexdigest() == evaluation["weights"]["adapter"]
+    assert json.loads((ADAPTERS / "evaluation.json").read_text(encoding="utf-8")) == evaluation
+
+
+@pytest.mark.parametrize(
+    ("row", "metric"),
+    [
+        ("replies that parse, held to no grammar", "parse_rate"),
+        ("plans with a repeat or a copy of the question", "repeats_or_copies"),
+        ("plans that use a reference where one is needed", "uses_references_recall"),
+        ("questions of one step left whole", "undivided_one_step"),
+        ("agreement with the human plan", "agreement"),
+    ],
+)
+def test_the_readme_says_what_was_measured(evaluation: Any, row: str, metric: str) -> None:
+    found = evaluation["metrics"]["all"][metric]
+    cells = [f"{arm['value']:.2f} [{arm['low']:.2f}, {arm['high']:.2f}]" for arm in (found["ours"], found["untuned"])]
+    assert f"| {row} | {cells[0]} | {cells[1]} |" in (ROOT / "README.md").read_text(encoding="utf-8")
