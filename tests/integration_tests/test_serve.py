@@ -78,7 +78,7 @@ def test_clients_at_once_get_each_the_reply_to_their_own_question(gguf_path: Pat
 def test_an_adapter_is_served_with_the_model_it_fits(gguf_path: Path, tmp_path: Path) -> None:
     tensor = "blk.0.ffn_up.weight"
     inner, outer = read_header(gguf_path).shapes[tensor]
-    adapter = write_adapter(tmp_path / "much.gguf", tensor=tensor, inner=inner, outer=outer, fill=0.05)
+    adapter = write_adapter(tmp_path / "much.gguf", tensor=tensor, inner=inner, outer=outer, fill=1.0)
     bare, adapted = (
         Decomposer(
             model=ChatGGUF(model_path=gguf_path, adapter_path=path, engine="xllamacpp"),
