@@ -45,6 +45,7 @@ _BULLET = re.compile(r"^\s*[-*•]\s+(?=\S)")
 _SHORT_REPLY = 80
 _WORD = re.compile(r"[^\W_]+")
 _MEANINGFUL = "#%&*/@-"  # punctuation that tells questions apart: it calculates, or names things
+_GIVEN = re.compile(r"Given #[1-9](?:(?:, | and )#[1-9])*, ", re.IGNORECASE)
 _SENTENCES = re.compile(r"[.!?]\W?\s+|(?<=[\u3002\uff01\uff1f])")
 
 
@@ -98,8 +99,9 @@ def parse_plan(text: str) -> tuple[str, ...]:
 def clean_plan(subquestions: Sequence[str], question: Question, max_subquestions: int) -> tuple[str, ...]:
     """Return the plan without what adds nothing: repeats, restatements of the question, and what exceeds the cap.
 
-    A reference to a repeat is turned to the subquestion it repeats. What refers to a restatement goes with it, since
-    its answer would be the answer to the question. References are renumbered.
+    "Given #1, …" asks nothing else than what follows it. A reference to a repeat is turned to the subquestion it
+    repeats. What refers to a restatement goes with it, since its answer would be the answer to the question. References
+    are renumbered.
 
     Args:
         subquestions: As parsed: references point to earlier ones.
@@ -113,10 +115,10 @@ def clean_plan(subquestions: Sequence[str], question: Question, max_subquestions
         if any(needed not in new_number for needed in references(original)):
             continue
         subquestion = fill_references(" ".join(original.split()), {old: f"#{new}" for old, new in new_number.items()})
-        key = _normalise(subquestion)
+        key = _key(subquestion)
         if not _WORD.search(subquestion) or key in restated:
             continue
-        earlier = next((n for n, text in enumerate(kept, start=1) if _normalise(text) == key), None)
+        earlier = next((n for n, text in enumerate(kept, start=1) if _key(text) == key), None)
         if earlier is None:
             if len(kept) == max_subquestions:
                 break
@@ -221,6 +223,10 @@ def _tidy(answer: str) -> str:
 
 def _last_sentence(text: str) -> str:
     return [sentence for sentence in _SENTENCES.split(text.strip()) if sentence][-1]
+
+
+def _key(subquestion: str) -> str:
+    return _normalise(_GIVEN.sub("", subquestion, count=1) if _GIVEN.match(subquestion) else subquestion)
 
 
 def _normalise(text: str) -> str:

@@ -93,14 +93,15 @@ class DecomposedRetriever(BaseRetriever):
         solver: What reads: any chat model, or a Runnable that takes messages and returns a message or text.
         decomposer: A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`;
             default: the bundled one, on this machine.
-        k: The most documents to return, and the most the solver reads for one answer; `invoke(…, k=…)` replaces it.
+        k: The most documents to return; `invoke(…, k=…)` replaces it.
+        read_k: The most documents the solver reads for one answer: the best of a search, and never more than `k`.
         on_trouble: What happens when the decomposer cannot handle one question, or documents do not fit in the solver's
             context: "whole_question" goes on without subquestions, or without that answer, and says so in the log;
             "raise" raises. A broken set-up always raises.
 
     Raises:
         InvalidQuestionError: The query is empty.
-        ConfigurationError: `k` is below 1, or a part returns something else than it should.
+        ConfigurationError: `k` or `read_k` is below 1, or a part returns something else than it should.
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
@@ -109,6 +110,7 @@ class DecomposedRetriever(BaseRetriever):
     solver: Runnable[Any, Any]
     decomposer: Runnable[Any, Any] = Field(default_factory=Decomposer)
     k: int = 9
+    read_k: int = 4
     on_trouble: OnTrouble = "whole_question"
 
     @field_validator("decomposer", mode="before")
@@ -119,9 +121,12 @@ class DecomposedRetriever(BaseRetriever):
     @field_validator("k")
     @classmethod
     def _check_k(cls, value: int) -> int:
-        if value < 1:
-            raise ConfigurationError(f"k is {value}; it must be at least 1, the number of documents to return.")
-        return value
+        return _at_least_one("k", value, "return")
+
+    @field_validator("read_k")
+    @classmethod
+    def _check_read_k(cls, value: int) -> int:
+        return _at_least_one("read_k", value, "read")
 
     @property
     def config_specs(self) -> list[ConfigurableFieldSpec]:
@@ -200,7 +205,7 @@ class DecomposedRetriever(BaseRetriever):
             outputs = yield [_Step(self.retriever, one.text, one.run_name) for one in ready]
             found.update({one.number: (one, _documents(output)) for one, output in zip(ready, outputs, strict=True)})
             to_read = [
-                (one, [document.page_content for document in found[one.number][1][:k]])
+                (one, [document.page_content for document in found[one.number][1][: min(k, self.read_k)]])
                 for one in ready
                 if one.number in referred_to and answers.keys() >= set(references(subquestions[one.number]))
             ]
@@ -277,6 +282,12 @@ def _documents(output: object) -> list[Document]:
     if isinstance(output, list) and all(isinstance(document, Document) for document in output):
         return output
     raise ConfigurationError(f"The retriever must return a list of documents, got {type(output).__name__}.")
+
+
+def _at_least_one(name: str, value: int, what: str) -> int:
+    if value < 1:
+        raise ConfigurationError(f"{name} is {value}; it must be at least 1, the number of documents to {what}.")
+    return value
 
 
 def _at_once(steps: Sequence[_Step], config: RunnableConfig) -> bool:

@@ -31,6 +31,7 @@ SourceName: TypeAlias = Literal[
     "musique_one_step",
     "wiki2",
     "wiki2_one_step",
+    "arithmetic_one_step",
     "least_to_most",
     "jsonl",
 ]

@@ -1,8 +1,9 @@
 """A served decomposer under load: python -m tests.benchmarks.serve [--slots 1] [--output FILE]
 
 Eight clients put 25 questions each, every one in an order of its own, to a `divconq serve` process on loopback. A reply
-must be, to the last bit, what its question gets when nobody else asks. Exits with 1 otherwise, and where most questions
-get the same reply, so that a mistaken one would not show.
+must be, to the last bit, one that its question gets when nobody else asks. Exits with 1 otherwise, and where most
+questions share a reply with another, so that a mistaken one would not show. Each is asked alone three times, since
+under an adapter near ties fall by how much of the prompt was in the cache: nothing, all, or something in between.
 
 One subquestion to a plan keeps it short (a few minutes): which reply goes to whom does not depend on their length.
 """
@@ -77,8 +78,12 @@ def outcome(decomposition: Decomposition) -> Outcome:
 
 def load(clients: Sequence[Runnable[Any, Decomposition]], asked: Sequence[Question]) -> dict[str, Any]:
     """Let all clients put all the questions at once, and compare with what each question gets alone."""
-    alone = [outcome(clients[0].invoke(question)) for question in asked]
-    shown = [json.dumps({**reply, "question": None}, sort_keys=True) for reply in alone]
+    alone: list[list[Outcome]] = [[] for _ in asked]
+    for place in [*(place for place in range(len(asked)) for _ in range(2)), *reversed(range(len(asked)))]:
+        if (reply := outcome(clients[0].invoke(asked[place]))) not in alone[place]:
+            alone[place].append(reply)
+    shown = [{json.dumps({**reply, "question": None}, sort_keys=True) for reply in replies} for replies in alone]
+    distinct = [one for one in shown if all(one.isdisjoint(other) for other in shown if other is not one)]
 
     def work(number: int) -> list[tuple[int, float, Outcome | Exception]]:
         order = random.Random(number).sample(range(len(asked)), len(asked))
@@ -89,13 +94,14 @@ def load(clients: Sequence[Runnable[Any, Decomposition]], asked: Sequence[Questi
         results = [result for client in pool.map(work, range(len(clients))) for result in client]
     seconds = time.perf_counter() - start
     failed = [repr(reply) for _, _, reply in results if isinstance(reply, Exception)]
-    wrong = [place for place, _, reply in results if not isinstance(reply, Exception) and reply != alone[place]]
+    wrong = [place for place, _, reply in results if not isinstance(reply, Exception) and reply not in alone[place]]
     taken = sorted(seconds for _, seconds, _ in results)
     return {
         "clients": len(clients),
         "requests": len(results),
         "questions": len(asked),
-        "distinct_replies": len(set(shown)),  # few would make a wrong pairing hard to see
+        "distinct_replies": len(distinct),  # few would make a wrong pairing hard to see
+        "near_ties": sum(len(replies) > 1 for replies in alone),
         "failures": failed,
         "wrong_replies": wrong,
         "requests_per_second": round(len(results) / seconds, 3),

@@ -17,6 +17,7 @@ def test_every_config_loads(path: Path) -> None:
     assert "train" not in {source.split for source in config.load.evaluate}
     assert {source.name for source in (*config.load.train, *config.load.evaluate)} <= {
         *READERS,
+        "arithmetic_one_step",
         "jsonl",
         "least_to_most",
     }

@@ -228,7 +228,7 @@ needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmark data i
 
 def test_the_shipped_weights_are_trained_on_permissive_train_splits_alone() -> None:
     config = load_config(ROOT / "training" / "configs" / "shipped.toml")
-    permissive = {"gsm8k_socratic", "strategyqa", "musique", "drop_qdmr", "wiki2"}
+    permissive = {"gsm8k_socratic", "strategyqa", "musique", "drop_qdmr", "wiki2", "arithmetic"}
     for trained in config.load.train:
         assert trained.name.removesuffix("_one_step").replace("gsm8k", "gsm8k_socratic").startswith(tuple(permissive))
         assert (trained.split, trained.path, trained.hub) == ("train", None, None)

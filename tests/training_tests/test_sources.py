@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -74,7 +75,7 @@ def subquestions(example: Example) -> tuple[str, ...]:
 
 
 def test_every_source_a_config_can_name_has_a_reader() -> None:
-    assert {*READERS, "jsonl", "least_to_most"} == set(get_args(SourceName))
+    assert {*READERS, "arithmetic_one_step", "jsonl", "least_to_most"} == set(get_args(SourceName))
 
 
 def test_a_socratic_plan_says_which_results_it_needs_and_leaves_the_question_to_itself(tmp_path: Path) -> None:
@@ -101,10 +102,41 @@ def test_some_training_problems_have_their_premise_as_context_and_lose_no_word(t
     assert examples == read(tmp_path, "gsm8k_socratic", *[SOCRATIC] * 200)
 
 
-def test_a_problem_of_one_step_is_a_premise_with_its_first_subquestion(tmp_path: Path) -> None:
-    (found,) = read(tmp_path, "gsm8k_one_step", SOCRATIC)
-    assert found.question.endswith("the rest in bags of 2. How many rolls are on the large trays?")
+def test_a_problem_of_one_step_is_as_much_of_a_premise_as_its_first_subquestion_needs(tmp_path: Path) -> None:
+    question = "Rosa bakes 4 trays of 15 rolls. Then she bakes 3 trays of 12. How many rolls does she bake?"
+    (found,) = read(tmp_path, "gsm8k_one_step", {**SOCRATIC, "question": question})
+    assert found.question == "Rosa bakes 4 trays of 15 rolls. How many rolls are on the large trays?"
     assert (found.answers, subquestions(found)) == (("60",), ())
+
+
+def test_a_premise_that_states_a_third_number_on_the_way_makes_no_problem_of_one_step(tmp_path: Path) -> None:
+    assert read(tmp_path, "gsm8k_one_step", SOCRATIC) == []
+
+
+def test_problems_of_our_own_have_one_calculation_and_two_numbers_at_most() -> None:
+    source = Source(name="arithmetic_one_step")
+    examples = list(read_source(source))
+    assert examples == list(read_source(source))
+    assert {(e.split, subquestions(e)) for e in examples} == {("train", ())}
+    assert max(len(re.findall(r"[0-9]+", e.question)) for e in examples) == 2
+    assert not [e.question for e in examples if "{" in e.question or not e.question.endswith("?")]
+    with pytest.raises(ValueError, match=r'is there to train, and split "test" was asked for'):
+        list(read_source(Source(name="arithmetic_one_step", split="test")))
+
+
+def test_some_formal_questions_get_a_passage_on_their_subject(tmp_path: Path) -> None:
+    passage = "The game began late. " + "A quarter ended without a score. " * 30
+    rows = [
+        {"passage_id": "nfl_7", "passage": passage, "qa_pairs": []},
+        *({**QDMR, "question_id": f"DROP_train_{kind}_{n}_x"} for kind in ("nfl", "history") for n in range(40)),
+    ]
+    examples = read(tmp_path, "drop_qdmr", *rows)
+    contexts = [e.context for e in examples if "_nfl_" in e.id]
+    assert {e.context for e in examples if "_history_" in e.id} == {None}
+    assert 10 <= sum(context is not None for context in contexts) <= 30
+    (beginning,) = {context for context in contexts if context}
+    assert passage.startswith(beginning)
+    assert 100 < len(beginning.split()) <= 120
 
 
 @pytest.mark.parametrize("calculation", ["4*15+1=61", "4*16=64", "4*15*2=120"])

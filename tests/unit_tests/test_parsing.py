@@ -182,6 +182,9 @@ def test_a_cleaned_plan_is_valid_within_the_cap_and_stays_the_same_when_cleaned_
         (("Is C old?", "Is C++ old?", "Is C# old?"), ("Is C old?", "Is C++ old?", "Is C# old?")),
         (("\u0915\u093e?", "\u0915\u0940?"), ("\u0915\u093e?", "\u0915\u0940?")),  # they differ in a vowel sign
         (("A?", "a", "B?", "C?", "Is #4 D?"), ("A?", "B?", "C?")),
+        (("How far is A?", "Given #1, how far is A?", "Is #2 far?"), ("How far is A?", "Is #1 far?")),
+        (("How far is A?", "Given #1, how far is B?"), ("How far is A?", "Given #1, how far is B?")),
+        (("How far is A?", "Given #1, how many pens are left?"), ("How far is A?",)),
     ],
 )
 def test_repeats_and_restatements_go_and_references_follow(plan: tuple[str, ...], kept: tuple[str, ...]) -> None:

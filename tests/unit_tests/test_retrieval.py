@@ -170,8 +170,9 @@ def test_only_answers_that_are_referred_to_are_asked_for() -> None:
     assert solver(unrelated).seen == []
 
 
-def test_the_solver_reads_what_was_found_for_the_subquestion_and_at_most_k() -> None:
-    retriever = build(retriever=Shelf(texts={PLAN[0]: ["one", "two", "three"]}), k=2)
+@pytest.mark.parametrize(("k", "read_k"), [(2, 4), (9, 2)])
+def test_the_solver_reads_the_best_that_was_found_for_the_subquestion_and_at_most_k(k: int, read_k: int) -> None:
+    retriever = build(retriever=Shelf(texts={PLAN[0]: ["one", "two", "three"]}), k=k, read_k=read_k)
     retriever.invoke(QUESTION)
     [messages] = solver(retriever).seen  # nothing was found for the second, so there is nothing to read
     assert messages == reading_prompt(PLAN[0], ["one", "two"])
@@ -252,6 +253,8 @@ def test_a_budget_below_one_is_refused(k: int) -> None:
         build(k=k)
     with pytest.raises(ConfigurationError, match=f"k is {k}; it must be at least 1"):
         build().invoke(QUESTION, None, k=k)
+    with pytest.raises(ValueError, match=f"read_k is {k}; it must be at least 1"):
+        build(read_k=k)
 
 
 DOCUMENTS = st.builds(

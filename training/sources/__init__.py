@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from training.config import Source, SourceName
 from training.example import Example, Split
-from training.sources import bamboogle, drop, gsm8k, musique, plain, recorded_teacher, strategyqa, wiki2
+from training.sources import arithmetic, bamboogle, drop, gsm8k, musique, plain, recorded_teacher, strategyqa, wiki2
 from training.sources.rows import Files, Row, find_files, read_rows
 
 
@@ -47,6 +47,8 @@ def read_source(source: Source) -> Iterator[Example]:
     if source.name in READERS:
         reader = READERS[source.name]
         yield from reader.examples(read_rows(source, reader.files), source.name, source.split)
+    elif source.name == "arithmetic_one_step":
+        yield from arithmetic.one_step(source.name, source.split)
     elif source.name == "jsonl":
         if source.path is None and source.hub is None:
             raise ValueError('Source "jsonl" has no place of its own: set path (or hub).')

@@ -58,9 +58,10 @@ def socratic(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example
 
 
 def one_step(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
-    """Yield problems of one calculation: a premise with its first subquestion in place of its question.
+    """Yield problems of one calculation: the beginning of a premise, with the first subquestion for its question.
 
-    Only where that calculation is one operation on numbers that stand in the premise.
+    Only where that calculation is one operation on two numbers, and the premise, as far as it states both, states no
+    third: with more of it, the problem would look like the longer one that it is taken from.
     """
     for number, row in enumerate(rows):
         steps, parts = read_steps(row["answer"]), divide(row["question"])
@@ -68,17 +69,32 @@ def one_step(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example
             continue
         calculations = _CALCULATION.findall(steps[0][1])
         operation = _SINGLE_OPERATION.fullmatch(calculations[0][0]) if len(calculations) == 1 else None
-        premise = {_value(found) for found in _NUMBER.findall(parts[0])}
-        if operation is None or not {_value(operation[1]), _value(operation[2])} <= premise:
+        premise = operation and _stating(parts[0], {_value(operation[1]), _value(operation[2])})
+        if not premise:
             continue
+        name, question, context = f"{source}/{split}-{number}", f"{premise} {steps[0][0]}", None
+        if split == "train" and crc32(name.encode()) % 100 < _WITH_CONTEXT:
+            context, question = premise, steps[0][0]
         yield Example(
-            id=f"{source}/{split}-{number}",
+            id=name,
             source=source,
             split=split,
-            question=f"{parts[0]} {steps[0][0]}",
+            question=question,
+            context=context,
             answers=(calculations[0][1].strip(),),
             recorded=Recorded(subquestions=()),
         )
+
+
+def _stating(premise: str, numbers: set[str]) -> str | None:
+    """Return the sentences up to the last of these numbers; None where they state another, or not all of them."""
+    sentences = _SENTENCE_END.split(premise)
+    for count in range(1, len(sentences) + 1):
+        beginning = " ".join(sentences[:count])
+        stated = {_value(found) for found in _NUMBER.findall(beginning)}
+        if numbers <= stated:
+            return beginning if stated == numbers else None
+    return None
 
 
 def divide(question: str) -> tuple[str, str] | None:

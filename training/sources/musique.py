@@ -54,7 +54,7 @@ def musique(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]
 
 
 def one_step(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
-    """Yield the hops that need no other as questions of their own."""
+    """Yield the hops that need no other as questions of their own. Some in training have their evidence as context."""
     seen = set()
     for name, row, hops in _unique(rows, split):
         for number, hop in enumerate(hops, start=1):
@@ -62,11 +62,13 @@ def one_step(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example
             if references(question) or question.casefold() in seen or not _stands_alone(question):
                 continue
             seen.add(question.casefold())
+            evidence = (hop.get("evidence") or "").strip() if split == "train" else ""
             yield Example(
                 id=f"{source}/{name}/{number}",
                 source=source,
                 split=split,
                 question=question,
+                context=evidence if evidence and len(evidence.split()) <= _LONGEST_CONTEXT else None,
                 answers=(str(hop["answer"]),),
                 recorded=Recorded(subquestions=()),
             )
