@@ -118,15 +118,12 @@ class DecomposedRetriever(BaseRetriever):
     def _as_decomposer(cls, value: object) -> object:
         return Decomposer(model=value) if isinstance(value, BaseChatModel) else value
 
-    @field_validator("k")
+    @field_validator("k", "read_k")
     @classmethod
     def _check_k(cls, value: int) -> int:
-        return _at_least_one("k", value, "return")
-
-    @field_validator("read_k")
-    @classmethod
-    def _check_read_k(cls, value: int) -> int:
-        return _at_least_one("read_k", value, "read")
+        if value < 1:
+            raise ConfigurationError(f"k or read_k is {value}; it must be at least 1, a number of documents.")
+        return value
 
     @property
     def config_specs(self) -> list[ConfigurableFieldSpec]:
@@ -282,12 +279,6 @@ def _documents(output: object) -> list[Document]:
     if isinstance(output, list) and all(isinstance(document, Document) for document in output):
         return output
     raise ConfigurationError(f"The retriever must return a list of documents, got {type(output).__name__}.")
-
-
-def _at_least_one(name: str, value: int, what: str) -> int:
-    if value < 1:
-        raise ConfigurationError(f"{name} is {value}; it must be at least 1, the number of documents to {what}.")
-    return value
 
 
 def _at_once(steps: Sequence[_Step], config: RunnableConfig) -> bool:

@@ -1,4 +1,4 @@
-"""python -m training STAGE CONFIG [--limit N]"""
+"""python -m training COMMAND CONFIG [--limit N]"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from langchain_divconq.errors import DivConqError
-from training.config import Config, load_config
+from training.config import load_config
 from training.pipeline import limited, run
 
 HELP = {
@@ -21,6 +21,9 @@ HELP = {
     "show": "print ten questions of each evaluation source with the plans of both, and the reference",
     "publish": "write the evaluation, without any text, to training/results/",
     "ship": "make the adapter the library's default, with its card and manifest",
+    "measure": "answer benchmark questions by the arms of a config in training/configs/measure/",
+    "retrieve": "search for multi-hop questions by the arms of training/configs/measure/retrieval.toml",
+    "report": "write training/results/report.md and its plots from what was measured; takes no config",
 }
 
 
@@ -30,9 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     Args:
         arguments: None: those of the process.
     """
-    args = _parser().parse_args(arguments)
+    args = _parse(arguments)
     try:
-        _do(args.command, limited(load_config(args.config), args.limit))
+        return _do(args)
     except KeyboardInterrupt:
         print("training: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
@@ -47,10 +50,30 @@ def main(arguments: list[str] | None = None) -> int:
         name = "" if type(error) is ValueError else f"{type(error).__name__}: "
         print(f"training: {name}{error}", file=sys.stderr)
         return 2
+
+
+def _do(args: argparse.Namespace) -> int:
+    if args.command == "report":
+        from training.report.report import report
+
+        return 0 if report(check=args.check) else 1
+    if args.command == "measure":
+        from training.arms.config import load_measurement
+        from training.arms.run import measure
+
+        measure(load_measurement(args.config), limit=args.limit, arms=args.arm, retry_failed=args.retry_failed)
+    elif args.command == "retrieve":
+        from training.arms.retrieval import retrieve
+        from training.arms.retrieval_config import load_retrieval
+
+        retrieve(load_retrieval(args.config), limit=args.limit, arms=args.arm, retry_failed=args.retry_failed)
+    else:
+        _stage(args)
     return 0
 
 
-def _do(command: str, config: Config) -> None:
+def _stage(args: argparse.Namespace) -> None:
+    command, config = args.command, limited(load_config(args.config), args.limit)
     if command == "show":
         from training.show import show
 
@@ -69,6 +92,18 @@ def _do(command: str, config: Config) -> None:
         run(config, command)
 
 
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    if (args.config is None) != (args.command == "report"):
+        parser.error("report takes no CONFIG" if args.command == "report" else f"{args.command} needs a CONFIG")
+    given = {"--arm": args.arm, "--retry-failed": args.retry_failed, "--check": args.check}
+    taken = {"measure": {"--arm", "--retry-failed"}, "retrieve": {"--arm", "--retry-failed"}, "report": {"--check"}}
+    if idle := [option for option, value in given.items() if value and option not in taken.get(args.command, set())]:
+        parser.error(f"{args.command} takes no {idle[0]}")
+    return args
+
+
 def _parser() -> argparse.ArgumentParser:
     width = max(map(len, HELP))
     parser = argparse.ArgumentParser(
@@ -78,10 +113,18 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=[*HELP], metavar="COMMAND", help="see below")
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="a TOML file, as in training/configs/")
+    parser.add_argument("config", type=Path, nargs="?", metavar="CONFIG", help="a TOML file, as in training/configs/")
     parser.add_argument(
-        "--limit", type=_positive, metavar="N", help="a quick try: N rows of each source, under a name of its own"
+        "--limit",
+        type=_positive,
+        metavar="N",
+        help="a quick try: N rows of each source, under a name of its own; with measure and retrieve N questions of each "
+        "arm, which a run without it takes as begun",
     )
+    measuring = parser.add_argument_group("measure, retrieve")
+    measuring.add_argument("--arm", action="append", default=[], metavar="NAME", help="this arm alone; may be repeated")
+    measuring.add_argument("--retry-failed", action="store_true", help="ask again where a model failed")
+    parser.add_argument("--check", action="store_true", help="report: write nothing, say whether the report is right")
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
     return parser
 

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from math import inf
 
 _DASHES = re.compile(r"[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
 _DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)"
@@ -20,8 +20,19 @@ _NUMBER = re.compile(
     rf"(?P<value>{_DIGITS}\s?/\s?{_DIGITS}|{_DIGITS}(?:\.[0-9]+)?|\.[0-9]+)(?P<rest>.*)",
     re.DOTALL,
 )
+_LONGEST = 200
+"""Longest numeral that is read, in characters: Python refuses to read numbers without end."""
+_NUMERAL = re.compile(
+    rf"(?P<sign>(?<![\w).%])-[$€£¥]?|[$€£¥]-)?(?<![^\W_])(?<![0-9]\.)(?P<value>{_DIGITS}(?:\.[0-9]+)?|\.[0-9]+)"
+    r"(?!\.?[0-9]|(?:st|nd|rd|th|s)\b)(?: (?P<scale>hundred|thousand|million|billion|trillion)\b)?",
+    re.IGNORECASE,
+)
+# What leaves a calculation open, is a range, a time of day, or adds a part that numerals do not show.
+_OPEN = re.compile(
+    r"[0-9)]\s?(?:[-+*/\u00d7\u00f7^:]|x)\s?[$€£¥]?[(]?[0-9]|\band (?:a|one|two|three)[ -](?:half|third|fourth|quarter)"
+)
 _SPELLED = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-_MAGNITUDES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_MAGNITUDES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 # Lower case, since in "12 Angry Men" and "6 PM" the words are no unit. Nor is "2nd" or "3 and a half" the number alone.
 _UNIT = re.compile(
     r"(?!(?:st|nd|rd|th|s)\b| (?:and|or|to|half|hundred|dozen)\b)"
@@ -79,7 +90,7 @@ def parse_quantity(text: str) -> Quantity | None:
     if text.casefold() in _SPELLED:
         return Quantity(Fraction(_SPELLED.index(text.casefold())), "")
     match = _NUMBER.fullmatch(text)
-    if match is None or (match["sign"] and match["inner"]):
+    if match is None or (match["sign"] and match["inner"]) or len(match["value"]) > _LONGEST:
         return None
     rest, scale = match["rest"], 1
     first, _, after = rest.strip().partition(" ")
@@ -97,6 +108,31 @@ def parse_quantities(text: str) -> list[Quantity]:
     """Return the numbers of a list in order, or a single one; nothing where the text says anything else."""
     quantities = [parse_quantity(part) for part in _LIST.split(text)]
     return [quantity for quantity in quantities if quantity] if all(quantities) else []
+
+
+def parse_number(text: str) -> Fraction | None:
+    """Return the one number an answer names; None where it names none, or several that differ.
+
+    After an equals sign only what follows the last one counts: "6 * 12 = 72" is 72. Currency, separators of thousands,
+    a percent sign and whatever words stand around the number are passed over; "2 million" is 2,000,000; ordinals and
+    decades are no numbers. An open calculation ("5 + 5"), a range, a time of day and "3 and a half" name none.
+    """
+    plain = _plain(_plain(text).rpartition("=")[2])
+    if quantity := parse_quantity(plain):
+        return quantity.number
+    numbers = set(find_numbers(plain))
+    return None if _OPEN.search(plain) or len(numbers) != 1 else numbers.pop()
+
+
+def find_numbers(text: str) -> list[Fraction]:
+    """Return the numbers written in figures in a text, in order: whole tokens, so there is no 2 in 12 or in x2."""
+    return [
+        (-1 if match["sign"] else 1)
+        * (_MAGNITUDES[match["scale"].casefold()] if match["scale"] else 1)
+        * Fraction(match["value"].replace(",", ""))
+        for match in _NUMERAL.finditer(_plain(text))
+        if len(match["value"]) <= _LONGEST
+    ]
 
 
 def _agree(one: Quantity, other: Quantity) -> bool:
@@ -132,11 +168,15 @@ def drop_score(
 
     Args:
         prediction: A span or several; None: nothing, which scores 0.
-        references: Right answers, each a span or several.
+        references: Right answers, each a span or several; a blank one is none.
     """
     if prediction is None:
         return 0.0, 0.0
-    scores = [_drop_pair(_drop_spans(prediction), _drop_spans(reference)) for reference in references]
+    scores = [
+        _drop_pair(_drop_spans(prediction), _drop_spans(reference))
+        for reference in references
+        if "".join(reference).strip()
+    ]
     return max((em for em, _ in scores), default=0.0), max((f1 for _, f1 in scores), default=0.0)
 
 
@@ -146,7 +186,7 @@ def _drop_spans(answer: str | Sequence[str]) -> list[str]:
 
 def _drop_pair(predicted: list[str], gold: list[str]) -> tuple[float, float]:
     exact = float(set(predicted) == set(gold) and len(predicted) == len(gold))
-    matrix = tuple(tuple(_drop_f1(set(p.split()), set(g.split())) for p in predicted) for g in gold)
+    matrix = [[_drop_f1(set(p.split()), set(g.split())) for p in predicted] for g in gold]
     size = max(len(predicted), len(gold))
     return exact, round(_best_assignment(matrix) / size, 2) if size else 0.0
 
@@ -161,20 +201,34 @@ def _drop_f1(predicted: set[str], gold: set[str]) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def _best_assignment(matrix: tuple[tuple[float, ...], ...]) -> float:
-    """Return the highest sum of entries no two of which share a row or a column."""
+def _best_assignment(matrix: Sequence[Sequence[float]]) -> float:
+    """Return the highest sum of entries no two of which share a row or a column (the Hungarian method)."""
     columns = list(zip(*matrix, strict=True))
     few, many = (matrix, columns) if len(matrix) < len(columns) else (columns, matrix)
-
-    # Line by line of the longer side; each takes one of the shorter side that is still free, or none.
-    @cache
-    def best(line: int, free: int) -> float:
-        if line == len(many) or not free:
-            return 0.0
-        taken = (many[line][at] + best(line + 1, free & ~(1 << at)) for at in range(len(few)) if free >> at & 1)
-        return max(best(line + 1, free), *taken)
-
-    return best(0, (1 << len(few)) - 1)
+    # Row 0 and column 0 are nobody's. `row_of` pairs columns with rows. Prices of rows and columns say how much of an
+    # entry is accounted for already; each new row goes along the path of entries that are nearest to their prices.
+    row_price, column_price, row_of = [0.0] * (len(few) + 1), [0.0] * (len(many) + 1), [0] * (len(many) + 1)
+    for new in range(1, len(few) + 1):
+        row_of[0], column = new, 0
+        slack, before, visited = [inf] * len(column_price), [0] * len(column_price), {0}
+        while row_of[column]:
+            row = row_of[column]
+            free = [at for at in range(1, len(column_price)) if at not in visited]
+            for at in free:
+                if (short := -few[row - 1][at - 1] - row_price[row] - column_price[at]) < slack[at]:
+                    slack[at], before[at] = short, column
+            column = min(free, key=slack.__getitem__)
+            step = slack[column]
+            for at in visited:
+                row_price[row_of[at]] += step
+                column_price[at] -= step
+            for at in free:
+                slack[at] -= step
+            visited.add(column)
+        while column:
+            row_of[column] = row_of[before[column]]
+            column = before[column]
+    return sum(few[row - 1][at - 1] for at, row in enumerate(row_of) if at and row)
 
 
 def _drop_normalise(text: str) -> str:

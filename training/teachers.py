@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
@@ -16,25 +17,31 @@ from training.config import ROOT
 RECORDED = "recorded"
 """The name of no model: what the datasets record is taken."""
 
+BUNDLED = "gguf:bundled"
+
 _CHARACTERS_PER_TOKEN = 4  # English, as the tokenizers in use divide it; off by a fifth or so
 _MESSAGE_TOKENS = 5  # what a chat template puts around a message
 
 
-def load_teacher(name: str) -> BaseChatModel:
+def load_teacher(name: str, **options: Any) -> BaseChatModel:
     """Return the chat model of a name.
 
     Args:
-        name: "gguf:PATH" (a relative path counts from the checkout's root), or a name that `init_chat_model` takes.
+        name: "gguf:PATH" (a relative path counts from the checkout's root), "gguf:bundled" (the library's default
+            weights), or a name that `init_chat_model` takes.
+        options: Keyword arguments of the chat model.
 
     Raises:
-        ValueError: There is no such file, or the model cannot be set up: no package, no key, no such name.
+        ValueError: There is no such file, or the model cannot be set up: no package, no key, no such name or option.
     """
     provider, _, rest = name.partition(":")
+    if name == BUNDLED:
+        return ChatGGUF(**options)
     if provider == "gguf":
         path = ROOT / Path(rest).expanduser()
         if not path.is_file():
             raise ValueError(f'{name} names no file: there is no {path}. Expected "gguf:PATH/TO/MODEL.gguf".')
-        return ChatGGUF(model_path=path)
+        return ChatGGUF(model_path=path, **options)
     try:
         from langchain.chat_models import init_chat_model
     except ImportError as error:
@@ -43,7 +50,7 @@ def load_teacher(name: str) -> BaseChatModel:
             'pip install langchain langchain-openai; or name a local model: "gguf:PATH/TO/MODEL.gguf".'
         ) from error
     try:
-        model: BaseChatModel = init_chat_model(name)
+        model: BaseChatModel = init_chat_model(name, **options)
     except Exception as error:  # each provider's package raises its own: no package, no key, no such option
         raise ValueError(
             f"{name} cannot be set up: {type(error).__name__}: {error}\n"

@@ -26,7 +26,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_every_command_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    assert set(HELP) == {*STAGES, "run", "show", "publish", "ship"}
+    assert set(HELP) == {*STAGES, "run", "show", "publish", "ship", "measure", "retrieve", "report"}
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     shown = capsys.readouterr().out
@@ -73,6 +73,32 @@ def test_there_is_nothing_to_show_before_the_evaluation(
 def test_an_error_shows_where_it_comes_from_on_demand(config: Path) -> None:
     with pytest.raises(ValueError, match="The export stage needs"):
         main(["export", str(config), "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["load"], "load needs a CONFIG"),
+        (["report", "a.toml"], "report takes no CONFIG"),
+        (["load", "a.toml", "--arm", "whole"], "load takes no --arm"),
+        (["report", "--retry-failed"], "report takes no --retry-failed"),
+        (["measure", "a.toml", "--check"], "measure takes no --check"),
+    ],
+)
+def test_what_a_command_does_not_take_is_wrong_use(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["measure", "retrieve"])
+def test_a_measurement_that_is_not_there_is_named(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, str(tmp_path / "typo.toml")]) == 2
+    assert f"There is no config {tmp_path / 'typo.toml'}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("limit", ["0", "-3", "many"])

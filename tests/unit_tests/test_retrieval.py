@@ -249,11 +249,11 @@ def test_the_budget_is_kept_and_can_be_changed_for_one_call(asynchronous: bool) 
 
 @pytest.mark.parametrize("k", [0, -1])
 def test_a_budget_below_one_is_refused(k: int) -> None:
-    with pytest.raises(ValueError, match=f"k is {k}; it must be at least 1"):
+    with pytest.raises(ValueError, match=f"k or read_k is {k}; it must be at least 1"):
         build(k=k)
-    with pytest.raises(ConfigurationError, match=f"k is {k}; it must be at least 1"):
+    with pytest.raises(ConfigurationError, match=f"k or read_k is {k}; it must be at least 1"):
         build().invoke(QUESTION, None, k=k)
-    with pytest.raises(ValueError, match=f"read_k is {k}; it must be at least 1"):
+    with pytest.raises(ValueError, match=f"k or read_k is {k}; it must be at least 1"):
         build(read_k=k)
 
 

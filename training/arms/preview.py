@@ -1,0 +1,74 @@
+"""What an arm will take, told before a model is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from langchain_core.messages import BaseMessage, HumanMessage
+
+from langchain_divconq.prompts import (
+    closing_prompt,
+    decomposition_prompt,
+    fused_prompt,
+    single_stage_prompt,
+    subquestion_prompt,
+)
+from langchain_divconq.solver import unanswered
+from training.arms.config import DecomposerOptions, SolverOptions
+from training.arms.records import Mode
+from training.arms.self_ask import first_prompt
+from training.example import Example
+from training.teachers import Preview, preview
+
+_REPLY_TOKENS = 250
+_DIRECT_REPLY_TOKENS = 10
+_SUBQUESTION_TOKENS = 20
+_FOLLOW_UPS = 3
+# As long as one that nobody has written yet.
+_SUBQUESTION = "How many of them are left after the first day of the week is over and done with?"
+_ROUND = _SUBQUESTION * 5
+
+
+def preview_plans(examples: Sequence[Example], options: DecomposerOptions) -> Preview:
+    """Return what it will take to have a decomposer's model divide the examples."""
+    style = options.prompt_style or ("student" if options.kind in ("shipped", "gguf") else "one_shot")
+    cap = options.max_subquestions
+    prompts = (decomposition_prompt(example.asked, cap, style) for example in examples)
+    return preview(prompts, _SUBQUESTION_TOKENS * cap, options.price)
+
+
+def preview_answers(
+    examples: Sequence[Example],
+    plans: Mapping[str, tuple[str, ...]],
+    mode: Mode,
+    decomposer: DecomposerOptions,
+    solver: SolverOptions,
+) -> Preview:
+    """Return what it will take to have a solver answer the examples.
+
+    Args:
+        examples: What is asked.
+        plans: The subquestions of those whose plan is known, by id. Others are taken to have as many as the cap allows.
+        mode: How the solver is asked.
+        decomposer: Has the cap.
+        solver: Has the price.
+    """
+    unknown = (_SUBQUESTION,) * decomposer.max_subquestions
+    prompts = (prompt for one in examples for prompt in _prompts(one, plans.get(one.id, unknown), mode))
+    return preview(prompts, _DIRECT_REPLY_TOKENS if mode == "direct" else _REPLY_TOKENS, solver.price)
+
+
+def _prompts(example: Example, subquestions: tuple[str, ...], mode: Mode) -> Iterator[list[BaseMessage]]:
+    question = example.asked
+    if mode == "self_ask":
+        for rounds in range(_FOLLOW_UPS + 1):
+            yield [*first_prompt(question), *[HumanMessage(_ROUND)] * rounds]
+    elif not subquestions:
+        yield single_stage_prompt(question, "direct" if mode == "direct" else "step_by_step")
+    elif mode == "fused":
+        yield fused_prompt(question, subquestions)
+    else:
+        asked = unanswered(subquestions)
+        for at, subquestion in enumerate(subquestions):
+            yield subquestion_prompt(question, subquestion, asked[:at] if mode == "sequential" else [])
+        yield closing_prompt(question, asked)

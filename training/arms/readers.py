@@ -1,0 +1,144 @@
+"""What takes a reference's place: nothing, gold answers, or what a chat model reads. And a query, in the question's."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.exceptions import ContextOverflowError
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from langchain_divconq.calls import as_message
+from langchain_divconq.prompts import ANSWER_MARKER, UNKNOWN, reading_prompt
+from langchain_divconq.retrieval import parse_reading
+from training.arms.corpus import Hop
+from training.arms.retrieval_config import Fill
+from training.arms.solvers import why_failed
+from training.scoring import same_answer
+
+REWRITE_VERSION = "1"
+"""Changes with every change of the prompt below."""
+
+_REWRITE = (
+    "Rewrite this question as one query for a keyword search over encyclopedia paragraphs. Keep all names in it, add "
+    "words that the paragraphs which answer it are likely to hold, and drop words that do not help. Reply with the "
+    "query alone, on one line.\n\nQuestion: {question}"
+)
+
+_BEFORE = "\n\nQuestion: "
+_AFTER = reading_prompt("?", [])[0].text.rpartition(f"{_BEFORE}?")[2]
+"""What stands around the subquestion in the library's prompt for a reader."""
+
+_WORD = re.compile(r"\w+")
+_IDLE = frozenset(
+    {"a", "an", "and", "are", "as", "at", "be", "by", "did", "do", "does", "for", "from", "given", "had", "has", "have"}
+    | {"he", "her", "his", "how", "in", "is", "it", "its", "of", "on", "or", "she", "that", "the", "their", "there"}
+    | {"they", "this", "to", "was", "were", "what", "when", "where", "which", "who", "whom", "whose", "why", "with"}
+)
+
+
+def asked_of(messages: Sequence[BaseMessage]) -> str:
+    """Return the subquestion that the library's prompt for a reader asks.
+
+    Raises:
+        ValueError: It is another prompt.
+    """
+    _, found, asked = messages[-1].text.removesuffix(_AFTER).rpartition(_BEFORE)
+    if not found or not messages[-1].text.endswith(_AFTER):
+        raise ValueError(f"This is no prompt for a reader of documents: {messages[-1].text[-80:]!r}")
+    return asked
+
+
+def matching_hop(subquestion: str, hops: Sequence[Hop]) -> Hop | None:
+    """Return the hop that a subquestion, references filled, asks for: the one with its very words, or most of them.
+
+    Function words do not count. None: no word is shared with any hop.
+    """
+    asked = _content(subquestion)
+
+    def likeness(hop: Hop) -> float:
+        wanted = _content(hop.filled)
+        return len(asked & wanted) / len(asked | wanted) if asked | wanted else 0.0
+
+    for hop in hops:
+        if hop.filled.casefold() == subquestion.casefold():
+            return hop
+    best = max(hops, key=likeness)  # of equals, the first
+    return best if likeness(best) else None
+
+
+@dataclass
+class Reader(Runnable[Any, Any]):
+    """Answers the subquestions of one question, and keeps account.
+
+    Attributes:
+        fill: What it answers with.
+        hops: The question's.
+        model: What reads, for the fill "sequential".
+        right: Of each answer given, whether it is the gold answer of its hop; None: it belongs to none.
+        failure: Why the model gave no reply, the last time it gave none.
+    """
+
+    fill: Fill
+    hops: Sequence[Hop]
+    model: Runnable[Any, Any] | None = None
+    right: list[bool | None] = field(default_factory=list)
+    failure: str | None = None
+
+    def invoke(self, input: Sequence[BaseMessage], config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
+        """Return the reply to the library's prompt for a reader."""
+        return asyncio.run(self.ainvoke(input, config))
+
+    async def ainvoke(
+        self, input: Sequence[BaseMessage], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AIMessage:
+        """Return the same without blocking the event loop."""
+        hop = matching_hop(asked_of(input), self.hops)
+        if self.model is not None and self.fill == "sequential":
+            reply = await self._read(self.model, input, config)
+        else:
+            known = hop is not None and self.fill == "oracle"
+            reply = AIMessage(f"{ANSWER_MARKER} {hop.answer if known and hop else UNKNOWN}")
+        if (answer := parse_reading(reply.text)) is not None:
+            self.right.append(None if hop is None else same_answer(answer, hop.answer))
+        return reply
+
+    @property
+    def read(self) -> int:
+        """How many answers it gave."""
+        return len(self.right)
+
+    @property
+    def read_right(self) -> int | None:
+        """How many of them are right; None: one belongs to no hop."""
+        return None if None in self.right else sum(map(bool, self.right))
+
+    async def _read(
+        self, model: Runnable[Any, Any], messages: Sequence[BaseMessage], config: RunnableConfig | None
+    ) -> AIMessage:
+        try:
+            return as_message(await model.ainvoke(messages, config))
+        except ContextOverflowError:
+            raise  # the library goes on without this answer, and says so
+        except Exception as error:  # whatever a provider's package raises
+            self.failure = why_failed(error)
+            return AIMessage(f"{ANSWER_MARKER} {UNKNOWN}")
+
+
+def rewriting_prompt(question: str) -> list[BaseMessage]:
+    """Return the messages that ask for a query in the question's place."""
+    return [HumanMessage(_REWRITE.format(question=question))]
+
+
+def parse_query(reply: str) -> str:
+    """Return the query in a reply; empty where there is none."""
+    lines = [line.strip() for line in reply.splitlines() if line.strip()]
+    return lines[0].removeprefix("Query:").strip(" \"'`") if lines else ""
+
+
+def _content(text: str) -> frozenset[str]:
+    return frozenset(_WORD.findall(text.casefold())) - _IDLE

@@ -1,0 +1,164 @@
+"""Committed results: a folder's settings.json, and a file of records an arm. Nothing is written or mended here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+from pydantic import BaseModel
+
+from langchain_divconq.usage import Price
+from training.arms.config import NONE, TUNING
+from training.arms.records import AnswerRecord
+from training.arms.retrieval_config import ANSWER, REFERENCE
+from training.arms.retrieval_records import RetrievalRecord
+
+R = TypeVar("R", bound=BaseModel)
+Gate: TypeAlias = float | Literal["always"]
+
+_RECORDED = "recorded"
+
+
+@dataclass(frozen=True)
+class Arm(Generic[R]):
+    """An arm as it was measured.
+
+    Attributes:
+        name: Names its file.
+        source: The dataset its questions are from.
+        decomposer, kind, gate: The decomposer's name, its kind as a config has it, and from which probability on it
+            leaves a question whole.
+        solver, model: The solver's name, and the model it is; "": the arm asks none.
+        mode: How the solver is asked, or how references are filled.
+        drawn: How many questions were drawn for it.
+        decomposer_price, solver_price: None: unknown.
+        records: Sorted by id, so that nothing depends on the order in which they came.
+    """
+
+    name: str
+    source: str
+    decomposer: str
+    kind: str
+    gate: Gate
+    solver: str
+    model: str
+    mode: str
+    drawn: int
+    decomposer_price: Price | None
+    solver_price: Price | None
+    records: tuple[R, ...]
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether its plans come with the dataset: what they cost to write is unknown."""
+        return self.kind == _RECORDED
+
+    @property
+    def by_id(self) -> dict[str, R]:
+        """The records by id."""
+        return {str(record.id): record for record in self.records}  # type: ignore[attr-defined]  # both kinds have one
+
+
+AnswerArm: TypeAlias = Arm[AnswerRecord]
+RetrievalArm: TypeAlias = Arm[RetrievalRecord]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A measurement as it was committed.
+
+    Attributes:
+        name: The config's.
+        kind: "answers" or "retrieval".
+        settings: All of settings.json.
+        answers: The arms that answer questions, in the order of the settings.
+        retrievals: The arms that search.
+    """
+
+    name: str
+    kind: str
+    settings: Mapping[str, Any]
+    answers: tuple[AnswerArm, ...]
+    retrievals: tuple[RetrievalArm, ...]
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """How many passages may be returned."""
+        return tuple(self.settings.get("budgets", (6, 9, 12)))
+
+
+def load_folders(results: Path) -> list[Folder]:
+    """Return the measurements in a folder of results, by name; what served to choose something by is left out.
+
+    Raises:
+        ValueError: A file is not what it should be; names the file, and the line.
+    """
+    paths = sorted(results.glob("*/settings.json"))
+    return [_load_folder(path) for path in paths if not path.parent.name.startswith(TUNING)]
+
+
+def _load_folder(path: Path) -> Folder:
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        name, kind, arms, drawn = settings["name"], settings["kind"], settings["arms"], settings["n"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} holds no settings of a measurement ({type(error).__name__}: {error}). Restore it from version "
+            "control, or measure anew."
+        ) from None
+    if kind not in ("answers", "retrieval"):
+        raise ValueError(f'{path} is of the kind {kind!r}; expected "answers" or "retrieval".')
+    answers, retrievals = [], []
+    for arm, found in arms.items():
+        file = path.parent / f"{arm}.jsonl"
+        if kind == "answers" or arm.startswith(ANSWER):
+            answers.append(_arm(arm, found, drawn, load_records(file, AnswerRecord)))
+        else:
+            retrievals.append(_arm(arm, found, drawn, load_records(file, RetrievalRecord)))
+    return Folder(name, kind, settings, tuple(answers), tuple(retrievals))
+
+
+def load_records(path: Path, kind: type[R]) -> tuple[R, ...]:
+    """Return a file's records by id; none where there is no file. A half-written last line is passed over.
+
+    Raises:
+        ValueError: A line is no such record, or an id stands there twice; names the line.
+    """
+    data = path.read_bytes() if path.exists() else b""
+    records: dict[str, R] = {}
+    for number, line in enumerate(data[: data.rfind(b"\n") + 1].split(b"\n")[:-1], start=1):
+        try:
+            record = kind.model_validate_json(line)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}, is no {kind.__name__}: {error}") from None
+        name = str(record.id)  # type: ignore[attr-defined]  # both kinds have one
+        if name in records:
+            raise ValueError(f"{path}, line {number}: {name} stands there already. Delete one of the two.")
+        records[name] = record
+    return tuple(records[name] for name in sorted(records))
+
+
+def _arm(name: str, settings: Mapping[str, Any], drawn: Mapping[str, int], records: tuple[R, ...]) -> Arm[R]:
+    # What answers from retrieved passages takes its plan from the search.
+    decomposer = settings.get("decomposer") or settings.get("retrieval", {}).get("decomposer") or {"name": NONE}
+    kind = decomposer.get("kind", _RECORDED if decomposer["name"] == REFERENCE else NONE)
+    solver = settings.get("solver") or {"name": "", "model": ""}
+    source = settings.get("source", "musique")
+    prices = {stage: found and Price.model_validate(found) for stage, found in settings.get("prices", {}).items()}
+    return Arm(
+        name=name,
+        source=source,
+        decomposer=decomposer["name"],
+        kind=kind,
+        gate=decomposer.get("gate", "always"),
+        solver=solver["name"],
+        model=solver.get("model", ""),
+        mode=settings.get("mode", ""),
+        drawn=settings.get("n", drawn.get(source, len(records))),
+        decomposer_price=prices.get("decomposer"),
+        solver_price=prices.get("solver"),
+        records=records,
+    )
