@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from langchain_divconq.types import Question, SingleStage, Subanswer
 
-PROMPT_VERSION = "2"
+PROMPT_VERSION = "3"
 """Changes with every change of a text below; results and caches are recorded under it."""
 
 NO_DECOMPOSITION = "No decomposition needed."
@@ -44,9 +44,15 @@ _DEMONSTRATION = (
     "3. How many rolls are left if she sells 38 of #1 plus #2?",
 )
 
-_LINE = f"one line that begins with '{ANSWER_MARKER}' and holds the answer alone, as short as possible."
-_STEP_BY_STEP = f"Think step by step and show your working. End with {_LINE}"
-_DIRECT = f"Reply with {_LINE}"
+# A small solver that is told only to show its working gives the answer at once. Told what working is, and what follows
+# when it is done, it works: 20 of 24 training problems right in place of 6 (1.5 B parameters; training/LOG.md).
+_WORK = "step by step, in full sentences with every calculation."
+_END = (
+    f"When you are done, write the final answer on a last line of its own: '{ANSWER_MARKER}' and then the number, "
+    "name, date or short phrase alone, without a unit or explanation."
+)
+_STEP_BY_STEP = f"First work it out {_WORK} {_END}"
+_DIRECT = f"Reply with one line that begins with '{ANSWER_MARKER}' and holds the answer alone, as short as possible."
 
 
 def decomposition_prompt(question: Question, max_subquestions: int, style: PromptStyle) -> list[BaseMessage]:
@@ -83,9 +89,9 @@ def fused_prompt(question: Question, subquestions: Sequence[str]) -> list[BaseMe
     lines = "\n".join(f"{number}. {subquestion}" for number, subquestion in enumerate(subquestions, start=1))
     return _chat(
         question,
-        f"{render_question(question)}\n\nFirst answer these subquestions one by one, numbered as here, showing your "
-        f"working (#1 stands for the answer to subquestion 1):\n{lines}\n\n"
-        f"Then use them to answer the question itself. End with {_LINE} Write '{ANSWER_MARKER}' nowhere else.",
+        f"{render_question(question)}\n\nThese subquestions lead to the answer (#1 stands for the answer to "
+        f"subquestion 1):\n{lines}\n\nFirst answer each of them in turn, numbered as here, {_WORK} Then work out the "
+        f"answer to the question itself in the same way. {_END}",
     )
 
 

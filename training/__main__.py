@@ -118,8 +118,8 @@ def _parser() -> argparse.ArgumentParser:
         "--limit",
         type=_positive,
         metavar="N",
-        help="a quick try: N rows of each source, under a name of its own; with measure and retrieve N questions of each "
-        "arm, which a run without it takes as begun",
+        help="a quick try: N rows of each source, under a name of its own; measure and retrieve: an arm's first N "
+        "questions",
     )
     measuring = parser.add_argument_group("measure, retrieve")
     measuring.add_argument("--arm", action="append", default=[], metavar="NAME", help="this arm alone; may be repeated")

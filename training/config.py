@@ -82,7 +82,7 @@ class Demonstrate(_Section):
     """Attributes:
     teacher: "recorded" (what the datasets record), "gguf:PATH" (a local model), or a chat model's name as
         `init_chat_model` takes it ("openai:gpt-5-mini").
-    max_subquestions: The cap the teacher and the student are told.
+    max_subquestions: The cap the teacher is told, and the greatest that the student is.
     long_plans: What becomes of a recorded plan beyond the cap: it is dropped, or keeps its first or last subquestions.
     concurrency: Most requests to the teacher at once.
     attempts: Most attempts at one request, with back-off between them.
@@ -113,6 +113,20 @@ class Screen(_Section):
     attempts: int = Field(default=4, ge=1)
 
 
+class Repeat(_Section):
+    """Some training examples that an epoch shows several times, since their kind is rare.
+
+    Attributes:
+        source: Of which source.
+        subquestions: With so many subquestions at least.
+        times: How often each is shown.
+    """
+
+    source: SourceName
+    subquestions: int = Field(default=1, ge=0)
+    times: int = Field(gt=0)
+
+
 class Finetune(_Section):
     """Attributes:
     student: "bundled" (the library's default GGUF), "tiny" (a random model made on the spot, for tests), a path to a
@@ -121,6 +135,7 @@ class Finetune(_Section):
     rank, alpha, dropout: Of the LoRA, on all linear layers of the blocks.
     learning_rate: Peak, after a linear warm-up over `warmup` of the steps; then down to zero along a cosine.
     epochs: Passes over the training examples.
+    repeat: Which of them a pass shows several times.
     batch_tokens: Most tokens in a batch, padding included.
     accumulate: Batches to a step of the optimiser.
     max_tokens: Longer examples are left out, and counted.
@@ -138,6 +153,7 @@ class Finetune(_Section):
     learning_rate: float = Field(default=5e-4, gt=0)
     warmup: float = Field(default=0.05, ge=0, lt=1)
     epochs: int = Field(default=1, gt=0)
+    repeat: tuple[Repeat, ...] = ()
     batch_tokens: int = Field(default=2048, gt=0)
     accumulate: int = Field(default=1, gt=0)
     max_tokens: int = Field(default=512, gt=0)
@@ -165,11 +181,13 @@ class Export(_Section):
 
 class Evaluate(_Section):
     """Attributes:
+    max_subquestions: The cap that both are told and held to.
     limit: Most questions of each evaluation source, chosen by the run's seed; None: all.
     untuned_limit: The untuned student is measured beside ours on so many of them at most, the first that the seed
         draws; 0: not at all; None: on all. It writes long, and so takes most of the time.
     """
 
+    max_subquestions: int = Field(default=3, ge=1, le=9)
     limit: int | None = Field(default=200, gt=0)
     untuned_limit: int | None = Field(default=None, ge=0)
 

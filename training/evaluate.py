@@ -65,13 +65,13 @@ def evaluate(config: Config) -> None:
     settings = {
         "weights": {name: fingerprint(path) for name, path in _weights(config).items()},
         "prompt_version": PROMPT_VERSION,
-        "max_subquestions": config.demonstrate.max_subquestions,
+        "max_subquestions": config.evaluate.max_subquestions,
     }
     _check_plans(config.folder / "6-plans", settings)
     verdicts: dict[Arm, list[Verdict]] = {}
     for arm, model in _models(config).items():
         decomposer = Decomposer(
-            model=model, max_subquestions=config.demonstrate.max_subquestions, prompt_style=STYLES[arm], gate=GATE
+            model=model, max_subquestions=config.evaluate.max_subquestions, prompt_style=STYLES[arm], gate=GATE
         )
         verdicts[arm] = []
         most = config.evaluate.untuned_limit if arm == "untuned" else None
@@ -171,8 +171,7 @@ def verdict(example: Example, record: dict[str, Any], reference: Plan | None) ->
 def reference_plan(example: Example, config: Config) -> tuple[str, ...] | None:
     """Return the plan the dataset records, made as the training plans are; None: there is no usable one."""
     try:
-        options = config.demonstrate
-        return recorded_plan(example, options.max_subquestions, options.long_plans)
+        return recorded_plan(example, config.evaluate.max_subquestions, config.demonstrate.long_plans)
     except Unusable:
         return None
 

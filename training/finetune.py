@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,8 @@ from langchain_divconq.engines.identity import fingerprint
 from langchain_divconq.errors import DecompositionError
 from langchain_divconq.parsing import parse_plan
 from training.batches import IGNORED, Sequenced, batched, collate, completion_tokens
-from training.config import Config, Finetune
-from training.example import load_examples
+from training.config import Config, Finetune, Repeat
+from training.example import Example, load_examples
 from training.student import completion_ids, load_student, prompt_ids
 from training.targets import Target, target
 from training.training_log import TrainingLog
@@ -45,8 +45,11 @@ def finetune(config: Config) -> None:
     model, tokenizer = load_student(options.student, config.folder, options.dtype)
     cap = config.demonstrate.max_subquestions
     training, validation = (
-        [target(example, options.role, cap) for example in load_examples(config.folder / name)]
-        for name in ("3-screened.jsonl", "3-validation.jsonl")
+        [target(example, options.role, cap) for example in examples]
+        for examples in (
+            repeated(load_examples(config.folder / "3-screened.jsonl"), options.repeat),
+            load_examples(config.folder / "3-validation.jsonl"),
+        )
     )
     sequences = [encode(one, tokenizer) for one in training]
     kept = [sequence for sequence in sequences if len(sequence.ids) <= options.max_tokens]
@@ -102,6 +105,17 @@ def finetune(config: Config) -> None:
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         log.finish(student, examples=len(kept), too_long=len(sequences) - len(kept))
+
+
+def repeated(examples: Iterable[Example], repeats: Sequence[Repeat]) -> Iterator[Example]:
+    """Yield the examples, each as often as the first of the repeats that it falls under says, or once."""
+    for example in examples:
+        times = (
+            repeat.times
+            for repeat in repeats
+            if example.source == repeat.source and len(example.subquestions or ()) >= repeat.subquestions
+        )
+        yield from [example] * next(times, 1)
 
 
 def encode(one: Target, tokenizer: Any) -> Sequenced:

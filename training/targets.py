@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from zlib import crc32
 
 from langchain_core.messages import BaseMessage
 
@@ -24,7 +25,8 @@ class Target:
 def target(example: Example, role: Role, max_subquestions: int) -> Target:
     """Return what the student of a role learns from an example.
 
-    S_D-T and S_D-R write the plan. S_E-T writes the solver's subanswers and its final answer, S_E-A the subanswers and
+    S_D-T and S_D-R write the plan; the cap they are told is one that the plan keeps to, from three up to the greatest,
+    since a user sets it. S_E-T writes the solver's subanswers and its final answer, S_E-A the subanswers and
     the gold answer; their direct variants write the final answer alone (PAPER.md, method 3).
 
     Raises:
@@ -34,7 +36,8 @@ def target(example: Example, role: Role, max_subquestions: int) -> Target:
         raise ValueError(f"{example.id} has no subquestions; run the demonstrate stage first.")
     question = example.asked
     if role in ("S_D-T", "S_D-R"):
-        prompt = decomposition_prompt(question, max_subquestions, "student")
+        caps = range(max(3, len(example.subquestions)), max_subquestions + 1) or [max_subquestions]
+        prompt = decomposition_prompt(question, caps[crc32(example.id.encode()) % len(caps)], "student")
         return Target(example.id, tuple(prompt), render_plan(example.subquestions))
     answer = example.answers[0] if "S_E-A" in role and example.answers else example.prediction
     if not answer:

@@ -8,7 +8,7 @@ import pytest
 
 from langchain_divconq import Question
 from langchain_divconq.prompts import decomposition_prompt
-from training.config import Config, Finetune, Load
+from training.config import Config, Finetune, Load, Repeat
 from training.example import Example, save_examples
 
 torch = pytest.importorskip("torch", reason="the training dependencies are not installed")
@@ -137,6 +137,16 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, monkeypatch: 
             stage.finetune(made)
     with pytest.raises(ValueError, match="was made with other settings"):
         stage.finetune(config(tmp_path, learning_rate=0.02))
+
+
+def test_what_is_rare_may_be_shown_several_times() -> None:
+    examples = [example(n) for n in range(4)]  # the first has no subquestions
+    repeats = [Repeat(source="jsonl", subquestions=1, times=3), Repeat(source="jsonl", times=5, subquestions=0)]
+    assert [one.id for one in stage.repeated(examples, repeats[:1])] == ["own/0"] + [
+        f"own/{n}" for n in (1, 2, 3) for _ in range(3)
+    ]
+    assert [one.id for one in stage.repeated(examples[:2], repeats)] == ["own/0"] * 5 + ["own/1"] * 3
+    assert list(stage.repeated(examples, [Repeat(source="musique", times=2)])) == examples
 
 
 def test_nothing_to_train_on_is_said(tmp_path: Path) -> None:

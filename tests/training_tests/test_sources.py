@@ -323,6 +323,29 @@ def test_a_least_to_most_run_is_read_with_the_questions_beside_it(tmp_path: Path
     assert (found.recorded.subanswers, found.recorded.prediction) == (("There are 96.", "58."), "30")
 
 
+@pytest.mark.parametrize(
+    ("ending", "prediction"),
+    [
+        ("The answer is 30.", "30"),
+        ("The final answer is: $1.50. She pays it at once.", "$1.50"),
+        ("Therefore, Rosa fills 29 bags.", "29"),
+        ("So x = 30, and 2x = 60. There are 60 cm^2 in all.", "60"),
+        ("Each hat costs $12 and each scarf $1,400.5.", "12, 1,400.5"),
+        ("It cannot be told.", ""),
+    ],
+)
+def test_the_answer_of_a_least_to_most_run_is_what_it_says_or_the_numbers_it_ends_with(
+    tmp_path: Path, ending: str, prediction: str
+) -> None:
+    path = save(
+        [{"id": 4, "completion": f"Q1. How many?\n96.\nFinal Answer: {ending}"}], tmp_path / "own" / "LtM.jsonl"
+    )
+    save([{"id": 4, "question": "How many bags?", "answer": "#### 29"}], path.with_name("questions_test.jsonl"))
+    (found,) = read_source(Source(name="least_to_most", path=path))
+    assert found.recorded is not None
+    assert found.recorded.prediction == prediction
+
+
 def test_rows_of_ones_own_are_read_as_they_are(tmp_path: Path) -> None:
     rows: list[Row] = [{"question": "Who?"}, {"id": "b", "question": "Who?", "answers": ["Voss"], "subquestions": []}]
     first, second = read(tmp_path, "jsonl", *rows)

@@ -27,6 +27,18 @@ def test_a_decomposer_learns_the_plan() -> None:
     assert target(EXAMPLE, "S_D-R", 3) == taught
 
 
+def test_the_cap_a_decomposer_is_told_is_one_that_its_plan_keeps_to() -> None:
+    def caps(count: int, most: int) -> set[str]:
+        plan = tuple(f"Who is {n}?" for n in range(count))
+        examples = (EXAMPLE.model_copy(update={"id": f"own/{n}", "subquestions": plan}) for n in range(30))
+        return {target(example, "S_D-T", most).prompt[0].text.split()[5] for example in examples}
+
+    assert caps(2, 5) == {"3", "4", "5"}
+    assert caps(4, 5) == {"4", "5"}
+    assert caps(0, 3) == caps(3, 3) == {"3"}
+    assert caps(1, 2) == {"2"}
+
+
 def test_a_question_of_one_step_teaches_the_sentinel() -> None:
     assert target(EXAMPLE.model_copy(update={"subquestions": ()}), "S_D-T", 3).completion == NO_DECOMPOSITION
 

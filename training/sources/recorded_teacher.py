@@ -17,7 +17,10 @@ CHATGPT_FILES: Files = {"test": ("recorded_teacher/gsm8k_test/chatgpt_decomposer
 
 _NUMBERED = re.compile(r"^(?:[QA]\d+\s*[:.]\s*)+", re.MULTILINE)
 _STEP = re.compile(r"^Q\d+[.:]\s*(.+?)\n(.*?)(?=^Q\d+[.:]|^Final Answer|\Z)", re.MULTILINE | re.DOTALL)
-_ANSWER = re.compile(r"\b[Tt]he (?:final )?answer is:? *(.+?)\.?$", re.MULTILINE)
+_ANSWER = re.compile(r"\b[Tt]he (?:final )?answer is:? *(.+?)\.?(?=$| \(?[A-Z])", re.MULTILINE)
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_POWER = re.compile(r"\^\d")
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
 
 
 def chatgpt(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
@@ -82,8 +85,14 @@ def _gold(answer: str | list[str]) -> str:
 
 
 def _prediction(completion: str) -> str:
-    # A solution that arrives at nothing is a wrong one, not one without a record.
-    return next((said.strip() for said in reversed(_ANSWER.findall(completion))), "")
+    """Return what is said to be the answer, or else the numbers of the last sentence.
+
+    A solution that arrives at nothing is a wrong one, not one without a record.
+    """
+    if said := _ANSWER.findall(completion):
+        return str(said[-1]).strip()
+    last = _SENTENCE_END.split(completion.strip())[-1]
+    return ", ".join(_NUMBER.findall(_POWER.sub("", last)))
 
 
 def _lines(text: str) -> list[str]:
