@@ -84,7 +84,7 @@ $(DEVELOPMENT): $(RUNTIME)
 $(ENGINES): $(DEVELOPMENT)
 	@echo 'Installing llama-cpp-python; the first time it is compiled, about eight minutes on two cores …' >&2
 	@CMAKE_BUILD_PARALLEL_LEVEL=$${CMAKE_BUILD_PARALLEL_LEVEL:-$$(nproc 2>/dev/null || echo 2)} \
-		$(INSTALL) --no-warn-conflicts --editable ".[llama-cpp-python]" || { \
+		$(INSTALL) --no-warn-conflicts --editable ".[llama-cpp-python]" "llama-cpp-python[server]" || { \
 		echo 'llama-cpp-python could not be installed. It is compiled from source and needs a C and a C++ compiler' >&2; \
 		echo '(on Debian: apt-get install build-essential). The tests need both engines; make ask, unit and check do not.' >&2; \
 		exit 1; }

@@ -203,7 +203,6 @@ def llama_cpp_python_server(model: Path) -> Iterator[str]:
 
 
 def test_llama_cpp_pythons_own_server_serves_a_decomposer_too(gguf_path: Path) -> None:
-    pytest.importorskip("fastapi", reason="its server needs more: pip install 'llama-cpp-python[server]'")
     with llama_cpp_python_server(gguf_path) as url:
         clients = [
             Decomposer(

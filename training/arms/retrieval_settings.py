@@ -44,6 +44,7 @@ def arm_settings(config: RetrievalConfig, arm: RetrievalArm) -> dict[str, Any]:
             "mode": "direct",
             "source": SOURCE,
             "answer_k": config.answer_k,
+            "n": min(config.answer_limit, config.limit),
             "retrieval": {"arm": arm.answered, **{name: searched[name] for name in searched if name != "prices"}},
             "prices": {**searched["prices"], **_prices(solver=config.solver.price if config.solver else None)},
         }
