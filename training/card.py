@@ -44,6 +44,7 @@ DATASETS: dict[SourceName, Dataset] = {
     "musique_one_step": _MUSIQUE,
     "wiki2": _WIKI2,
     "wiki2_one_step": _WIKI2,
+    "arithmetic_one_step": Dataset("problems from templates of this project", "MIT", ""),
     "least_to_most": Dataset("Least-to-most outputs of GPT-4 and GPT-3.5", "MIT; OpenAI output", ""),
 }
 _SHOWN = ("parse_rate", "repeats_or_copies", "undivided_one_step", "uses_references_recall", "agreement")

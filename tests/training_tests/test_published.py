@@ -8,6 +8,7 @@ import pytest
 
 from tests.repository import LIBRARY, ROOT
 from training.publish import render
+from training.report.report import report as report_of_records
 
 RESULTS = ROOT / "training" / "results" / "smollm2-135m-decomposer"
 ADAPTERS = LIBRARY / "adapters"
@@ -42,3 +43,23 @@ def test_the_readme_says_what_was_measured(evaluation: Any, row: str, metric: st
     found = evaluation["metrics"]["all"][metric]
     cells = [f"{arm['value']:.2f} [{arm['low']:.2f}, {arm['high']:.2f}]" for arm in (found["ours"], found["untuned"])]
     assert f"| {row} | {cells[0]} | {cells[1]} |" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("row", "arm"),
+    [
+        ("the whole question searched for", "whole"),
+        ("hop by hop, the decomposer that ships, each hop's answer known", "deep-oracle"),
+        ("… the answers not filled in", "deep-unfilled"),
+        ("hop by hop, MuSiQue's own plans, each hop's answer known", "reference-oracle"),
+    ],
+)
+def test_the_readme_says_what_was_found(row: str, arm: str) -> None:
+    report = (ROOT / "training" / "results" / "report.md").read_text(encoding="utf-8")
+    table = report.partition("Found among 9 passages")[2].partition("Found among 12")[0]
+    [cells] = [line.split(" | ") for line in table.splitlines() if line.startswith(f"| {arm} |")]
+    assert f"| {row} | {cells[2]} |" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_report_is_what_the_records_give() -> None:
+    assert report_of_records(ROOT / "training" / "results", check=True)

@@ -20,6 +20,7 @@ from langchain_core.tracers.schemas import Run
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 from pydantic import Field, PrivateAttr
 
+from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError, DecompositionError, InvalidQuestionError
 from langchain_divconq.parsing import render_plan
 from langchain_divconq.prompts import NO_DECOMPOSITION, UNKNOWN, reading_prompt
@@ -415,6 +416,13 @@ def test_a_question_with_context_is_taken_as_elsewhere() -> None:
     question: Any = {"question": QUESTION, "context": "It is Monday."}
     assert texts(build(decomposer=small).invoke(question)) == SHELF[QUESTION]
     assert "It is Monday." in small.seen[0][-1].text
+
+
+def test_the_decomposer_that_is_made_here_divides_every_question_into_four_at_most() -> None:
+    model = scripted(PLAN[0])
+    for made in (DecomposedRetriever(retriever=Shelf(), solver=model), build(decomposer=model)):
+        assert isinstance(made.decomposer, Decomposer)
+        assert (made.decomposer.max_subquestions, made.decomposer.gate) == (4, "always")
 
 
 def test_a_batch_gives_what_single_calls_give() -> None:

@@ -246,7 +246,7 @@ async def _answered(run: _Run, question: MultiHop, texts: Sequence[str], searche
         source=SOURCE,
         strict=0.0 if failure else verdict.strict,
         lenient=0.0 if failure else verdict.lenient,
-        answer=None if failure else shortened(verdict.answer),
+        answer=None if failure else shortened(verdict.answer, question.example.question),
         why=failure or verdict.why,
         mode="direct",
         subquestions=searched.subquestions,
