@@ -66,7 +66,7 @@ class Decomposer(RunnableSerializable[QuestionInput, Decomposition]):
 
     model: Runnable[Any, Any] = Field(default_factory=bundled_model)
     max_subquestions: int = 3
-    gate: Gate = 0.5
+    gate: Gate = 0.75
     prompt_style: PromptStyle | None = None
     llama_server: bool = False
     price: Price | None = None

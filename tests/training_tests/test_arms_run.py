@@ -260,7 +260,7 @@ def test_settings_hold_what_was_measured_and_no_key(tmp_path: Path) -> None:
     settings = json.loads(text)
     assert "secret" not in text
     assert settings["arms"]["a"] == {
-        "decomposer": {"name": "d", "kind": "model", "model": "openai:some", "max_subquestions": 3, "gate": 0.5},
+        "decomposer": {"name": "d", "kind": "model", "model": "openai:some", "max_subquestions": 3, "gate": 0.75},
         "solver": {"name": "s", "model": "openai:some", "options": {"max_tokens": 9}},
         "mode": "fused",
         "source": "jsonl",

@@ -73,7 +73,7 @@ def test_the_shipped_adapter_and_the_bare_base_are_decomposers(monkeypatch: pyte
     assert isinstance(shipped.model, ChatGGUF)
     assert isinstance(untuned.model, ChatGGUF)
     assert (shipped.model.adapter_path is None, untuned.model.adapter_path is None) == (False, True)
-    assert (shipped.gate, untuned.gate, shipped.max_subquestions) == (0.5, 1, 3)
+    assert (shipped.gate, untuned.gate, shipped.max_subquestions) == (0.75, 1, 3)
 
 
 def test_settings_hold_what_plans_and_replies_depend_on_and_no_secret() -> None:

@@ -83,7 +83,7 @@ class DecomposerOptions(_Section):
     options: dict[str, Any] = {}
     max_subquestions: int = Field(default=3, ge=1, le=MAX_SUBQUESTIONS)
     prompt_style: PromptStyle | None = None
-    gate: Literal["always"] | Annotated[float, Field(ge=0, le=1)] = 0.5
+    gate: Literal["always"] | Annotated[float, Field(ge=0, le=1)] = 0.75
     price: Price | None = None
     concurrency: int = Field(default=1, ge=1)
 
