@@ -31,7 +31,7 @@ def test_the_cap_a_decomposer_is_told_is_one_that_its_plan_keeps_to() -> None:
     def caps(count: int, most: int) -> set[str]:
         plan = tuple(f"Who is {n}?" for n in range(count))
         examples = (EXAMPLE.model_copy(update={"id": f"own/{n}", "subquestions": plan}) for n in range(30))
-        return {target(example, "S_D-T", most).prompt[0].text.split()[5] for example in examples}
+        return {target(example, "S_D-T", most).prompt[0].text.split()[6] for example in examples}
 
     assert caps(2, 5) == {"3", "4", "5"}
     assert caps(4, 5) == {"4", "5"}

@@ -197,7 +197,7 @@ def test_a_gguf_is_held_to_the_grammar_of_a_plan(monkeypatch: pytest.MonkeyPatch
     engine = Torn([])
     install(monkeypatch, engine)
     for model in (ChatGGUF(), ChatGGUF().with_retry(), ChatGGUF().bind(seed=1)):
-        Decomposer(model=model, max_subquestions=2).invoke(QUESTION)
+        Decomposer(model=model, max_subquestions=2, gate=0.5).invoke(QUESTION)
     assert {request.grammar for request in engine.requests} == {decomposition_grammar(2)}
     assert {request.max_tokens for request in engine.requests} == {2 * MAX_TOKENS}
 
@@ -234,6 +234,6 @@ def test_a_gate_of_always_leaves_the_model_no_sentinel(monkeypatch: pytest.Monke
 def test_a_model_with_an_adapter_is_shown_no_demonstration(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Torn([])
     install(monkeypatch, engine)
-    Decomposer(model=ChatGGUF(adapter_path=Path("a.gguf"))).invoke(QUESTION)
-    Decomposer(model=ChatGGUF()).invoke(QUESTION)
+    Decomposer(model=ChatGGUF(adapter_path=Path("a.gguf")), gate=0.5).invoke(QUESTION)
+    Decomposer(model=ChatGGUF(), gate=0.5).invoke(QUESTION)
     assert [request.prompt.count('"role"') for request in engine.requests] == [2, 4]
