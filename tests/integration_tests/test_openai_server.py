@@ -98,7 +98,8 @@ def test_it_takes_a_served_models_place_in_a_chain(openai: ChatOpenAI) -> None:
 def test_structured_output_comes_from_the_servers_json_schema(openai: ChatOpenAI) -> None:
     model = openai.model_copy(update={"max_tokens": 200})
     chain = DivideAndConquer(
-        solver=Solver(model=model, structured=True), decomposer=Decomposer(model=ChatGGUF(), gate="never")
+        solver=Solver(model=model, structured=True, single_stage="direct"),
+        decomposer=Decomposer(model=ChatGGUF(), gate="never"),
     )
     solution = Solution.from_message(chain.invoke("What is the capital of France?"))
     assert solution.answer
