@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from langchain_divconq.types import Question, SingleStage, Subanswer
 
-PROMPT_VERSION = "3"
+PROMPT_VERSION = "4"
 """Changes with every change of a text below; results and caches are recorded under it."""
 
 NO_DECOMPOSITION = "No decomposition needed."
@@ -87,11 +87,10 @@ def single_stage_prompt(question: Question, style: SingleStage) -> list[BaseMess
 def fused_prompt(question: Question, subquestions: Sequence[str]) -> list[BaseMessage]:
     """Return the messages of the paper's second stage: question, context and all subquestions in one call."""
     lines = "\n".join(f"{number}. {subquestion}" for number, subquestion in enumerate(subquestions, start=1))
+    # Called hints: told to answer the subquestions, a small solver answers them tersely and stops (training/LOG.md).
     return _chat(
         question,
-        f"{render_question(question)}\n\nThese subquestions lead to the answer (#1 stands for the answer to "
-        f"subquestion 1):\n{lines}\n\nFirst answer each of them in turn, numbered as here, {_WORK} Then work out the "
-        f"answer to the question itself in the same way. {_END}",
+        f"{render_question(question)}\n\nHints (#1 stands for the answer to the first):\n{lines}\n\n{_STEP_BY_STEP}",
     )
 
 
