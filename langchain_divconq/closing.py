@@ -10,7 +10,7 @@ from langchain_core.messages.ai import UsageMetadata
 
 from langchain_divconq.budget import Account
 from langchain_divconq.calls import Call, Reply
-from langchain_divconq.parsing import parse_answer, parse_subanswers
+from langchain_divconq.parsing import parse_answer
 from langchain_divconq.types import Decomposition, Mode, SingleStage, Solution, Subanswer
 from langchain_divconq.usage import Price, StageUsage, Usage
 
@@ -58,15 +58,11 @@ class Closing:
         """Return the solution in the closing call's reply, once that is paid for."""
         self.account.settle(self.call.estimate, reply.message, reply.seconds)
         text = reply.message.text
-        subanswers = self.found.subanswers
-        if self.mode == "fused" and (parts := parse_subanswers(text, len(self.decomposition.subquestions))) is not None:
-            pairs = zip(self.decomposition.subquestions, parts, strict=True)
-            subanswers = tuple(Subanswer(subquestion=asked, answer=parse_answer(part) or part) for asked, part in pairs)
         return Solution(
             answer=parse_answer(text),
             text=text,
             decomposition=self.decomposition,
-            subanswers=subanswers,
+            subanswers=self.found.subanswers,
             mode=self.mode,
             reason=self.reason,
             usage=Usage(

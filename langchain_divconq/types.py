@@ -229,7 +229,7 @@ class Solution(BaseModel):
         answer: The short final answer; None where the reply holds none that can be told from the rest.
         text: The solver's whole (closing) reply.
         decomposition: The question and its subquestions.
-        subanswers: What was answered to each subquestion; None where the reply does not separate them.
+        subanswers: What was answered to each subquestion; None where one call answers all.
         mode: The mode that ran.
         reason: Why this mode ran, in words.
         usage: Tokens, seconds and dollars of both stages.

@@ -50,16 +50,8 @@ def test_fused_asks_question_context_and_subquestions_in_one_call() -> None:
         part in prompt for part in ("The bridge stands in Lund.", BRIDGE.question.text, "1. When was", "2. Who was")
     )
     assert (solution.answer, solution.mode, solution.reason) == ("Ada Holm", "fused", "2 subquestions")
-    assert solution.subanswers == (
-        Subanswer(subquestion="When was the bridge opened?", answer="In 1931"),
-        Subanswer(subquestion="Who was mayor in #1?", answer="It was\nAda Holm."),
-    )
-
-
-def test_fused_leaves_subanswers_open_where_the_reply_does_not_separate_them() -> None:
-    solution = Solver(model=scripted("Opened in 1931, so Ada Holm.\nAnswer: Ada Holm")).invoke(BRIDGE)
+    # Its numbers may be the solver's own steps: which is whose answer cannot be told for certain.
     assert solution.subanswers is None
-    assert solution.answer == "Ada Holm"
 
 
 def test_sequential_shows_each_subquestion_the_earlier_answers_with_references_filled() -> None:
