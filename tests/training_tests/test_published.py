@@ -62,5 +62,23 @@ def test_the_readme_says_what_was_found(row: str, arm: str) -> None:
     assert f"| {row} | {cells[2]} |" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("row", "arm"),
+    [
+        ("none, step by step", "step-by-step"),
+        ("this decomposer", "shipped"),
+        ("GSM8K's own", "teacher"),
+        ("the same model untuned", "untuned"),
+    ],
+)
+def test_the_readme_says_how_many_answers_were_right(row: str, arm: str) -> None:
+    report = (ROOT / "training" / "results" / "report.md").read_text(encoding="utf-8")
+    table = report.partition("## gsm8k\n")[2].partition("Costs:")[0]
+    [cells] = [line.split(" | ") for line in table.splitlines() if line.startswith(f"| {arm} |")]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"| {row} | {cells[5]} | {cells[7]} |" in text
+    assert f"GSM8K, test, {cells[4].removeprefix('unfinished: ').split()[0]} problems" in text
+
+
 def test_the_report_is_what_the_records_give() -> None:
     assert report_of_records(ROOT / "training" / "results", check=True)
