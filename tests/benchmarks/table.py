@@ -8,7 +8,6 @@ from tests.benchmarks.engines import RESULTS
 from tests.repository import ROOT
 
 README = ROOT / "README.md"
-BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->"
 
 _ROWS = (
     ("latency", "cold_s", "first decomposition in a fresh process, seconds (one run)"),
@@ -75,15 +74,45 @@ def _cell(value: float | list[float] | None) -> str:
     return f"{value:.3g}"
 
 
-def shown(text: str) -> str:
-    """Return what a document shows between the marks."""
-    return text.partition(BEGIN)[2].partition(END)[0]
+def render_budgets() -> str:
+    """Return the table of shrinking budgets as Markdown."""
+    record: dict[str, Any] = json.loads((RESULTS / "budgets.json").read_text(encoding="utf-8"))
+    lines = [
+        "| tokens allowed | used | solver calls | dollars | right | answered |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in record["rows"]:
+        allowed = "any" if row["budget_tokens"] is None else f"{row['budget_tokens']:,}"
+        modes = ", ".join(f"{count} {mode.replace('_', ' ')}" for mode, count in sorted(row["modes"].items()))
+        lines.append(
+            f"| {allowed} | {row['tokens']:,} | {row['solver_calls']} | {row['dollars']:.4f} | "
+            f"{row['right']} of {row['questions']} | {modes} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+BLOCKS = {"measured": render, "budgets": render_budgets}
+"""What the README shows between `<!-- NAME -->` and `<!-- /NAME -->`."""
+
+
+def shown(text: str, name: str) -> str:
+    """Return what a document shows in a block."""
+    begin, end = _marks(name)
+    return text.partition(begin)[2].partition(end)[0]
+
+
+def _marks(name: str) -> tuple[str, str]:
+    return f"<!-- {name} -->\n", f"<!-- /{name} -->"
 
 
 def main() -> int:
-    """Write the tables into the README."""
+    """Write the blocks into the README."""
     text = README.read_text(encoding="utf-8")
-    README.write_text(text.replace(BEGIN + shown(text), BEGIN + render()), encoding="utf-8")
+    for name, table in BLOCKS.items():
+        begin, end = _marks(name)
+        before, _, rest = text.partition(begin)
+        text = before + begin + table() + end + rest.partition(end)[2]
+    README.write_text(text, encoding="utf-8")
     return 0
 
 
