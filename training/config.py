@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,6 +12,11 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
@@ -227,6 +232,11 @@ def load_config(path: Path, changes: dict[str, Any] | None = None) -> Config:
     Raises:
         ValueError: There is no such file, it is no TOML, or a field is unknown or out of range; names each.
     """
+    return load_toml(path, Config, changes)
+
+
+def load_toml(path: Path, kind: type[Settings], changes: dict[str, Any] | None = None) -> Settings:
+    """Return the settings in a TOML file; as `load_config`, for whatever settings."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -241,10 +251,13 @@ def load_config(path: Path, changes: dict[str, Any] | None = None) -> Config:
             section = section.setdefault(inner, {})
         section[name] = value
     try:
-        return Config.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        wrong = "\n".join(
-            f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']} (got {problem['input']!r})"
-            for problem in error.errors()
-        )
+        wrong = "\n".join(f"  {_problem(problem)}" for problem in error.errors())
         raise ValueError(f"{path} cannot be used:\n{wrong}") from None
+
+
+def _problem(problem: ErrorDetails) -> str:
+    place = ".".join(map(str, problem["loc"]))
+    given = problem["input"]  # of a check across fields: all there is
+    return f"{place}: {problem['msg']}" + ("" if isinstance(given, dict) else f" (got {given!r})")

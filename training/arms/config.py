@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from langchain_divconq.prompts import PromptStyle
 from langchain_divconq.types import MAX_SUBQUESTIONS
 from langchain_divconq.usage import Price
 from training.arms.records import Mode
-from training.config import ROOT, Source, SourceName
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from training.config import ROOT, Source, SourceName, load_toml
 
 Kind: TypeAlias = Literal["none", "shipped", "untuned", "gguf", "recorded", "model"]
 
@@ -229,18 +223,7 @@ def load_measurement(path: Path) -> Measurement:
         ValueError: There is no such file, it is no TOML, a field is unknown or out of range, or the parts do not fit
             together; names each.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        known = ", ".join(str(found) for found in sorted(path.parent.glob("*.toml"))) or "none"
-        raise ValueError(f"There is no config {path}. Beside it: {known}.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is no TOML: {error}") from None
-    try:
-        return Measurement.model_validate(values)
-    except ValidationError as error:
-        wrong = "\n".join(f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
-        raise ValueError(f"{path} cannot be used:\n{wrong}") from None
+    return load_toml(path, Measurement)
 
 
 def _listed(names: Iterable[str]) -> str:
