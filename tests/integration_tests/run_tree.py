@@ -16,7 +16,7 @@ from langchain_core.tracers.context import register_configure_hook
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from langchain_core.tracers.schemas import Run
 
-from tests.integration_tests.tool_server import API_KEY, MODEL_NAME, running
+from tests.integration_tests.llama_server import API_KEY, MODEL_NAME, TOOLS, running
 
 _collector: ContextVar[RunCollectorCallbackHandler | None] = ContextVar("collector", default=None)
 register_configure_hook(_collector, inheritable=True)
@@ -46,7 +46,7 @@ def render_run(run: Run, depth: int = 0) -> Iterator[str]:
 
 def main(model: str, example: str) -> None:
     with (
-        running(Path(model)) as address,
+        running(Path(model), TOOLS) as address,
         patch.dict(os.environ, OPENAI_BASE_URL=f"{address}/v1", OPENAI_API_KEY=API_KEY),
         patch.object(sys, "argv", [example, f"openai:{MODEL_NAME}"]),
         collected_runs() as runs,

@@ -23,8 +23,8 @@ from langchain_divconq.agents import (
     divide_and_conquer_node,
 )
 from langchain_divconq.engines.base import EngineName
+from tests.integration_tests.llama_server import API_KEY, MODEL_NAME, TOOLS, running
 from tests.integration_tests.run_tree import collected_runs
-from tests.integration_tests.tool_server import API_KEY, MODEL_NAME, running
 
 QUESTION = "Mia has 3 boxes of 12 pens and gives away 7. How many pens are left?"
 ASKED: Any = {"messages": [("user", QUESTION)]}
@@ -33,7 +33,7 @@ ASKED: Any = {"messages": [("user", QUESTION)]}
 @pytest.fixture(scope="module")
 def address(gguf_path: Path) -> Iterator[str]:
     """A server process that lives as long as this module's tests."""
-    with running(gguf_path) as url:
+    with running(gguf_path, TOOLS) as url:
         yield url
 
 
