@@ -129,7 +129,7 @@ def _is_loopback(host: str) -> bool:
 
 def _params(args: argparse.Namespace, header: GgufHeader, adapter: Path | None, key: str | None) -> Any:
     """Return the server's settings: those of `XllamacppEngine` for all that shapes a reply."""
-    from langchain_divconq.engines.xllamacpp import _BATCH, _cache_mib
+    from langchain_divconq.engines.xllamacpp import BATCH, cache_mib
 
     lib: Any = importlib.import_module("xllamacpp")
     params = lib.CommonParams()
@@ -138,12 +138,12 @@ def _params(args: argparse.Namespace, header: GgufHeader, adapter: Path | None, 
     if adapter is not None:
         params.lora_adapters = [lib.CommonAdapterLoraInfo(str(adapter), 1.0)]
     params.n_ctx = args.n_ctx * args.slots  # divided among the slots
-    params.n_batch = params.n_ubatch = _BATCH
+    params.n_batch = params.n_ubatch = BATCH
     params.flash_attn_type = lib.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = args.threads or default_threads()
     params.n_gpu_layers = 0
     params.n_parallel = args.slots
-    params.cache_ram_mib = _cache_mib(header, args.n_ctx, 2 * args.slots)
+    params.cache_ram_mib = cache_mib(header, args.n_ctx, 2 * args.slots)
     params.fit_params = params.warmup = params.ui = params.prefill_assistant = False
     params.verbosity = -1
     params.sampling.temp = 0.0  # for clients that name no temperature

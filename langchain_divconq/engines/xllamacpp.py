@@ -28,7 +28,7 @@ from langchain_divconq.engines.json_schema import schema_grammar
 from langchain_divconq.engines.turn import Turn
 from langchain_divconq.errors import ContextLengthError, EngineError, GrammarError
 
-_BATCH = 32  # see llama_cpp.py: below 64, and with flash attention, cached state does not change a single bit
+BATCH = 32  # see llama_cpp.py: below 64, and with flash attention, cached state does not change a single bit
 
 
 class XllamacppEngine:
@@ -62,12 +62,12 @@ class XllamacppEngine:
         if settings.adapter_path is not None:
             params.lora_adapters = [lib.CommonAdapterLoraInfo(str(settings.adapter_path), 1.0)]
         params.n_ctx = self.n_ctx
-        params.n_batch = params.n_ubatch = _BATCH
+        params.n_batch = params.n_ubatch = BATCH
         params.flash_attn_type = lib.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.n_threads
         params.n_gpu_layers = settings.n_gpu_layers
         params.n_parallel = 1  # prompts batched together would change one another's last bits
-        params.cache_ram_mib = _cache_mib(header, self.n_ctx, settings.n_slots)
+        params.cache_ram_mib = cache_mib(header, self.n_ctx, settings.n_slots)
         params.fit_params = params.warmup = params.ui = params.prefill_assistant = False
         params.verbosity = -1
         params.api_keys = [self._key]
@@ -258,7 +258,7 @@ def _failure(error: Mapping[str, Any], n_ctx: int) -> EngineError:
     return EngineError(f"xllamacpp: {message}")
 
 
-def _cache_mib(header: GgufHeader, n_ctx: int, n_slots: int) -> int:
+def cache_mib(header: GgufHeader, n_ctx: int, n_slots: int) -> int:
     """Return the size of the server's store of prompt states: `n_slots` full contexts of 16-bit keys and values.
 
     It is bounded because the server's default is 8 GiB.
