@@ -14,7 +14,7 @@ from langchain_core.runnables import RunnableLambda
 
 from langchain_divconq import ChatGGUF, Decomposer, DivideAndConquer, Solver
 from langchain_divconq.engines.base import EngineName
-from tests.benchmarks.engines import Row
+from tests.benchmarks.engines import Row, shipped
 from tests.benchmarks.interval import middle, ratio
 from tests.benchmarks.questions import questions
 
@@ -60,7 +60,7 @@ def overlap(engine: EngineName) -> Row:
 def memory(engine: EngineName) -> Row:
     """Resident memory after the first calls and after many more."""
     process, mib = psutil.Process(), 2**20
-    decomposer = Decomposer(model=ChatGGUF(engine=engine), gate="always", max_subquestions=1)
+    decomposer = shipped(engine)
     before = process.memory_info().rss
     asked = questions(MEMORY_CALLS, seed=7)
     sizes = []

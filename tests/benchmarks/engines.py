@@ -20,7 +20,7 @@ from langchain_divconq.grammar import MAX_TOKENS, decomposition_grammar
 from langchain_divconq.messages import chat_roles
 from langchain_divconq.prompts import decomposition_prompt
 from langchain_divconq.types import Question
-from langchain_divconq.weights import default_weights
+from langchain_divconq.weights import default_adapter, default_weights
 from tests.benchmarks.interval import Interval, middle, ratio
 from tests.benchmarks.questions import questions
 
@@ -37,9 +37,16 @@ OTHER_INSTRUCTIONS = (
 )
 
 
+def shipped(engine: EngineName) -> Decomposer:
+    """Return the decomposer that ships, on this engine; it divides every question."""
+    return Decomposer(
+        model=ChatGGUF(engine=engine, adapter_path=default_adapter()), prompt_style="student", gate="always"
+    )
+
+
 def latency(engine: EngineName) -> Row:
     """Seconds to the first decomposition in a fresh process, and afterwards."""
-    decomposer = Decomposer(model=ChatGGUF(engine=engine), gate="always")
+    decomposer = shipped(engine)
     first, *rest = questions(WARM_QUESTIONS + 1, seed=1)
     cold = _seconds(partial(decomposer.invoke, first))
     warm = [_seconds(partial(decomposer.invoke, question)) for question in rest]

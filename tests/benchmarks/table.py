@@ -42,7 +42,9 @@ def render() -> str:
     lines = [
         f"Measured by `make bench` on a machine of {machine['cores']} cores ({machine['processor']}), "
         f"{machine['threads']} of them for the model, Python {machine['python']}; estimates with 95% bootstrap "
-        "intervals over n questions. Ratios compare times taken in turns in one run: below 1, ours is faster.",
+        "intervals over n questions. Ratios compare times taken in turns in one run: below 1, ours is faster. "
+        "Latency and memory are of the decomposer that ships; the ratios between engines of its model without "
+        "the adapter, which writes longer.",
         "",
         "| | n | llama-cpp-python | xllamacpp |",
         "| --- | --- | --- | --- |",
