@@ -57,6 +57,7 @@ def render() -> str:
         any_row = next(iter(row.values()))
         count = 1 if key == "cold_s" else any_row.get("n", any_row.get("calls"))
         lines.append(f"| {words} | {count} | {cells[0]} | {cells[1]} |")
+    lines += ["", "What xllamacpp grows by is its store of prompt states, which is bounded at two full contexts."]
     engines = stress["engines"].values()
     plans = sum(result["distinct_plans"] for result in engines)
     lines += [
