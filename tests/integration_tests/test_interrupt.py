@@ -14,10 +14,10 @@ model.invoke("Hi", max_tokens=1)
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 start = time.monotonic()
 try:
-    model.invoke("Tell a very long story", grammar="root ::= [a-z ]+")
+    model.invoke("Tell a very long story", grammar="root ::= [a-z ] root")
 except KeyboardInterrupt:
     print("interrupted", time.monotonic() - start < 3, len(model.invoke("Hi", max_tokens=1).text) > 0)
-stream = model.stream("Tell a very long story", grammar="root ::= [a-z ]+")
+stream = model.stream("Tell a very long story", grammar="root ::= [a-z ] root")
 next(stream)
 print("leaving")
 """
