@@ -154,28 +154,6 @@ def parse_answer(text: str) -> str | None:
     return _first_answer(candidates)
 
 
-def parse_subanswers(text: str, count: int) -> tuple[str, ...] | None:
-    """Return what a fused reply says to each subquestion; None where the parts cannot be told apart for certain.
-
-    Args:
-        text: The reply of one call that answers all subquestions.
-        count: How many subquestions it was given.
-    """
-    lines = _THINKING.sub("", text).split("\n")
-    starts = [(index, match) for index, line in enumerate(lines) if (match := _NUMBERED.match(line))]
-    if count < 1 or [int(match[1]) for _, match in starts] != list(range(1, count + 1)):
-        return None
-    # One line of answer after the last number is the reply's; of several, the first may be the subquestion's own.
-    after = range(starts[-1][0] + 1, len(lines))
-    answers = [index for index in after if _ANSWER_LINE.match(lines[index]) or _ANSWER_TITLE.match(lines[index])]
-    stops = [index for index, _ in starts[1:]] + [answers[-1] if answers else len(lines)]
-    parts = []
-    for (start, match), stop in zip(starts, stops, strict=True):
-        heading = (match[2] or "").strip("*_ \t\r")
-        parts.append("\n".join([heading, *lines[start + 1 : stop]]).strip())
-    return tuple(parts) if all(parts) else None
-
-
 def _first_answer(candidates: Iterable[str]) -> str | None:
     return next((answer for candidate in candidates if (answer := _tidy(candidate))), None)
 

@@ -14,17 +14,16 @@ from langchain_core.exceptions import ContextOverflowError
 from langchain_core.runnables import Runnable
 
 from langchain_divconq.decomposer import Decomposer
-from langchain_divconq.parsing import parse_subanswers
-from langchain_divconq.prompts import PROMPT_VERSION, fused_prompt, single_stage_prompt
+from langchain_divconq.prompts import PROMPT_VERSION
 from langchain_divconq.solver import Solver
-from langchain_divconq.types import Decomposition
+from langchain_divconq.types import Decomposition, Mode
 from training.config import Config, Role
 from training.demonstrate import ask_teacher, preview_teacher, read_stage
 from training.durable import Journal, fingerprint, run_durably
 from training.example import Example, save_examples
 from training.left_out import LeftOut, Outcome, kept, render_counts, save_left_out
 from training.scoring import same_answer
-from training.teachers import RECORDED, load_teacher, preview
+from training.teachers import RECORDED, load_teacher, preview, solver_prompts
 
 WRONG = "the answer through it is wrong"
 
@@ -159,25 +158,26 @@ def answer_through(example: Example, solver: Solver) -> Outcome:
         solution = solver.invoke(decomposition)
     except ContextOverflowError:
         return LeftOut(example.id, "too long for the solver")
-    parts = parse_subanswers(solution.text, len(example.subquestions)) if example.subquestions else ()
-    subanswers = None if parts is None else tuple(" ".join(part.split()) for part in parts)
-    return example.model_copy(update={"prediction": solution.answer or "", "subanswers": subanswers})
+    answers = [known.answer for known in solution.subanswers or ()]
+    found = tuple(answer for answer in answers if answer is not None)
+    is_complete = len(found) == len(example.subquestions)
+    return example.model_copy(
+        update={"prediction": solution.answer or "", "subanswers": found if is_complete else None}
+    )
 
 
 def _solve(
     config: Config, examples: Sequence[Example], model: Runnable[Any, Any], name: str, journals: list[Journal]
 ) -> list[Outcome]:
     options = config.screen
-    with _journal(config, name, {"solver": options.solver}, examples, journals) as journal:
+    # Where the student learns to answer subquestions, each is asked on its own, so that its answer is known.
+    mode: Mode = "sequential" if config.finetune.role in ("S_E-T", "S_E-A") else "fused"
+    settings = {"solver": options.solver, "mode": mode}
+    with _journal(config, name, settings, examples, journals) as journal:
         unanswered = journal.unfinished(examples)
-        prompts = (
-            fused_prompt(example.asked, example.subquestions)
-            if example.subquestions
-            else single_stage_prompt(example.asked, "step_by_step")
-            for example in unanswered
-        )
+        prompts = (prompt for one in unanswered for prompt in solver_prompts(one.asked, one.subquestions or (), mode))
         print(preview(prompts, reply_tokens=_REPLY_TOKENS).render(options.solver))
-        work = partial(answer_through, solver=Solver(model=model))
+        work = partial(answer_through, solver=Solver(model=model, mode=mode))
         return run_durably(examples, work, journal, concurrency=options.concurrency, attempts=options.attempts)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,9 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 
 from langchain_divconq.chat_models import ChatGGUF
+from langchain_divconq.prompts import closing_prompt, fused_prompt, single_stage_prompt, subquestion_prompt
+from langchain_divconq.solver import unanswered
+from langchain_divconq.types import Mode, Question, SingleStage
 from langchain_divconq.usage import Price
 from training.config import ROOT
 
@@ -105,3 +108,18 @@ def preview(prompts: Iterable[Sequence[BaseMessage]], reply_tokens: int, price: 
     if price is not None:
         dollars = price.cost(input_tokens=input_tokens, cached_tokens=0, output_tokens=output_tokens)
     return Preview(requests, input_tokens, output_tokens, dollars)
+
+
+def solver_prompts(
+    question: Question, subquestions: Sequence[str], mode: Mode | SingleStage
+) -> Iterator[list[BaseMessage]]:
+    """Yield the prompts a solver gets for one question, those of later calls with no answers in them yet."""
+    if mode == "direct" or not subquestions:
+        yield single_stage_prompt(question, "direct" if mode == "direct" else "step_by_step")
+    elif mode == "fused":
+        yield fused_prompt(question, subquestions)
+    else:
+        asked = unanswered(subquestions)
+        for at, subquestion in enumerate(subquestions):
+            yield subquestion_prompt(question, subquestion, asked[:at] if mode == "sequential" else [])
+        yield closing_prompt(question, asked)

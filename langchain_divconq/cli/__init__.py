@@ -141,7 +141,7 @@ def _add_dividing(command: argparse.ArgumentParser) -> None:
     dividing.add_argument(
         "--gate",
         type=_gate,
-        default=0.5,
+        default=0.75,
         metavar="GATE",
         help="always, never, or the probability, from 0 to 1, that no decomposition is needed from which on the "
         "question stays whole (%(default)s)",

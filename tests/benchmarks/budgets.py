@@ -10,7 +10,6 @@ import argparse
 import json
 import re
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -53,11 +52,9 @@ def is_right(answer: str | None, expected: int) -> bool:
 def run(chain: DivideAndConquer, tokens: int | None) -> dict[str, Any]:
     """Ask all questions within one budget, and return a row of the table."""
     budget = None if tokens is None else Budget(tokens=tokens * len(ANSWERED))
-    start = time.perf_counter()
     results: list[Any] = chain.batch(
         [question for question, _ in ANSWERED], {"max_concurrency": 1}, budget=budget, return_exceptions=True
     )
-    seconds = time.perf_counter() - start
     modes: Counter[str] = Counter()
     usage, right = Usage(), 0
     for result, (_, expected) in zip(results, ANSWERED, strict=True):
@@ -78,7 +75,6 @@ def run(chain: DivideAndConquer, tokens: int | None) -> dict[str, Any]:
         "modes": dict(modes),
         "right": right,
         "questions": len(ANSWERED),
-        "seconds": round(seconds, 1),
     }
 
 

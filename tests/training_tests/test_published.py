@@ -45,6 +45,14 @@ def test_the_readme_says_what_was_measured(evaluation: Any, row: str, metric: st
     assert f"| {row} | {cells[0]} | {cells[1]} |" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def reported(arm: str, begin: str, end: str) -> list[str]:
+    """Return an arm's cells in the report's table between two texts."""
+    report = (ROOT / "training" / "results" / "report.md").read_text(encoding="utf-8")
+    table = report.partition(begin)[2].partition(end)[0]
+    [cells] = [line.split(" | ") for line in table.splitlines() if line.startswith(f"| {arm} |")]
+    return cells
+
+
 @pytest.mark.parametrize(
     ("row", "arm"),
     [
@@ -56,9 +64,7 @@ def test_the_readme_says_what_was_measured(evaluation: Any, row: str, metric: st
     ],
 )
 def test_the_readme_says_what_was_found(row: str, arm: str) -> None:
-    report = (ROOT / "training" / "results" / "report.md").read_text(encoding="utf-8")
-    table = report.partition("Found among 9 passages")[2].partition("Found among 12")[0]
-    [cells] = [line.split(" | ") for line in table.splitlines() if line.startswith(f"| {arm} |")]
+    cells = reported(arm, "Found among 9 passages", "Found among 12")
     assert f"| {row} | {cells[2]} |" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -72,9 +78,7 @@ def test_the_readme_says_what_was_found(row: str, arm: str) -> None:
     ],
 )
 def test_the_readme_says_how_many_answers_were_right(row: str, arm: str) -> None:
-    report = (ROOT / "training" / "results" / "report.md").read_text(encoding="utf-8")
-    table = report.partition("## gsm8k\n")[2].partition("Costs:")[0]
-    [cells] = [line.split(" | ") for line in table.splitlines() if line.startswith(f"| {arm} |")]
+    cells = reported(arm, "## gsm8k\n", "Costs:")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"| {row} | {cells[5]} | {cells[7]} |" in text
     assert f"GSM8K, test, {cells[4].removeprefix('unfinished: ').split()[0]} problems" in text

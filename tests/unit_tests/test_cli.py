@@ -18,6 +18,7 @@ from langchain_core.messages import BaseMessage
 import langchain_divconq.cli as cli
 from langchain_divconq._version import __version__
 from langchain_divconq.cli import commands, main
+from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.engines.base import EngineName
 from langchain_divconq.errors import InvalidWeightsError
 from langchain_divconq.types import Decomposition, Mode, Solution
@@ -121,6 +122,12 @@ def test_every_mode_of_the_solver_can_be_chosen(
 def test_the_choices_offered_are_those_there_are() -> None:
     assert get_args(Mode) == cli.MODES
     assert get_args(EngineName) == cli.ENGINES
+
+
+@pytest.mark.parametrize("field", ["max_subquestions", "gate"])
+def test_dividing_is_by_default_as_in_the_library(field: str) -> None:
+    for command in ("ask", "decompose"):
+        assert getattr(cli._parser().parse_args([command, "x"]), field) == Decomposer.model_fields[field].default
 
 
 def test_a_price_turns_into_dollars(models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,19 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from langchain_core.messages import BaseMessage, HumanMessage
 
-from langchain_divconq.prompts import (
-    closing_prompt,
-    decomposition_prompt,
-    fused_prompt,
-    single_stage_prompt,
-    subquestion_prompt,
-)
-from langchain_divconq.solver import unanswered
+from langchain_divconq.prompts import decomposition_prompt
 from training.arms.config import DecomposerOptions, SolverOptions
 from training.arms.records import Mode
 from training.arms.self_ask import first_prompt
 from training.example import Example
-from training.teachers import Preview, preview
+from training.teachers import Preview, preview, solver_prompts
 
 _REPLY_TOKENS = 250
 _DIRECT_REPLY_TOKENS = 10
@@ -63,12 +56,5 @@ def _prompts(example: Example, subquestions: tuple[str, ...], mode: Mode) -> Ite
     if mode == "self_ask":
         for rounds in range(_FOLLOW_UPS + 1):
             yield [*first_prompt(question), *[HumanMessage(_ROUND)] * rounds]
-    elif not subquestions:
-        yield single_stage_prompt(question, "direct" if mode == "direct" else "step_by_step")
-    elif mode == "fused":
-        yield fused_prompt(question, subquestions)
     else:
-        asked = unanswered(subquestions)
-        for at, subquestion in enumerate(subquestions):
-            yield subquestion_prompt(question, subquestion, asked[:at] if mode == "sequential" else [])
-        yield closing_prompt(question, asked)
+        yield from solver_prompts(question, subquestions, mode)
