@@ -115,7 +115,11 @@ def test_an_answer_that_repeats_what_was_asked_is_not_kept() -> None:
 
 def test_what_a_servers_cache_held_is_not_recorded() -> None:
     usage = StageUsage(calls=2, unmetered_calls=1, input_tokens=9, cached_tokens=5, output_tokens=3, seconds=0.12345)
-    assert Used.of(usage) == Used(calls=2, unmetered_calls=1, input_tokens=9, output_tokens=3, seconds=0.123)
+    assert Used.of(usage, 1) == Used(calls=2, unmetered_calls=1, input_tokens=9, output_tokens=3, seconds=0.123)
+
+
+def test_questions_asked_at_once_share_the_seconds() -> None:
+    assert Used.of(StageUsage(calls=1, seconds=6.0), 4).seconds == 1.5
 
 
 def test_one_process_measures_under_a_name(tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ class Used(_Record):
         calls: Model calls, failed ones included.
         unmetered_calls: Those of them whose model reported no token counts; their tokens are missing below.
         input_tokens, output_tokens: Prompt tokens, cached ones included, and generated tokens.
-        seconds: Spent waiting for the model, calls added up.
+        seconds: Spent waiting for the model, calls added up, divided by the questions that were asked at once: what one
+            question keeps the model busy.
     """
 
     calls: int = 0
@@ -60,14 +61,19 @@ class Used(_Record):
     seconds: float = 0.0
 
     @classmethod
-    def of(cls, usage: StageUsage) -> Used:
-        """Return what the library's ledger holds, but for what depends on a server's cache."""
+    def of(cls, usage: StageUsage, at_once: int) -> Used:
+        """Return what the library's ledger holds, but for what depends on a server's cache.
+
+        Args:
+            usage: The ledger.
+            at_once: How many questions were asked at once, this one included.
+        """
         return cls(
             calls=usage.calls,
             unmetered_calls=usage.unmetered_calls,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
-            seconds=round(usage.seconds, 3),
+            seconds=round(usage.seconds / at_once, 3),
         )
 
 

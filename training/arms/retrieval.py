@@ -117,7 +117,7 @@ def _search(
 
     async def one(question: MultiHop) -> None:
         record, documents = await (
-            _rewritten(run, question) if arm.name == REWRITE else _searched(run, arm, question, plans[question.id])
+            _rewritten(run, arm, question) if arm.name == REWRITE else _searched(run, arm, question, plans[question.id])
         )
         found.add(Found(id=question.id, documents=documents))
         records.add(record)
@@ -175,13 +175,13 @@ async def _searched(
         read_right=reader.read_right,
         no_plan=planned.no_plan,
         failure=planned.failure or reader.failure,
-        decompose=Used.of(planned.decomposition.usage),
-        solve=Used.of(meter.usage),
+        decompose=Used.of(planned.decomposition.usage, _plans_at_once(run.config, arm)),
+        solve=Used.of(meter.usage, _at_once(run.config, arm)),
     )
     return record, names
 
 
-async def _rewritten(run: _Run, question: MultiHop) -> tuple[RetrievalRecord, tuple[str, ...]]:
+async def _rewritten(run: _Run, arm: RetrievalArm, question: MultiHop) -> tuple[RetrievalRecord, tuple[str, ...]]:
     """Return what a search for the solver's own query, and for the question beside it, comes to."""
     assert run.solver is not None
     meter, text, failure = Meter(), question.example.question, None
@@ -199,7 +199,7 @@ async def _rewritten(run: _Run, question: MultiHop) -> tuple[RetrievalRecord, tu
         hops=len(question.hops),
         found=_ranks(question, names),
         failure=failure,
-        solve=Used.of(meter.usage),
+        solve=Used.of(meter.usage, _at_once(run.config, arm)),
     )
     return record, names
 
@@ -222,7 +222,7 @@ def _answer(run: _Run, arm: RetrievalArm, asked: Sequence[MultiHop], retry: bool
 
     async def one(question: MultiHop) -> None:
         texts = [run.texts[name] for name in found[question.id].documents[: run.config.answer_k]]
-        records.add(await _answered(run, question, texts, searched[question.id]))
+        records.add(await _answered(run, arm, question, texts, searched[question.id]))
 
     _ask(run, arm, left, one, len(asked) - len(left))
     records.sort([question.id for question in run.order])
@@ -230,7 +230,9 @@ def _answer(run: _Run, arm: RetrievalArm, asked: Sequence[MultiHop], retry: bool
     print(f"{arm.name}: {right:.0f} of {len(records.records)} right", flush=True)
 
 
-async def _answered(run: _Run, question: MultiHop, texts: Sequence[str], searched: RetrievalRecord) -> AnswerRecord:
+async def _answered(
+    run: _Run, arm: RetrievalArm, question: MultiHop, texts: Sequence[str], searched: RetrievalRecord
+) -> AnswerRecord:
     assert run.solver is not None
     meter, text, answer = Meter(), "", None
     try:
@@ -252,7 +254,7 @@ async def _answered(run: _Run, question: MultiHop, texts: Sequence[str], searche
         subquestions=searched.subquestions,
         no_plan=searched.no_plan,
         decompose=searched.decompose,
-        solve=_sum(searched.solve, Used.of(meter.usage)),
+        solve=_sum(searched.solve, Used.of(meter.usage, _at_once(run.config, arm))),
     )
 
 
@@ -263,8 +265,15 @@ def _ask(
     one: Callable[[MultiHop], Coroutine[Any, Any, None]],
     done: int,
 ) -> None:
-    at_once = run.config.solver.concurrency if arm.needs_solver and run.config.solver else 1
-    ask_all(left, one, concurrency=at_once, done=done, title=arm.name)
+    ask_all(left, one, concurrency=_at_once(run.config, arm), done=done, title=arm.name)
+
+
+def _at_once(config: RetrievalConfig, arm: RetrievalArm) -> int:
+    return config.solver.concurrency if arm.needs_solver and config.solver else 1
+
+
+def _plans_at_once(config: RetrievalConfig, arm: RetrievalArm) -> int:
+    return config.decomposers[arm.decomposer].concurrency if arm.decomposer in config.decomposers else 1
 
 
 def _ranks(question: MultiHop, names: Sequence[str]) -> tuple[int | None, ...]:

@@ -236,8 +236,8 @@ async def _answer(run: _Run, example: Example, planned: Planned, judge: Judge) -
         "subquestions": count,
         "no_decomposition_probability": decomposition.no_decomposition_probability,
         "no_plan": planned.no_plan,
-        "decompose": Used.of(decomposition.usage),
-        "solve": Used.of(meter.usage),
+        "decompose": Used.of(decomposition.usage, run.decomposer_options.concurrency),
+        "solve": Used.of(meter.usage, run.solver_options.concurrency),
     }
     if why is not None:
         f1 = 0.0 if example.source.startswith("drop") else None

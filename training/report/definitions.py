@@ -35,8 +35,8 @@ DEFINITIONS = {
     "is its solver's scaled down by size, as in the paper, where it is not given as nothing. A dash: the price, "
     "or what recorded plans cost to make, is unknown.",
     "total $, local free": "the same with the decomposer at nothing, as it runs on one's own machine.",
-    "seconds": "spent waiting for models for a question on average, calls added up; with several questions at "
-    "once each waits longer than it would alone, so compare arms of one folder only.",
+    "seconds": "a question keeps the models busy, on average: the wait for its calls, added up, divided by "
+    "how many questions were asked at once. One that is asked alone takes longer than its share.",
     "threshold, divided, risk of the divided, solve out": "what a gate would make of two measured arms: where the "
     "decomposer's probability that nothing need be divided reaches the threshold, the step-by-step answer "
     "counts, else that of the arm named. No threshold stands above the gate that arm was measured with. Risk: "

@@ -69,7 +69,7 @@ def cost(arm: Arm[AnswerRecord] | Arm[RetrievalRecord]) -> Cost:
 
 
 def seconds(records: Sequence[AnswerRecord] | Sequence[RetrievalRecord]) -> float:
-    """Return the seconds a question waits for models, on average."""
+    """Return the seconds a question keeps the models busy, on average."""
     return fmean(one.decompose.seconds + one.solve.seconds for one in records)
 
 
