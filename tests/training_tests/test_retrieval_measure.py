@@ -320,7 +320,7 @@ def test_an_unknown_arm_is_named_beside_those_there_are(tmp_path: Path) -> None:
 def test_the_committed_config_can_be_read() -> None:
     config = load_retrieval(ROOT / "training/configs/measure/retrieval.toml")
     assert config.k == 12
-    assert {"whole", "reference-oracle", "shipped-sequential"} <= set(config.arms)
+    assert {"whole", "reference-oracle", "deep-sequential"} <= set(config.arms)
 
 
 @pytest.mark.parametrize(
