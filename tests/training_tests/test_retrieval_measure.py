@@ -317,10 +317,15 @@ def test_an_unknown_arm_is_named_beside_those_there_are(tmp_path: Path) -> None:
         retrieve(retrieval(tmp_path, "whole"), arms=["rewrite"])
 
 
-def test_the_committed_config_can_be_read() -> None:
-    config = load_retrieval(ROOT / "training/configs/measure/retrieval.toml")
-    assert config.k == 12
+def test_the_committed_configs_can_be_read_and_differ_in_the_retriever() -> None:
+    config, other = (
+        load_retrieval(ROOT / "training/configs/measure" / f"retrieval{end}.toml") for end in ("", "_embedding")
+    )
+    assert config.k == other.k == 12
     assert {"whole", "reference-oracle", "deep-sequential"} <= set(config.arms)
+    assert set(other.arms) < set(config.arms)
+    assert other.decomposers.items() <= config.decomposers.items()
+    assert (config.retriever, other.retriever) == ("bm25", "embedding")
 
 
 @pytest.mark.parametrize(
