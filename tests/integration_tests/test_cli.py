@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -83,6 +84,16 @@ def test_ask_divides_and_answers_on_the_default_weights(engine_name: EngineName)
     assert 0 < solution.usage.solve.output_tokens <= 64
     assert "plumbing, not the quality" in run.stderr
     assert "divconq: " not in run.stderr
+
+
+def test_what_the_readme_asks_is_divided_as_it_shows(engine_name: EngineName) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    asked = re.search(r'^\$ make ask Q="(.+)"\n((?:\d\. .+\n)+)', text, re.MULTILINE)
+    assert asked is not None
+    run = divconq("ask", "--engine", engine_name, asked[1])
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith(f"{asked[2]}\nMode: fused\n")
+    assert "Answer: " in run.stdout
 
 
 def test_the_text_of_a_streamed_answer_is_all_there_is_on_stdout() -> None:
