@@ -84,5 +84,10 @@ def test_the_readme_says_how_many_answers_were_right(row: str, arm: str) -> None
     assert f"GSM8K, test, {cells[4].removeprefix('unfinished: ').split()[0]} problems" in text
 
 
+def test_the_readme_says_what_share_of_the_teachers_answers_is_kept() -> None:
+    share = reported("shipped", "| share of the teacher's strict score |", "The gate:")[4].replace(" ", "% ", 1)
+    assert f"textbook's own ({share})" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_report_is_what_the_records_give() -> None:
     assert report_of_records(ROOT / "training" / "results", check=True)
