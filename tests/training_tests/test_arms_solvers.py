@@ -1,5 +1,6 @@
 """Models by name, with options; what is kept of a config; what an arm will take."""
 
+import asyncio
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from training.arms.config import DecomposerOptions, SolverOptions
 from training.arms.preview import preview_answers, preview_plans
 from training.arms.records import Mode
 from training.arms.solvers import (
+    ask_all,
     decomposer_settings,
     decomposer_weights,
     load_decomposer,
@@ -122,3 +124,20 @@ def test_a_preview_counts_the_requests_of_each_mode(tmp_path: Path, mode: Mode, 
     assert found.requests == requests
     assert found.dollars is not None
     assert preview_plans(asked, config.decomposers["d"]).requests == 8
+
+
+def test_arms_that_ask_one_after_another_share_the_loop_that_pooled_connections_belong_to() -> None:
+    loops = []
+
+    async def ask(_: str) -> None:
+        loops.append(asyncio.get_running_loop())
+
+    async def fail(_: str) -> None:
+        raise ValueError("not this one")
+
+    ask_all(["a", "b"], ask, concurrency=1, done=0, title="first")
+    with pytest.raises(ValueError, match="not this one"):
+        ask_all(["c"], fail, concurrency=1, done=0, title="second")
+    ask_all(["d"], ask, concurrency=1, done=0, title="third")
+    assert len(loops) == 3
+    assert len(set(loops)) == 1

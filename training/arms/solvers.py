@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -162,8 +164,25 @@ def ask_all(
         done: How many more were finished before, for the bar.
         title: Stands beside the bar.
     """
-    if items:
-        asyncio.run(_ask_all(items, ask, concurrency, done, title))
+    if not items:
+        return
+    loop = _loop()
+    task = loop.create_task(_ask_all(items, ask, concurrency, done, title))
+    try:
+        loop.run_until_complete(task)
+    except BaseException:
+        task.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            loop.run_until_complete(task)
+        raise
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop of all arms: providers' clients pool connections, and one of a closed loop fails."""
+    loop = asyncio.new_event_loop()
+    atexit.register(loop.close)
+    return loop
 
 
 async def _ask_all(
