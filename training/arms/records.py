@@ -50,8 +50,7 @@ class Used(_Record):
         calls: Model calls, failed ones included.
         unmetered_calls: Those of them whose model reported no token counts; their tokens are missing below.
         input_tokens, output_tokens: Prompt tokens, cached ones included, and generated tokens.
-        seconds: Spent waiting for the model, calls added up, divided by the questions that were asked at once: what one
-            question keeps the model busy.
+        seconds: Spent waiting for the model, calls added up, divided by the questions that were asked at once.
     """
 
     calls: int = 0
@@ -64,9 +63,7 @@ class Used(_Record):
     def of(cls, usage: StageUsage, at_once: int) -> Used:
         """Return what the library's ledger holds, but for what depends on a server's cache.
 
-        Args:
-            usage: The ledger.
-            at_once: How many questions were asked at once, this one included.
+        `at_once` questions, this one included, were asked at once.
         """
         return cls(
             calls=usage.calls,
