@@ -92,5 +92,19 @@ def test_the_readme_says_what_share_of_the_teachers_answers_is_kept() -> None:
     assert f"textbook's own ({share})" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("arm", "begin", "column", "said"),
+    [
+        ("shipped", "## drop\n", 8, "on DROP ({}, n = 60)"),
+        ("shipped", "## bamboogle\n", 7, "answers ({} points of 12)"),
+        ("s_e-t", "## gsm8k\n", 5, "is right for {} of 100"),
+    ],
+)
+def test_the_readmes_findings_are_those_of_the_report(arm: str, begin: str, column: int, said: str) -> None:
+    cell = reported(arm, begin, "Costs:")[column]
+    found = said.format(cell if column > 5 else f"{float(cell.split()[0]):.0f}")
+    assert found in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_report_is_what_the_records_give() -> None:
     assert report_of_records(ROOT / "training" / "results", check=True)

@@ -170,7 +170,9 @@ def ask_all(
     task = loop.create_task(_ask_all(items, ask, concurrency, done, title))
     try:
         loop.run_until_complete(task)
-    except BaseException:
+    except (
+        BaseException
+    ):  # an interrupt leaves the calls in flight; after an error the task is done and this does nothing
         task.cancel()
         with suppress(asyncio.CancelledError, Exception):
             loop.run_until_complete(task)
