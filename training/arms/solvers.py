@@ -170,9 +170,7 @@ def ask_all(
     task = loop.create_task(_ask_all(items, ask, concurrency, done, title))
     try:
         loop.run_until_complete(task)
-    except (
-        BaseException
-    ):  # an interrupt leaves the calls in flight; after an error the task is done and this does nothing
+    except BaseException:  # an interrupt too, which leaves calls in flight; they are not to outlive it
         task.cancel()
         with suppress(asyncio.CancelledError, Exception):
             loop.run_until_complete(task)
