@@ -234,9 +234,13 @@ def test_the_shipped_weights_are_trained_on_permissive_train_splits_alone() -> N
         assert (trained.split, trained.path, trained.hub) == ("train", None, None)
 
 
-def test_the_roles_configs_differ_in_role_and_screening_alone() -> None:
-    one, other = (load_config(ROOT / "training" / "configs" / f"s_d_{letter}.toml") for letter in "tr")
-    assert (one.finetune.role, other.finetune.role) == ("S_D-T", "S_D-R")
+@pytest.mark.parametrize(
+    ("of_one", "of_other", "roles"),
+    [("s_d_t", "s_e_t", ("S_D-T", "S_E-T")), ("screening_none", "screening", ("S_D-T", "S_D-R"))],
+)
+def test_twins_differ_in_role_and_screening_alone(of_one: str, of_other: str, roles: tuple[str, str]) -> None:
+    one, other = (load_config(ROOT / "training" / "configs" / f"{name}.toml") for name in (of_one, of_other))
+    assert (one.finetune.role, other.finetune.role) == roles
     same = {"name": "own", "finetune": one.finetune, "screen": one.screen}
     assert one.model_copy(update=same) == other.model_copy(update=same)
 
