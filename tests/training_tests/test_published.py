@@ -69,6 +69,44 @@ def test_the_readme_says_what_was_found(row: str, arm: str) -> None:
     assert f"| {row} | {cells[2]} |" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def records(arm: str, folder: str = "retrieval") -> dict[str, Any]:
+    """Return an arm's records of retrieval by question."""
+    lines = (ROOT / "training" / "results" / folder / f"{arm}.jsonl").read_text(encoding="utf-8").splitlines()
+    return {record["id"]: record for record in map(json.loads, lines)}
+
+
+def has_all(record: dict[str, Any]) -> bool:
+    """Return whether all passages of a question are among the first nine."""
+    return all(rank is not None and rank <= 9 for rank in record["found"])
+
+
+def test_the_readme_says_what_vectors_find() -> None:
+    arms = [records(arm, "retrieval-embedding").values() for arm in ("deep-oracle", "whole")]
+    deep, whole = (f"{100 * sum(map(has_all, arm)) / len(arm):.1f}%" for arm in arms)
+    assert f"each hop's answer known, it is {deep} in place of {whole}." in (ROOT / "README.md").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_the_readme_counts_what_was_found_and_answered() -> None:
+    searched = records("deep-sequential")
+
+    def found(arm: str) -> int:
+        return sum(has_all(record) for name, record in records(arm).items() if name in searched)
+
+    deep, whole = records("answer-deep-sequential"), records("answer-whole")
+    assert deep.keys() == whole.keys()
+    assert records("rewrite").keys() == searched.keys()
+    right = [sum(record["strict"] for record in arm.values()) for arm in (deep, whole)]
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert (
+        f"for {found('deep-sequential')} of {len(searched)} questions of MuSiQue, where the whole question finds "
+        f"{found('whole')} and the solver's own query {found('rewrite')}; answers read from them are right for "
+        f"{right[0]:.0f} of {len(deep)} in place of {right[1]:.0f}."
+    ) in text
+    assert f"On those {len(searched)} the whole question finds {found('whole')}." in text
+
+
 @pytest.mark.parametrize(
     ("row", "arm"),
     [
