@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from training.arms.retrieval_config import RetrievalConfig, load_retrieval, pars
 from training.arms.retrieval_records import Found, RetrievalRecord
 from training.arms.search import PACKAGE, load_retriever, words
 from training.config import ROOT
+from training.report.report import report
 
 ANSWERS = {
     "Which town is the Long Bridge in?": "Lund",
@@ -177,6 +179,14 @@ def test_a_run_that_was_cut_off_ends_with_the_same_files(tmp_path: Path) -> None
         assert [*answers(cut, arm)] == [*answers(whole, arm)], "in the drawn order"
     found = [(config.folder / "found" / "whole.jsonl").read_bytes() for config in (whole, cut)]
     assert found[0] == found[1]
+
+
+def test_an_arm_that_a_limit_cut_short_is_reported_as_unfinished(tmp_path: Path) -> None:
+    config = retrieval(tmp_path, "whole")
+    retrieve(config, limit=1)
+    report(config.results_folder.parent)
+    text = (config.results_folder.parent / "report.md").read_text(encoding="utf-8")
+    assert re.search(r"^\| whole \| unfinished: 1 of [2-9] \|", text, flags=re.MULTILINE)
 
 
 def test_a_finished_arm_asks_nothing(tmp_path: Path) -> None:

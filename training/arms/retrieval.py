@@ -87,7 +87,7 @@ def retrieve(
         save_settings(
             config.results_folder,
             shared_settings(config, len(documents), corpus_fingerprint(documents)),
-            {SOURCE: len(run.order[:most])},
+            {SOURCE: len(run.order[: config.limit])},
             {arm.name: arm_settings(config, arm) for arm in chosen},
         )
         for arm in chosen:
