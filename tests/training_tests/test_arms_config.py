@@ -79,6 +79,21 @@ def test_an_arm_asks_no_more_than_its_source_or_its_own_limit() -> None:
     assert measurement().limit_of(measurement().arms[0]) is None
 
 
+def with_second_arm(versus: str) -> Measurement:
+    [first] = arm()["arms"]
+    return measurement(arms=[first, {**first, "name": "other", "versus": versus}])
+
+
+def test_an_arm_is_compared_with_another_of_its_source() -> None:
+    assert with_second_arm("a").arms[1].versus == "a"
+
+
+@pytest.mark.parametrize("versus", ["other", "gone"])
+def test_an_arm_is_compared_with_no_arm_that_is_not_there(versus: str) -> None:
+    with pytest.raises(ValueError, match=f"arm 'other': there is no other arm '{versus}' of its source; there are 'a'"):
+        with_second_arm(versus)
+
+
 def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     config = measurement(questions=[{"name": "jsonl", "split": "dev", "path": "~/own.jsonl"}], output="~/out")

@@ -146,6 +146,6 @@ def test_changed_settings_of_records_are_refused_by_name(tmp_path: Path) -> None
         save_settings(tmp_path, SHARED, {}, {"a": {**before, "solver": {"model": "a", "options": {"t": 1}}}})
     with pytest.raises(ValueError, match="other settings: seed was 0 and is 3"):
         save_settings(tmp_path, {**SHARED, "seed": 3}, {}, {"b": before})
-    save_settings(tmp_path, SHARED, {}, {"a": {**before, "n": 9, "prices": {"solver": {"input": 1}}}})
+    save_settings(tmp_path, SHARED, {}, {"a": {**before, "n": 9, "prices": {"solver": {"input": 1}}, "versus": "b"}})
     (tmp_path / "a.jsonl").unlink()
     save_settings(tmp_path, {**SHARED, "seed": 3}, {}, {"a": {"mode": "parallel"}})

@@ -164,6 +164,24 @@ def test_costs_are_per_thousand_questions_by_stage(text: str) -> None:
     assert row(sums, "teacher", "Costs:")[1:] == [unknown, "100 / 50", unknown, "0.200", unknown, unknown, "2.00"]
 
 
+def test_an_arm_stands_beside_the_one_it_differs_from_on_the_questions_of_both(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "sums",
+        {
+            "shipped": (settings("shipped", "fused"), [divided(n, n < 8, 0.1) for n in range(10)]),
+            "capped": (settings("capped", "fused", versus="shipped"), [divided(n, n < 3, 0.1) for n in range(4)]),
+            "alone": (settings("alone", "fused", versus="not measured"), [divided(0, True, 0.1)]),
+        },
+    )
+    report(tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    cells = row(text, "capped", "What one change makes, in percent:")
+    assert [*cells[1:3], *(cell.split()[0] for cell in cells[3:])] == ["shipped", "4", "75.0", "100.0", "-25.0"]
+    table = text.partition("What one change makes")[2].partition("Retention")[0].partition("The gate")[0]
+    assert "| alone |" not in table
+
+
 def test_retention_is_a_share_of_the_teachers_score_on_the_same_questions(text: str) -> None:
     cells = row(text, "shipped", "Retention, in percent:")
     assert cells[1:4] == ["teacher", "small", "10"]
@@ -320,7 +338,7 @@ def test_a_plot_is_drawn_only_where_there_are_data_for_it(tmp_path: Path) -> Non
 def arm(rights: Mapping[int, bool], **changes: Any) -> AnswerArm:
     records = tuple(AnswerRecord.model_validate(answer(n, right, **changes)) for n, right in sorted(rights.items()))
     return AnswerArm(
-        "an arm", "gsm8k", "shipped", "shipped", 1.0, "small", "openai:small", "fused", 9, None, None, records
+        "an arm", "gsm8k", "shipped", "shipped", 1.0, "small", "openai:small", "fused", 9, None, None, None, records
     )
 
 

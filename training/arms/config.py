@@ -103,6 +103,7 @@ class Arm(_Section):
         "self_ask" (the solver asks itself one subquestion after another).
     source: Which of the sources of questions; None: the only one.
     limit: Most questions, the first that the seed draws, so that a smaller arm's are among a larger one's; None: all.
+    versus: Another arm of the same source, which differs in one thing: the report shows what that makes of the score.
     """
 
     name: str = Field(pattern=_NAME)
@@ -111,6 +112,7 @@ class Arm(_Section):
     mode: Mode
     source: SourceName | None = None
     limit: int | None = Field(default=None, gt=0)
+    versus: str | None = None
 
 
 class Measurement(_Section):
@@ -214,6 +216,9 @@ class Measurement(_Section):
             yield f"name its source, one of {_listed(names)}"
         if arm.source is not None and arm.source not in names:
             yield f"there are no questions from {arm.source!r}; there are {_listed(names)}"
+        others = [one.name for one in self.arms if one is not arm and one.source == arm.source]
+        if arm.versus is not None and arm.versus not in others:
+            yield f"there is no other arm {arm.versus!r} of its source; there are {_listed(others)}"
 
 
 def load_measurement(path: Path) -> Measurement:

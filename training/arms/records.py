@@ -35,8 +35,8 @@ _LONGEST_RUN = 8  # words
 REPEATED = "(repeats what was asked)"
 """Stands for an answer that is a piece of the benchmark's text."""
 
-_FREE = ("n", "prices")
-"""What may change of an arm that has records: more questions may be asked, and prices are applied afterwards."""
+_FREE = ("n", "prices", "versus")
+"""What may change of an arm that has records: more questions may be asked; prices and comparisons come afterwards."""
 
 
 class _Record(BaseModel):

@@ -159,6 +159,8 @@ def _prepare(config: Measurement, arm: Arm, drawn: list[Example], limit: int | N
         "prices": {"solver": _price(solver.price), "decomposer": _price(decomposer.price)},
         "weights": weights,
     }
+    if arm.versus is not None:
+        settings["versus"] = arm.versus
     if arm.mode == "self_ask":
         settings["self_ask_version"] = SELF_ASK_VERSION
     return _Run(

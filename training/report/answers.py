@@ -35,7 +35,12 @@ def render_answers(arms: Sequence[AnswerArm]) -> list[str]:
     for source, group in sources:
         lines += [f"### {source}", ""] if len(sources) > 1 else []
         lines += ["Scores, in percent:", "", *_scores(group), "Costs:", "", *render_costs(group)]
-        for title, table in (("Retention, in percent:", _retention(group)), ("The gate:", _gate(group))):
+        tables = {
+            "What one change makes, in percent:": _changes(group),
+            "Retention, in percent:": _retention(group),
+            "The gate:": _gate(group),
+        }
+        for title, table in tables.items():
             lines += [title, "", *table] if table else []
     return lines
 
@@ -93,6 +98,19 @@ def render_costs(arms: Sequence[AnswerArm]) -> list[str]:
 
 def _scores(arms: Sequence[AnswerArm]) -> list[str]:
     return render_scores(arms, {arm.name: baseline(arm, arms) for arm in arms}, "to step by step")
+
+
+def _changes(arms: Sequence[AnswerArm]) -> list[str]:
+    named = {arm.name: arm for arm in arms}
+    rows = []
+    for arm in arms:
+        other = named.get(arm.versus or "")
+        if other is None or (gained := paired_difference(arm, other, strict)) is None:
+            continue
+        both = arm.by_id.keys() & other.by_id.keys()
+        scores = [mean_score([one.by_id[name] for name in sorted(both)], strict) for one in (arm, other)]
+        rows.append([arm.name, other.name, str(len(both)), *map(percent, scores), percent(gained, signed=True)])
+    return render_table(["arm", "versus", "n", "strict", "of the other", "to the other"], rows)
 
 
 def _retention(arms: Sequence[AnswerArm]) -> list[str]:

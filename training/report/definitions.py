@@ -13,9 +13,10 @@ DEFINITIONS = {
     "F1": "DROP's, by its published rules: the overlap of words with the reference that suits best, zero where "
     "the reference's numbers are missed.",
     "lenient": "a gold answer stands anywhere in the reply, the rule of the paper; here only to compare with it.",
-    "to step by step, to the teacher, to whole, to answer-whole": "the strict score (for searches the all-found "
-    "rate or the recall) minus that arm's, on the questions both have, in points; step by step is the "
-    "single-stage arm of the same solver.",
+    "to step by step, to the other, to the teacher, to whole, to answer-whole": "the strict score (for "
+    "searches the all-found rate or the recall) minus that arm's, on the questions both have, in points; step by "
+    "step is the single-stage arm of the same solver.",
+    "versus": "another arm, which differs in one thing; both scores are of the questions both have.",
     "failures": "replies without a parsable answer, questions without a reply, by the reason: all count as wrong. "
     '"No plan": the decomposer gave none that can be used, and the question was answered, or searched for, as '
     "it is.",

@@ -34,6 +34,7 @@ class Arm(Generic[R]):
         solver, model: The solver's name, and the model it is; "": the arm asks none.
         mode: How the solver is asked, or how references are filled.
         drawn: How many questions were drawn for it.
+        versus: The arm that it differs from in one thing; None: none is named.
         decomposer_price, solver_price: None: unknown.
         records: Sorted by id, so that nothing depends on the order in which they came.
     """
@@ -47,6 +48,7 @@ class Arm(Generic[R]):
     model: str
     mode: str
     drawn: int
+    versus: str | None
     decomposer_price: Price | None
     solver_price: Price | None
     records: tuple[R, ...]
@@ -158,6 +160,7 @@ def _arm(name: str, settings: Mapping[str, Any], drawn: Mapping[str, int], recor
         model=solver.get("model", ""),
         mode=settings.get("mode", ""),
         drawn=settings.get("n", drawn.get(source, len(records))),
+        versus=settings.get("versus"),
         decomposer_price=prices.get("decomposer"),
         solver_price=prices.get("solver"),
         records=records,
