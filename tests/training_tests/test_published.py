@@ -133,7 +133,7 @@ def test_the_readme_says_what_share_of_the_teachers_answers_is_kept() -> None:
 @pytest.mark.parametrize(
     ("arm", "begin", "column", "said"),
     [
-        ("shipped", "## drop\n", 8, "on DROP ({}, n = 60)"),
+        ("shipped", "## drop\n", 8, "on DROP ({}, n = 120)"),
         ("shipped", "## bamboogle\n", 7, "answers ({} points of 12)"),
         ("s_e-t", "## gsm8k\n", 5, "is right for {} of 100"),
     ],
