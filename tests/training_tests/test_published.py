@@ -135,7 +135,8 @@ def test_the_readme_says_what_share_of_the_teachers_answers_is_kept() -> None:
     [
         ("shipped", "## drop\n", 8, "on DROP ({}, n = 120)"),
         ("shipped", "## bamboogle\n", 7, "answers ({} points of 12)"),
-        ("s_e-t", "## gsm8k\n", 5, "is right for {} of 100"),
+        ("s_e-t", "## gsm8k\n", 5, "is itself right for {}."),
+        ("s_d-t", "## gsm8k\n", 5, "solver to {} of 100 right answers"),
     ],
 )
 def test_the_readmes_findings_are_those_of_the_report(arm: str, begin: str, column: int, said: str) -> None:
