@@ -14,8 +14,8 @@
     │   ├── ContextLengthError       (ContextOverflowError)    the prompt does not fit; carries both counts
     │   └── GenerationCancelled      (ModelError)              decoding was stopped from outside
 
-Each has the matching class of `langchain_core.exceptions` as a second base, so code that already catches LangChain's
-errors catches ours.
+Where `langchain_core.exceptions` has a class for the condition, it is a second base, so code that already catches
+LangChain's errors catches ours.
 """
 
 from langchain_core.exceptions import (

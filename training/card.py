@@ -81,8 +81,8 @@ def render_card(
     what = _DECOMPOSER if config.finetune.role.startswith("S_D") else _SOLVER
     sections = [
         _front(header.text("general.license"), header.name),
-        f"# {config.name}\n\nA LoRA adapter (role {config.finetune.role}) for {header.name}, as GGUF, and that model "
-        f"with the adapter merged in. {what.format(cap=config.demonstrate.max_subquestions)}",
+        f"# {config.name}\n\nA LoRA adapter (role {config.finetune.role}) for {header.name}, as GGUF. "
+        f"{what.format(cap=config.demonstrate.max_subquestions)}",
         f"Base: `{base.name}`, SHA-256 `{fingerprint(base)}`. Prompts of version {PROMPT_VERSION}, in "
         "`langchain_divconq/prompts.py`; asked otherwise, it does not do what it was trained for.",
         "## Training data\n\n" + _data(config),
@@ -90,7 +90,7 @@ def render_card(
         "## Parity\n\n" + _parity(parity, stored),
     ]
     if evaluation and evaluation.get("metrics"):
-        sections.append("## Evaluation\n\n" + _evaluation(evaluation))
+        sections.append("## Evaluation\n\n" + _evaluation(evaluation, config.evaluate.max_subquestions))
     sections.append(f"## Limits\n\n{_LIMITS}")
     return "\n\n".join(sections) + "\n"
 
@@ -137,7 +137,7 @@ def _data(config: Config) -> str:
 
 def _training(training: Mapping[str, Any]) -> str:
     figures = {name: value for name, value in training.items() if name != "settings"}
-    rows = [*training["settings"].items(), *figures.items()]
+    rows = {**training["settings"], **figures}.items()
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {_figure(value)} |" for name, value in rows)])
 
 
@@ -168,10 +168,11 @@ def _parity(parity: Mapping[str, Any], stored: Mapping[str, Mapping[str, int]]) 
     return "\n".join(lines)
 
 
-def _evaluation(evaluation: Mapping[str, Any]) -> str:
+def _evaluation(evaluation: Mapping[str, Any], cap: int) -> str:
     shown = [name for name in _SHOWN if any(name in metrics for metrics in evaluation["metrics"].values())]
     lines = [
-        "Ours / the untuned model, which is asked with instructions and a demonstration.",
+        "Ours / the untuned model, which is asked with instructions and a demonstration; "
+        f"both held to {cap} subquestions.",
         "",
         f"| source | questions | {' | '.join(METRICS[name].title for name in shown)} |",
         "| --- |" + " --- |" * (len(shown) + 1),

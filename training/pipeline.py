@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from training.config import Config
+from training.student import served_file
 
 if sys.platform != "win32":
     import fcntl
@@ -46,11 +47,13 @@ def run(config: Config, *stages: str) -> None:
         stages: Their names, in order; none: all.
 
     Raises:
-        ValueError: The run's folder was made with another config, another run is at work in it, or a stage that comes
-            before those named is not complete.
+        ValueError: The run's folder was made with another config, another run is at work in it, a stage that comes
+            before those named is not complete, or all are to be done and there is no GGUF to serve the adapter with.
     """
     with _alone(config.folder):
         _keep_settings(config)
+        if not stages:
+            served_file(config)  # what export needs, before a teacher is paid or a student trained
         for stage in stages or STAGES:
             if is_complete(config, stage):
                 _say(f"{stage}: complete ({', '.join(STAGES[stage])})")

@@ -13,7 +13,7 @@ _ROWS = (
     ("latency", "cold_s", "first decomposition in a fresh process, seconds (one run)"),
     ("latency", "warm_p50_s", "a decomposition afterwards, seconds: median"),
     ("latency", "warm_p95_s", "… 95th percentile"),
-    ("overhead", "tokens_per_s", "tokens written a second, prompts included"),
+    ("overhead", "tokens_per_s", "tokens written a second, prompts included, without the adapter"),
     ("overhead", "ratio_to_llama_class", "time against `llama_cpp.Llama`: same prompt, grammar and tokens"),
     ("overhead", "ratio_to_server_object", "time against `xllamacpp.Server`: same prompt, grammar and tokens"),
     ("overhead", "ratio_to_forward_passes_alone", "time against the forward passes alone, no sampling, no grammar"),
@@ -59,11 +59,11 @@ def render() -> str:
         lines.append(f"| {words} | {count} | {cells[0]} | {cells[1]} |")
     lines += ["", "What xllamacpp grows by is its store of prompt states, which is bounded at two full contexts."]
     engines = stress["engines"].values()
-    plans = sum(result["distinct_plans"] for result in engines)
+    plans = " and ".join(f"{result['distinct_plans']:,}" for result in engines)
     lines += [
         "",
         f"Of {stress['questions']:,} varied questions decomposed at temperature {stress['temperature']} "
-        f"(`make stress`, half on each engine; {plans:,} different plans), {stress['failures']} gave a plan that does "
+        f"(`make stress`, half on each engine; {plans} different plans), {stress['failures']} gave a plan that does "
         "not parse, exceeds the cap or refers forward.",
     ]
     return "\n".join(lines) + "\n"

@@ -70,6 +70,13 @@ def test_stages_run_in_order_and_the_rest_is_told(
     assert json.loads((config.folder / "config.json").read_text(encoding="utf-8")) == config.model_dump(mode="json")
 
 
+def test_a_hub_student_without_a_gguf_is_refused_before_the_first_stage(make: Callable[..., Config]) -> None:
+    config = make(finetune={"student": "org/model"})
+    with pytest.raises(ValueError, match=r"'org/model' is a hub checkpoint.*Set export\.base"):
+        run(config)
+    assert not list(config.folder.glob("1-*"))
+
+
 def test_a_stage_out_of_turn_is_refused(make: Callable[..., Config]) -> None:
     config = make()
     complete(config, "load")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ def test_the_adapter_that_ships_is_the_one_that_was_measured(evaluation: Any) ->
         ("plans with a repeat or a copy of the question", "repeats_or_copies"),
         ("plans that use a reference where one is needed", "uses_references_recall"),
         ("questions of one step left whole", "undivided_one_step"),
-        ("agreement with the human plan", "agreement"),
+        ("agreement with the plan of the dataset", "agreement"),
     ],
 )
 def test_the_readme_says_what_was_measured(evaluation: Any, row: str, metric: str) -> None:
@@ -127,7 +128,7 @@ def test_the_readme_says_what_share_of_the_teachers_answers_is_kept() -> None:
     share = reported("shipped | teacher", "| share of the teacher's strict score |", "The gate:")[4].replace(
         " ", "% ", 1
     )
-    assert f"textbook's own ({share})" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"GSM8K's own ({share})" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -143,6 +144,13 @@ def test_the_readmes_findings_are_those_of_the_report(arm: str, begin: str, colu
     cell = reported(arm, begin, "Costs:")[column]
     found = said.format(cell if column > 5 else f"{float(cell.split()[0]):.0f}")
     assert found in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_command_of_the_report_names_a_config() -> None:
+    text = (ROOT / "training" / "results" / "report.md").read_text(encoding="utf-8")
+    configs = re.findall(r"^\$ python -m training \w+ (training/\S+)$", text, flags=re.MULTILINE)
+    assert len(configs) >= 4
+    assert [config for config in configs if not (ROOT / config).is_file()] == []
 
 
 def test_the_report_is_what_the_records_give() -> None:
