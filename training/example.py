@@ -24,6 +24,7 @@ class Recorded(BaseModel):
     Attributes:
         subquestions: In order, references as `#n`; empty: the question is one step.
         subanswers: The recorded answer to each; None: there are none.
+        working: The recorded working from the subanswers to the final answer; None: there is none.
         prediction: The recorded final answer, which may be wrong; None: there is none.
     """
 
@@ -31,6 +32,7 @@ class Recorded(BaseModel):
 
     subquestions: tuple[str, ...]
     subanswers: tuple[str, ...] | None = None
+    working: str | None = None
     prediction: str | None = None
 
 
@@ -47,6 +49,7 @@ class Example(BaseModel):
         recorded: What the dataset records of a decomposition.
         subquestions: After the demonstrate stage: the plan the student is to write.
         subanswers: After the screen stage: what the solver said to each subquestion.
+        working: After the screen stage: what the solver wrote from there to its final answer; None: nothing.
         prediction: After the screen stage: the solver's final answer; "" where it gave none.
     """
 
@@ -61,6 +64,7 @@ class Example(BaseModel):
     recorded: Recorded | None = None
     subquestions: tuple[str, ...] | None = None
     subanswers: tuple[str, ...] | None = None
+    working: str | None = None
     prediction: str | None = None
 
     @property

@@ -14,7 +14,7 @@ from langchain_core.exceptions import ContextOverflowError
 from langchain_core.runnables import Runnable
 
 from langchain_divconq.decomposer import Decomposer
-from langchain_divconq.prompts import PROMPT_VERSION
+from langchain_divconq.prompts import ANSWER_MARKER, PROMPT_VERSION
 from langchain_divconq.solver import Solver
 from langchain_divconq.types import Decomposition, Mode
 from training.config import Config, Role
@@ -118,7 +118,14 @@ def take_recorded_answers(examples: Sequence[Example], role: Role) -> list[Outco
     for example in examples:
         recorded = example.recorded
         if recorded is not None and recorded.prediction is not None:
-            answers = {"prediction": recorded.prediction, "subanswers": recorded_subanswers(example)}
+            subanswers = recorded_subanswers(example)
+            # Of a plan cut short the recorded working would lead from steps that are not there.
+            is_whole = len(subanswers or ()) == len(recorded.subquestions)
+            answers = {
+                "prediction": recorded.prediction,
+                "subanswers": subanswers,
+                "working": recorded.working if is_whole else None,
+            }
             outcomes.append(example.model_copy(update=answers))
         elif not example.subquestions:
             outcomes.append(example)
@@ -161,8 +168,13 @@ def answer_through(example: Example, solver: Solver) -> Outcome:
     answers = [known.answer for known in solution.subanswers or ()]
     found = tuple(answer for answer in answers if answer is not None)
     is_complete = len(found) == len(example.subquestions)
+    working = solution.text.rpartition(ANSWER_MARKER)[0].strip()
     return example.model_copy(
-        update={"prediction": solution.answer or "", "subanswers": found if is_complete else None}
+        update={
+            "prediction": solution.answer or "",
+            "subanswers": found if is_complete else None,
+            "working": working or None,
+        }
     )
 
 

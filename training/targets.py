@@ -26,8 +26,9 @@ def target(example: Example, role: Role, max_subquestions: int) -> Target:
     """Return what the student of a role learns from an example.
 
     S_D-T and S_D-R write the plan; the cap they are told is one that the plan keeps to, from three up to the greatest,
-    since a user sets it. S_E-T writes the solver's subanswers and its final answer, S_E-A the subanswers and
-    the gold answer; their direct variants write the final answer alone (PAPER.md, method 3).
+    since a user sets it. S_E-T writes the solver's subanswers, its working from there and its final answer; S_E-A the
+    gold answer in place of that, and the working where that is what it led to; their direct variants write the final
+    answer alone (PAPER.md, method 3).
 
     Raises:
         ValueError: The example lacks what the role needs; names it and the stage to run.
@@ -45,6 +46,8 @@ def target(example: Example, role: Role, max_subquestions: int) -> Target:
     closing = f"{ANSWER_MARKER} {answer}"
     if role.endswith("direct"):
         return Target(example.id, tuple(single_stage_prompt(question, "direct")), closing)
+    if example.working and answer == example.prediction:
+        closing = f"{example.working}\n\n{closing}"
     if not example.subquestions:
         return Target(example.id, tuple(single_stage_prompt(question, "step_by_step")), closing)
     if example.subanswers is None or len(example.subanswers) != len(example.subquestions):

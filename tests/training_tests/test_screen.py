@@ -151,7 +151,7 @@ def test_each_role_keeps_what_it_can_learn_from(role: Role, fields: dict[str, An
 def test_a_question_without_subquestions_is_answered_in_one_stage() -> None:
     solver = scripted("9 - 4 = 5\nAnswer: 5")
     outcome = answer_through(example(1, subquestions=()), Solver(model=solver))
-    assert outcome == example(1, subquestions=(), prediction="5", subanswers=())
+    assert outcome == example(1, subquestions=(), prediction="5", subanswers=(), working="9 - 4 = 5")
 
 
 def test_an_example_too_long_for_the_solver_is_left_out() -> None:
@@ -179,6 +179,22 @@ def test_recorded_answers_need_no_solver(tmp_path: Path) -> None:
         ("own/1", "5", ("9", "5")),
         ("own/3", None, None),
     ]
+
+
+def test_the_recorded_working_goes_with_a_whole_plan_alone() -> None:
+    recorded = Recorded(subquestions=PLAN, subanswers=("9", "5"), working="9 less 4 is 5.", prediction="5")
+    whole, cut = take_recorded_answers(
+        [example(1, recorded=recorded), example(2, recorded=recorded, subquestions=PLAN[:1])], "S_E-T"
+    )
+    assert isinstance(whole, Example)
+    assert isinstance(cut, Example)
+    assert (whole.working, cut.working, cut.prediction) == ("9 less 4 is 5.", None, "5")
+
+
+def test_the_solvers_working_is_what_stands_before_its_answer() -> None:
+    found = answer_through(example(1), Solver(model=solving(odd)))
+    assert isinstance(found, Example)
+    assert found.working == "1. There are\n   9 jars.\n2. 5 are left."
 
 
 def test_a_missing_recorded_answer_names_the_example() -> None:

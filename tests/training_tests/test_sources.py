@@ -91,6 +91,8 @@ def test_a_socratic_plan_says_which_results_it_needs_and_leaves_the_question_to_
     assert found.recorded.prediction == "29"
     assert found.recorded.subanswers is not None
     assert found.recorded.subanswers[0] == "They hold 4*15=60 rolls."
+    assert found.recorded.working is not None
+    assert found.recorded.working.endswith("29 bags.")
     assert (found.split, found.id, found.context) == ("test", "gsm8k_socratic/test-0", None)
 
 

@@ -59,6 +59,24 @@ def test_a_solver_learns_the_teachers_steps_and_its_answer_or_the_gold_one(role:
     assert (EXAMPLE.subquestions[0] in taught.prompt[-1].text) == ("direct" not in role)  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("role", "completion"),
+    [
+        ("S_E-T", "1. 3 * 12 = 36 pens.\n\n36 less 7 are 28.\n\nAnswer: 28"),
+        ("S_E-A", "1. 3 * 12 = 36 pens.\n\nAnswer: 29"),
+        ("S_E-T-direct", "Answer: 28"),
+    ],
+)
+def test_a_solver_learns_the_working_that_led_to_the_answer_it_learns(role: Role, completion: str) -> None:
+    worked = EXAMPLE.model_copy(update={"working": "36 less 7 are 28."})
+    assert target(worked, role, 3).completion == completion
+
+
+def test_a_question_of_one_step_is_worked_out_before_it_is_answered() -> None:
+    worked = EXAMPLE.model_copy(update={"subquestions": (), "working": "36 less 7 are 28."})
+    assert target(worked, "S_E-T", 3).completion == "36 less 7 are 28.\n\nAnswer: 28"
+
+
 def test_what_a_role_needs_and_an_example_lacks_is_named() -> None:
     with pytest.raises(ValueError, match=r"own/1 has no subquestions; run the demonstrate stage first\."):
         target(EXAMPLE.model_copy(update={"subquestions": None}), "S_D-T", 3)

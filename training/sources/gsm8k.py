@@ -32,15 +32,16 @@ def main(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
 def socratic(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
     """Yield problem and answer with the recorded subquestions.
 
-    The last one is the problem's own question and is left out, since a solver answers that anyway. A subquestion
-    whose calculation needs an earlier result says so. Some training problems have their premise as context, so that a
-    student also learns to read one.
+    The last one is the problem's own question and is left out, since a solver answers that anyway: its recorded answer
+    is the working from the others to the final answer. A subquestion whose calculation needs an earlier result says
+    so. Some training problems have their premise as context, so that a student also learns to read one.
     """
     for number, row in enumerate(rows):
         name, question, context = f"{source}/{split}-{number}", row["question"], None
         if split == "train" and crc32(name.encode()) % 100 < _WITH_CONTEXT and (parts := divide(question)):
             context, question = parts
         steps = read_steps(row["answer"])
+        said = [_CALCULATION.sub("", answer).strip() for _, answer in steps]
         gold = _gold(row)
         yield Example(
             id=name,
@@ -51,7 +52,8 @@ def socratic(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example
             answers=gold,
             recorded=Recorded(
                 subquestions=tuple(_with_references(steps, row["question"])[:-1]),
-                subanswers=tuple(_CALCULATION.sub("", answer).strip() for _, answer in steps[:-1]),
+                subanswers=tuple(said[:-1]),
+                working=said[-1] if said else None,
                 prediction=gold[0],
             ),
         )
