@@ -35,6 +35,7 @@ _SETTINGS = "config.json"
 _FREE = {"name", "output", "finetune.threads", "finetune.checkpoint_every"} | {
     f"{section}.{field}" for section in ("demonstrate", "screen") for field in ("concurrency", "attempts")
 }
+_FREE |= {"demonstrate.dollars_per_million_input", "demonstrate.dollars_per_million_output"}  # shown, not kept
 # Settings that bear on an earlier stage than the one they are written under.
 _EARLIER = {"seed": "load", "finetune.role": "screen"}
 

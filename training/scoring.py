@@ -27,10 +27,14 @@ _NUMERAL = re.compile(
     r"(?!\.?[0-9]|(?:st|nd|rd|th|s)\b)(?: (?P<scale>hundred|thousand|million|billion|trillion)\b)?",
     re.IGNORECASE,
 )
-# What leaves a calculation open, is a range, a time of day, or adds a part that numerals do not show.
+# What leaves a calculation open, with a variable in it or a power of ten, is a range, a time of day, or adds a part
+# that numerals do not show.
 _OPEN = re.compile(
-    r"[0-9)]\s?(?:[-+*/\u00d7\u00f7^:]|x)\s?[$€£¥]?[(]?[0-9]|\band (?:a|one|two|three)[ -](?:half|third|fourth|quarter)"
+    r"(?:[0-9)]|\b[a-zA-Z])\s?[-+*/\u00d7\u00f7^:]\s?[$€£¥]?[(]?[0-9]|[0-9)]\s?x\s?[$€£¥]?[(]?[0-9]"
+    r"|[0-9)]\s?[-+*\u00d7\u00f7^]\s?[a-zA-Z]\b|[0-9][eE][-+]?[0-9]"
+    r"|\band (?:a|one|two|three)[ -](?:half|third|fourth|quarter)"
 )
+_MINUS = re.compile(r"\b(?:minus|negative) (?=[$€£¥]?[0-9.])", re.IGNORECASE)
 _SPELLED = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 _MAGNITUDES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 # Lower case, since in "12 Angry Men" and "6 PM" the words are no unit. Nor is "2nd" or "3 and a half" the number alone.
@@ -41,6 +45,23 @@ _UNIT = re.compile(
 _LIST = re.compile(r", (?:and )?| and ")
 _VERDICT = re.compile(r"(yes|no|true|false)(?:\s*[,.;:!(].*| -.*)?", re.DOTALL)
 _VERDICTS = {"yes": True, "true": True, "no": False, "false": False}
+# Before NFKC, which makes 82 of 8², 31/2 of 3½ and km2 of km².
+_SQUARE = re.compile(r"\b(k?m|cm|ft|mi)²")
+_POWER = re.compile(r"(?<=[0-9)])(?=[⁰¹²³⁴-⁹])")
+_FRACTION = re.compile("(?=[¼-¾⅐-⅞])")
+_UNITS = {
+    word: unit
+    for unit, words in {
+        "m": "meter meters metre metres",
+        "km": "kilometer kilometers kilometre kilometres",
+        "cm": "centimeter centimeters centimetre centimetres",
+        "kg": "kilogram kilograms",
+        "ft": "foot feet",
+        "mi": "mile miles",
+        "square": "sq",
+    }.items()
+    for word in words.split()
+}
 _ARTICLES = frozenset({"a", "an", "the"})
 
 
@@ -117,7 +138,7 @@ def parse_number(text: str) -> Fraction | None:
     a percent sign and whatever words stand around the number are passed over; "2 million" is 2,000,000; ordinals and
     decades are no numbers. An open calculation ("5 + 5"), a range, a time of day and "3 and a half" name none.
     """
-    plain = _plain(_plain(text).rpartition("=")[2])
+    plain = _MINUS.sub("-", _plain(_plain(text).rpartition("=")[2]))
     if quantity := parse_quantity(plain):
         return quantity.number
     numbers = set(find_numbers(plain))
@@ -136,14 +157,28 @@ def find_numbers(text: str) -> list[Fraction]:
 
 
 def _agree(one: Quantity, other: Quantity) -> bool:
-    return one.number == other.number and (one.unit == other.unit or not one.unit or not other.unit)
+    units = [" ".join(_UNITS.get(word, word) for word in quantity.unit.split()) for quantity in (one, other)]
+    units = [unit.replace(" per hour", "/h") for unit in units]
+    return one.number == other.number and (units[0] == units[1] or not all(units))
 
 
 def normalise(text: str) -> str:
-    """Return a text without what makes no difference between two answers: case, articles, punctuation, spacing."""
-    plain = _plain(text).casefold().replace("-", " ")
+    """Return a text without what makes no difference between two answers.
+
+    That is case, accents, articles, punctuation and spacing; BCE is BC.
+    """
+    plain = _without_accents(_plain(text).casefold()).replace("-", " ")
     words = "".join(c for at, c in enumerate(plain) if not _is_idle(plain, at)).split()
+    words = ["bc" if word == "bce" else word for word in words]
     return " ".join([word for word in words if word not in _ARTICLES] or words)
+
+
+def _without_accents(text: str) -> str:
+    """Return a text with Latin letters bare; other scripts keep their marks, which are letters there."""
+    bare = "".join(
+        c[0] if len(c := unicodedata.normalize("NFKD", letter)) > 1 and c[0].isascii() else letter for letter in text
+    )
+    return unicodedata.normalize("NFKC", bare)
 
 
 def _is_idle(text: str, at: int) -> bool:
@@ -154,6 +189,7 @@ def _is_idle(text: str, at: int) -> bool:
 
 def _plain(text: str) -> str:
     """Return a text with one kind of dash and of space, without what closes a sentence."""
+    text = _FRACTION.sub(" ", _POWER.sub("^", _SQUARE.sub(r"square \1", text.replace("{,}", ","))))
     text = _DASHES.sub("-", unicodedata.normalize("NFKC", text).replace("\u2044", "/"))
     return " ".join(text.split()).rstrip(".!;,: ")
 

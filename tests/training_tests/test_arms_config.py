@@ -79,6 +79,19 @@ def test_an_arm_asks_no_more_than_its_source_or_its_own_limit() -> None:
     assert measurement().limit_of(measurement().arms[0]) is None
 
 
+def test_a_measurement_without_decomposers_needs_no_table_of_them() -> None:
+    single = [{"name": "a", "solver": "s", "mode": "direct"}]
+    config = Measurement.model_validate(
+        {**{name: value for name, value in VALID.items() if name != "decomposers"}, "arms": single}
+    )
+    assert [*config.decomposers] == ["none"]
+
+
+def test_an_arm_that_names_the_only_source_is_compared_with_one_that_does_not() -> None:
+    [first] = arm()["arms"]
+    assert measurement(arms=[{**first, "source": "gsm8k"}, {**first, "name": "other", "versus": "a"}])
+
+
 def with_second_arm(versus: str) -> Measurement:
     [first] = arm()["arms"]
     return measurement(arms=[first, {**first, "name": "other", "versus": versus}])

@@ -176,6 +176,40 @@ def test_failures_are_asked_again_on_request_alone(tmp_path: Path) -> None:
     assert {record.why for record in after.values()} == {"right", "wrong"}
 
 
+def test_a_failure_counts_as_wrong_until_it_is_asked_again(tmp_path: Path) -> None:
+    config = step_by_step(tmp_path)
+    measure(config, models=models(s=failing_on({*range(1, 9)}, ModelTimeoutError("too slow"))))
+    first, *others = records(config)
+    measure(config, limit=1, models=models(), retry_failed=True)
+    after = records(config)
+    assert after[first].why != "timeout"
+    assert {after[name].why for name in others} == {"timeout"}
+
+
+def test_arms_whose_adapter_was_not_trained_here_are_left_out_unless_they_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decomposers = {"mine": {"kind": "gguf", "adapter": tmp_path / "adapter.gguf"}}
+    arms = [
+        {"name": "plain", "solver": "s", "mode": "step_by_step"},
+        {"name": "trained", "solver": "s", "decomposer": "mine", "mode": "fused"},
+    ]
+    config = measurement(tmp_path, decomposers=decomposers, arms=arms)
+    measure(config, models={"s": scripted(solve)})
+    assert f"trained is left out. There is no adapter {tmp_path / 'adapter.gguf'}" in capsys.readouterr().out
+    assert sorted(path.name for path in config.results_folder.glob("*.jsonl")) == ["plain.jsonl"]
+    with pytest.raises(WeightsNotFoundError, match="There is no adapter"):
+        measure(config, arms=["trained"], models={"s": scripted(solve)})
+
+
+def test_seconds_are_shared_by_no_more_questions_than_were_asked(tmp_path: Path) -> None:
+    solvers = {"s": {"model": "openai:some", "concurrency": 8}}
+    config = step_by_step(tmp_path, solvers=solvers)
+    measure(config, limit=1, models=models(s=scripted(solve, delay=0.2)))
+    [line] = (config.results_folder / "a.jsonl").read_text().splitlines()
+    assert json.loads(line)["solve"]["seconds"] >= 0.2
+
+
 def test_many_questions_in_a_row_without_a_reply_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.arms.run._HOPELESS", 4)
     config = step_by_step(tmp_path)

@@ -80,11 +80,12 @@ def test_the_shipped_adapter_and_the_bare_base_are_decomposers(monkeypatch: pyte
 
 def test_settings_hold_what_plans_and_replies_depend_on_and_no_secret() -> None:
     options = {"api_key": "k", "default_headers": {"x": "k"}, "auth_token": "k", "base_url": "u", "max_tokens": 9}
-    solver = SolverOptions(model="openai:some", options={**options, "max_completion_tokens": 8})
+    nested = {"extra_body": {"api_token": "k", "top_k": 1, "parts": [{"password": "k", "n": 2}]}}
+    solver = SolverOptions(model="openai:some", options={**options, **nested, "max_completion_tokens": 8})
     assert solver_settings("s", solver) == {
         "name": "s",
         "model": "openai:some",
-        "options": {"max_tokens": 9, "max_completion_tokens": 8},
+        "options": {"max_tokens": 9, "extra_body": {"top_k": 1, "parts": [{"n": 2}]}, "max_completion_tokens": 8},
     }
     assert decomposer_settings("none", decomposer(kind="none")) == {"name": "none", "kind": "none"}
     written = decomposer(kind="model", model="openai:some", options=options, gate="always")

@@ -358,7 +358,7 @@ def test_a_share_is_over_the_questions_that_both_have_and_none_of_nothing() -> N
 
 
 def test_a_gate_sends_to_the_single_stage_what_reaches_its_threshold() -> None:
-    dividing = arm({1: True, 2: True}, no_decomposition_probability=0.6)
+    dividing = arm({1: True, 2: True}, no_decomposition_probability=0.6, subquestions=2)
     single = arm({1: False, 2: True, 3: True})
     at, above, never = gate(dividing, single, [0.6, 0.7, None])
     assert (at.coverage, at.risk, at.risk_of_divided) == (0.0, 0.5, None)
@@ -366,7 +366,9 @@ def test_a_gate_sends_to_the_single_stage_what_reaches_its_threshold() -> None:
     assert (never.coverage, never.strict) == (1.0, (1.0, 1.0))
     assert gate(dividing, arm({}), [0.5]) == []
     # No probability: it was divided.
-    assert gate(arm({1: True}), single, [0.0])[0].coverage == 1.0
+    assert gate(arm({1: True}, subquestions=2), single, [0.0])[0].coverage == 1.0
+    # A plan that came to nothing, whatever its probability was.
+    assert gate(arm({1: True}, no_decomposition_probability=0.1), single, [0.5])[0].coverage == 0.0
     assert gate_thresholds(dividing, [0.2, 0.9]) == [0.2, 0.9, None]
 
 
@@ -386,6 +388,14 @@ def test_figures_are_written_with_their_intervals_and_without_a_minus_zero() -> 
     assert percent(Estimate(-0.00001, -0.1, 0.1, 4), signed=True) == "+0.0 [-10.0, +10.0]"
     assert percent(None) == "\u2013"
     assert fixed(None, 2) == "\u2013"
+
+
+def test_a_solver_that_reports_no_tokens_has_no_price(tmp_path: Path) -> None:
+    silent = {"calls": 1, "unmetered_calls": 1, "seconds": 2.0}
+    write(tmp_path, "sums", {"step-by-step": (settings(), [answer(n, True, solve=silent) for n in range(10)])})
+    report(tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert row(text, "step-by-step", "Costs:")[4:6] == ["\u2013", "\u2013"]
 
 
 def test_tokens_that_were_not_reported_are_not_passed_over(tmp_path: Path) -> None:

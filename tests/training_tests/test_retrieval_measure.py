@@ -19,7 +19,7 @@ from langchain_divconq.retrieval import Query, share
 from tests.training_tests.hops import DECOYS, PAINTER, ROWS, library, retrieval
 from tests.unit_tests.fakes import failing, scripted
 from training.arms.corpus import passages, questions
-from training.arms.readers import asked_of, matching_hop, parse_query
+from training.arms.readers import asked_of, gold_answer, matching_hop, parse_query
 from training.arms.records import AnswerRecord, ResultFile, Used
 from training.arms.retrieval import retrieve
 from training.arms.retrieval_config import RetrievalConfig, load_retrieval, parse_arm
@@ -256,6 +256,15 @@ def test_a_subquestion_goes_to_the_hop_it_shares_most_words_with(tmp_path: Path)
     assert matching_hop("Where do pens come from?", hops) is None
 
 
+def test_a_gold_answer_is_given_to_what_asks_for_it_and_never_the_questions_own(tmp_path: Path) -> None:
+    hops = questions(library(tmp_path))[1].hops
+    assert gold_answer("In which town is the Long Bridge?", hops) == "Lund"
+    assert gold_answer("Who was the first mayor of Lund?", hops) == "Ada Holm"
+    assert matching_hop("Who is Ada Holm?", hops) is not None
+    assert gold_answer("Whose daughter was Ada Holm?", hops) is None, "the answer to the question itself"
+    assert gold_answer("How many towns by a river did people of some wealth move to, and which?", hops) is None
+
+
 @given(st.text(min_size=1).filter(lambda text: "\n" not in text), st.lists(st.text()))
 def test_what_a_reader_is_asked_is_read_off_its_prompt(asked: str, texts: list[str]) -> None:
     assert asked_of(reading_prompt(asked, texts)) == asked
@@ -329,7 +338,7 @@ def test_an_unknown_arm_is_named_beside_those_there_are(tmp_path: Path) -> None:
 
 def test_the_committed_configs_can_be_read_and_differ_in_the_retriever() -> None:
     config, other = (
-        load_retrieval(ROOT / "training/configs/measure" / f"retrieval{end}.toml") for end in ("", "_embedding")
+        load_retrieval(ROOT / "training/configs/measure" / f"retrieval{end}.toml") for end in ("", "-embedding")
     )
     assert config.k == other.k == 12
     assert {"whole", "reference-oracle", "deep-sequential"} <= set(config.arms)

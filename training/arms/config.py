@@ -135,7 +135,7 @@ class Measurement(_Section):
     tuning: bool = False
     questions: tuple[Source, ...] = Field(min_length=1)
     solvers: dict[Annotated[str, Field(pattern=_NAME)], SolverOptions]
-    decomposers: dict[Annotated[str, Field(pattern=_NAME)], DecomposerOptions] = {}
+    decomposers: dict[Annotated[str, Field(pattern=_NAME)], DecomposerOptions] = Field({}, validate_default=True)
     arms: tuple[Arm, ...] = Field(min_length=1)
     output: Path = Path("training/runs")
     results: Path = Path("training/results")
@@ -216,7 +216,10 @@ class Measurement(_Section):
             yield f"name its source, one of {_listed(names)}"
         if arm.source is not None and arm.source not in names:
             yield f"there are no questions from {arm.source!r}; there are {_listed(names)}"
-        others = [one.name for one in self.arms if one is not arm and one.source == arm.source]
+        default = names[0] if len(names) == 1 else None
+        others = [
+            one.name for one in self.arms if one is not arm and (one.source or default) == (arm.source or default)
+        ]
         if arm.versus is not None and arm.versus not in others:
             yield f"there is no other arm {arm.versus!r} of its source; there are {_listed(others)}"
 

@@ -53,22 +53,36 @@ def asked_of(messages: Sequence[BaseMessage]) -> str:
     return asked
 
 
+_ALIKE = 0.25
+"""Likeness from which on a hop's gold answer is taken for that to a subquestion: below, most ask for something else."""
+
+
 def matching_hop(subquestion: str, hops: Sequence[Hop]) -> Hop | None:
     """Return the hop that a subquestion, references filled, asks for: the one with its very words, or most of them.
 
     Function words do not count. None: no word is shared with any hop.
     """
-    asked = _content(subquestion)
-
-    def likeness(hop: Hop) -> float:
-        wanted = _content(hop.filled)
-        return len(asked & wanted) / len(asked | wanted) if asked | wanted else 0.0
-
     for hop in hops:
         if hop.filled.casefold() == subquestion.casefold():
             return hop
-    best = max(hops, key=likeness)  # of equals, the first
-    return best if likeness(best) else None
+    best = max(hops, key=lambda hop: _likeness(subquestion, hop))  # of equals, the first
+    return best if _likeness(subquestion, best) else None
+
+
+def gold_answer(subquestion: str, hops: Sequence[Hop]) -> str | None:
+    """Return the gold answer to a subquestion that an earlier hop asks in much the same words; None: there is none.
+
+    Never the last hop's: that is the answer to the question itself, which no plan is given.
+    """
+    hop = matching_hop(subquestion, hops)
+    is_known = hop is not None and hop is not hops[-1] and _likeness(subquestion, hop) >= _ALIKE
+    return hop.answer if is_known and hop else None
+
+
+def _likeness(subquestion: str, hop: Hop) -> float:
+    """Return the share of the words of both that they have in common."""
+    asked, wanted = _content(subquestion), _content(hop.filled)
+    return len(asked & wanted) / len(asked | wanted) if asked | wanted else 0.0
 
 
 @dataclass
@@ -97,12 +111,13 @@ class Reader(Runnable[Any, Any]):
         self, input: Sequence[BaseMessage], config: RunnableConfig | None = None, **kwargs: Any
     ) -> AIMessage:
         """Return the same without blocking the event loop."""
-        hop = matching_hop(asked_of(input), self.hops)
+        subquestion = asked_of(input)
+        hop = matching_hop(subquestion, self.hops)
         if self.model is not None and self.fill == "sequential":
             reply = await self._read(self.model, input, config)
         else:
-            known = hop is not None and self.fill == "oracle"
-            reply = AIMessage(f"{ANSWER_MARKER} {hop.answer if known and hop else UNKNOWN}")
+            known = gold_answer(subquestion, self.hops) if self.fill == "oracle" else None
+            reply = AIMessage(f"{ANSWER_MARKER} {known or UNKNOWN}")
         if (answer := parse_reading(reply.text)) is not None:
             self.right.append(None if hop is None else same_answer(answer, hop.answer))
         return reply

@@ -109,7 +109,8 @@ def _search(
     records = ResultFile(run.config.results_folder / f"{arm.name}.jsonl", RetrievalRecord)
     found = ResultFile(_found_file(run, arm.name), Found)
     if retry:
-        records.drop(lambda record: record.failure is not None)
+        again = {question.id for question in asked}
+        records.drop(lambda record: record.failure is not None and record.id in again)
     # A killed run may leave what was found without its record, never the other way round.
     found.drop(lambda one: one.id not in records.records)
     left = [question for question in asked if question.id not in records.records]
@@ -211,7 +212,8 @@ def _answer(run: _Run, arm: RetrievalArm, asked: Sequence[MultiHop], retry: bool
     searched = ResultFile(run.config.results_folder / f"{arm.answered}.jsonl", RetrievalRecord).records
     found = ResultFile(_found_file(run, arm.answered), Found).records
     if retry:
-        records.drop(lambda record: record.is_failure)
+        again = {question.id for question in asked}
+        records.drop(lambda record: record.is_failure and record.id in again)
     left = [question for question in asked if question.id not in records.records]
     if missing := [question.id for question in left if question.id not in searched or question.id not in found]:
         raise ValueError(

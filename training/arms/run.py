@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from langchain_core.runnables import Runnable
 
 from langchain_divconq.decomposer import Decomposer
+from langchain_divconq.errors import WeightsNotFoundError
 from langchain_divconq.prompts import PROMPT_VERSION
 from langchain_divconq.solver import Solver
 from langchain_divconq.usage import Price
@@ -64,10 +65,12 @@ class _Run:
     solver_options: SolverOptions
     decomposer: Decomposer | None
     model: Runnable[Any, Any]
+    retries: bool
 
     @property
     def left(self) -> list[Example]:
-        return [example for example in self.examples if example.id not in self.file.records]
+        known = self.file.records
+        return [one for one in self.examples if one.id not in known or (self.retries and known[one.id].is_failure)]
 
 
 def measure(
@@ -87,28 +90,35 @@ def measure(
     Args:
         config: What is measured.
         limit: Most questions an arm, the first that are drawn; None: as the config says.
-        arms: The names of some arms; empty: all.
+        arms: The names of some arms; empty: all, but for those whose adapter was not trained here.
         retry_failed: Whether questions that got no reply before are asked again.
         judge: Tells what a reply is worth.
         models: Chat models that take the place of those the config names, by solver's and decomposer's name.
 
     Raises:
         ValueError: An arm is unknown, a source or model cannot be set up, or there are records of other settings.
+        WeightsNotFoundError: There is no such adapter for an arm that is named.
         UnfinishedError: Many questions in a row got no reply.
         Exception: What fails every question alike (no server, no key, no file), as it came.
     """
     chosen = _choose_arms(config, arms)
     with locked(config.folder):
         drawn = _draw(config, chosen)
-        runs = [_prepare(config, arm, drawn[config.source_of(arm).name], limit, models or {}) for arm in chosen]
+        runs = []
+        for arm in chosen:
+            examples = drawn[config.source_of(arm).name]
+            try:
+                runs.append(_prepare(config, arm, examples, limit, models or {}, retry_failed))
+            except WeightsNotFoundError as error:
+                if arms or (arm is chosen[-1] and not runs):
+                    raise
+                print(f"{arm.name} is left out. {error}", flush=True)
         shared = {"name": config.name, "kind": "answers", "seed": config.seed, "prompt_version": PROMPT_VERSION}
         asked: Counter[str] = Counter()
         for run in runs:
             asked[run.source.name] = max(asked[run.source.name], run.settings["n"])
         save_settings(config.results_folder, shared, asked, {run.arm.name: run.settings for run in runs})
         for run in runs:
-            if retry_failed:
-                run.file.drop(lambda record: record.is_failure)
             if run.left:
                 _show_preview(run)
         for run in runs:
@@ -143,7 +153,9 @@ def _draw(config: Measurement, arms: Sequence[Arm]) -> dict[str, list[Example]]:
     return drawn
 
 
-def _prepare(config: Measurement, arm: Arm, drawn: list[Example], limit: int | None, models: Models) -> _Run:
+def _prepare(
+    config: Measurement, arm: Arm, drawn: list[Example], limit: int | None, models: Models, retries: bool
+) -> _Run:
     decomposer, solver = config.decomposers[arm.decomposer], config.solvers[arm.solver]
     examples = drawn[: config.limit_of(arm)]
     source = config.source_of(arm)
@@ -174,6 +186,7 @@ def _prepare(config: Measurement, arm: Arm, drawn: list[Example], limit: int | N
         solver_options=solver,
         decomposer=load_decomposer(decomposer, models.get(arm.decomposer)),
         model=models[arm.solver] if arm.solver in models else load_solver(solver),
+        retries=retries,
     )
 
 
@@ -186,11 +199,15 @@ def _answer_all(run: _Run, judge: Judge) -> None:
     if not left:
         return
     planned = _plans(run, left)
+    # What failed is forgotten no sooner than it is asked again: till then it counts as wrong.
+    again = {example.id for example in left}
+    run.file.drop(lambda record: record.id in again)
+    at_once = min(run.solver_options.concurrency, len(left))
     in_a_row = 0
 
     async def answer(example: Example) -> None:
         nonlocal in_a_row
-        record = await _answer(run, example, planned[example.id], judge)
+        record = await _answer(run, example, planned[example.id], judge, at_once)
         run.file.add(record)
         in_a_row = in_a_row + 1 if record.is_failure else 0
         if in_a_row == _HOPELESS:
@@ -200,7 +217,7 @@ def _answer_all(run: _Run, judge: Judge) -> None:
             )
 
     done = len(run.examples) - len(left)
-    ask_all(left, answer, concurrency=run.solver_options.concurrency, done=done, title=run.arm.name)
+    ask_all(left, answer, concurrency=at_once, done=done, title=run.arm.name)
 
 
 def _plans(run: _Run, examples: Sequence[Example]) -> dict[str, Planned]:
@@ -210,12 +227,11 @@ def _plans(run: _Run, examples: Sequence[Example]) -> dict[str, Planned]:
         return take_recorded(examples, run.decomposer_options, run.source)
     names = {name: found for name, found in run.settings["weights"].items() if name.startswith("decomposer")}
     settings = {"decomposer": run.settings["decomposer"], "weights": names, "prompt_version": PROMPT_VERSION}
-    title = f"{run.arm.name}, plans"
-    concurrency = run.decomposer_options.concurrency
+    concurrency, title = run.decomposer_options.concurrency, f"{run.arm.name}, plans"
     return write_plans(examples, run.decomposer, run.plans, settings, concurrency=concurrency, title=title)
 
 
-async def _answer(run: _Run, example: Example, planned: Planned, judge: Judge) -> AnswerRecord:
+async def _answer(run: _Run, example: Example, planned: Planned, judge: Judge, at_once: int) -> AnswerRecord:
     """Return the record of one question, whatever becomes of it; what is no question's fault is raised."""
     decomposition, meter = planned.decomposition, Meter()
     count = len(decomposition.subquestions)
@@ -239,7 +255,7 @@ async def _answer(run: _Run, example: Example, planned: Planned, judge: Judge) -
         "no_decomposition_probability": decomposition.no_decomposition_probability,
         "no_plan": planned.no_plan,
         "decompose": Used.of(decomposition.usage, run.decomposer_options.concurrency),
-        "solve": Used.of(meter.usage, run.solver_options.concurrency),
+        "solve": Used.of(meter.usage, at_once),
     }
     if why is not None:
         f1 = 0.0 if example.source.startswith("drop") else None

@@ -265,4 +265,9 @@ def _values(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if not _NO_SETTING.search(name)}
+    def bare(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return _settings(value)
+        return [*map(bare, value)] if isinstance(value, list | tuple) else value
+
+    return {name: bare(value) for name, value in options.items() if not _NO_SETTING.search(name)}

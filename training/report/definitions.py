@@ -25,8 +25,9 @@ DEFINITIONS = {
     "all found": "questions of which every supporting passage is among the passages returned.",
     "recall": "the share of a question's supporting passages among those returned, averaged over questions.",
     "share of the reference's": "the all-found rate divided by that of the dataset's own subquestions filled in "
-    "the same way: *unfilled* leaves references to earlier answers as they are, *oracle* fills them with gold "
-    "answers, *sequential* with what the solver read in the passages found before.",
+    "the same way: *unfilled* searches without what references stand for, *oracle* fills them with gold "
+    "answers where the plan asks what a hop before the last asks, *sequential* with what the solver read in the "
+    "passages found before.",
     "subquestions, read, read right": "for a question on average: subquestions of the plan, answers the solver "
     "read to fill references; and the share of those that equal the gold answer of the hop, where every one of "
     "a question's belongs to a hop.",
@@ -40,8 +41,9 @@ DEFINITIONS = {
     "how many questions were asked at once. One that is asked alone takes longer than its share.",
     "threshold, divided, risk of the divided, solve out": "what a gate would make of two measured arms: where the "
     "decomposer's probability that nothing need be divided reaches the threshold, the step-by-step answer "
-    "counts, else that of the arm named. No threshold stands above the gate that arm was measured with. Risk: "
-    "the share answered wrong. Solve out: the solver's tokens for a question.",
+    "counts, else that of the arm named. No threshold stands above the gate that arm was measured with. A plan "
+    "that came to nothing divides nothing. Risk: the share answered wrong. Solve out: the solver's tokens for a "
+    "question.",
     "accuracy against total cost": "each arm whose total is known, over its own questions; the dashed "
     "line joins those that no other beats in both.",
     "accuracy by number of subquestions": "the arms that divide and have the most questions; counts that fewer "

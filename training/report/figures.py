@@ -136,7 +136,8 @@ class Gated:
 def gate(dividing: AnswerArm, single: AnswerArm, thresholds: Sequence[float | None]) -> list[Gated]:
     """Return what each threshold would make of two arms, over the questions that both have.
 
-    A question for which the decomposer gave no probability is left to the arm that divides.
+    A question for which the decomposer gave no probability is left to the arm that divides; one whose plan came to
+    nothing is not counted as divided.
     """
     pairs = _pairs(dividing, single)
     return [_gate_at(threshold, pairs) for threshold in thresholds] if pairs else []
@@ -148,7 +149,7 @@ def _gate_at(threshold: float | None, pairs: Sequence[tuple[AnswerRecord, Answer
         return threshold is not None and probability is not None and probability >= threshold
 
     taken = [other if is_whole(one) else one for one, other in pairs]
-    divided = [one for one, _ in pairs if not is_whole(one)]
+    divided = [one for one, _ in pairs if one.subquestions and not is_whole(one)]
     return Gated(
         threshold=threshold,
         coverage=len(divided) / len(pairs),
@@ -200,7 +201,7 @@ def _pairs(ours: Arm[R], theirs: Arm[R]) -> list[tuple[R, R]]:
 def _dollars(used: Sequence[Used], price: Price | None) -> float | None:
     if not any(one.calls for one in used):
         return 0.0
-    if price is None:
+    if price is None or all(one.unmetered_calls >= one.calls for one in used):
         return None
     dollars = sum(
         price.cost(input_tokens=one.input_tokens, cached_tokens=0, output_tokens=one.output_tokens) for one in used

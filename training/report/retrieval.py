@@ -68,8 +68,8 @@ def _costs(arms: Sequence[RetrievalArm]) -> list[str]:
         if not records:
             continue
         read = sum(one.read for one in records)
-        # Of a plan whose subquestions belong to no hop nobody can say which answers are right.
-        told = [one for one in records if one.read and one.read_right is not None]
+        # Of a plan whose subquestions belong to no hop nobody can say which answers are right; gold ones are not read.
+        told = [one for one in records if one.read and one.read_right is not None and arm.mode == "sequential"]
         right = (
             f"{100 * sum(one.read_right or 0 for one in told) / sum(one.read for one in told):.1f}" if told else NOTHING
         )
