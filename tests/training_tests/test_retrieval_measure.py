@@ -197,6 +197,23 @@ def test_a_finished_arm_asks_nothing(tmp_path: Path) -> None:
     assert len(model.seen) == asked
 
 
+def test_the_cost_is_shown_before_the_solver_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown: list[str] = []
+
+    def reply(messages: list[BaseMessage]) -> str:
+        shown.append(capsys.readouterr().out)
+        return solve(messages)
+
+    config = retrieval(tmp_path, "rewrite", "reference-sequential", "whole", "answer-whole")
+    retrieve(config, solver=scripted(reply))
+    told = [line for text in shown for line in text.splitlines() if " requests" in line]
+    assert [line.partition(" requests")[0] for line in told] == [
+        "rewrite, solver: 3",
+        "reference-sequential, solver: 4",
+        "answer-whole, solver: 3",
+    ]
+
+
 def test_no_more_questions_are_in_flight_than_allowed(tmp_path: Path) -> None:
     model = scripted(solve, delay=0.02)
     retrieve(retrieval(tmp_path, "reference-sequential"), solver=model)

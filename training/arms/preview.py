@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from langchain_core.messages import BaseMessage, HumanMessage
 
-from langchain_divconq.prompts import decomposition_prompt
+from langchain_divconq.prompts import decomposition_prompt, reading_prompt
 from training.arms.config import DecomposerOptions, SolverOptions
+from training.arms.corpus import MultiHop
+from training.arms.readers import rewriting_prompt
 from training.arms.records import Mode
+from training.arms.retrieval_config import REWRITE, RetrievalArm, RetrievalConfig
 from training.arms.self_ask import first_prompt
 from training.example import Example
 from training.teachers import Preview, preview, solver_prompts
@@ -49,6 +52,31 @@ def preview_answers(
     unknown = (_SUBQUESTION,) * decomposer.max_subquestions
     prompts = (prompt for one in examples for prompt in _prompts(one, plans.get(one.id, unknown), mode))
     return preview(prompts, _DIRECT_REPLY_TOKENS if mode == "direct" else _REPLY_TOKENS, solver.price)
+
+
+def preview_readings(
+    questions: Sequence[MultiHop], arm: RetrievalArm, config: RetrievalConfig, texts: Mapping[str, str]
+) -> Preview:
+    """Return what it will take to have the solver rewrite the questions, read the passages for them, or answer them.
+
+    Args:
+        questions: What is asked.
+        arm: Who asks: one that needs a solver. Plans are taken to have as many subquestions as the dataset's own.
+        config: Has the solver's price, and how many passages are read.
+        texts: The passages; the one of middling length stands for all.
+    """
+    passage = sorted(texts.values(), key=len)[len(texts) // 2]
+
+    def prompts() -> Iterator[list[BaseMessage]]:
+        for one in questions:
+            if arm.answered is not None:
+                yield reading_prompt(one.example.question, [passage] * config.answer_k)
+            elif arm.name == REWRITE:
+                yield rewriting_prompt(one.example.question)
+            else:
+                yield from (reading_prompt(hop, [passage] * config.read_k) for hop in one.plan[:-1])
+
+    return preview(prompts(), _DIRECT_REPLY_TOKENS, config.solver.price if config.solver else None)
 
 
 def _prompts(example: Example, subquestions: tuple[str, ...], mode: Mode) -> Iterator[list[BaseMessage]]:

@@ -61,10 +61,7 @@ class Used(_Record):
 
     @classmethod
     def of(cls, usage: StageUsage, at_once: int) -> Used:
-        """Return what the library's ledger holds, but for what depends on a server's cache.
-
-        `at_once` questions, this one included, were asked at once.
-        """
+        """Return what the ledger holds, but for a server's cache; `at_once` questions, this one too, were in flight."""
         return cls(
             calls=usage.calls,
             unmetered_calls=usage.unmetered_calls,
@@ -72,6 +69,9 @@ class Used(_Record):
             output_tokens=usage.output_tokens,
             seconds=round(usage.seconds / at_once, 3),
         )
+
+    def __add__(self, other: Used) -> Used:
+        return Used(**{name: getattr(self, name) + getattr(other, name) for name in Used.model_fields})
 
 
 class AnswerRecord(_Record):

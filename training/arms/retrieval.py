@@ -20,6 +20,7 @@ from langchain_divconq.retrieval import DecomposedRetriever, Query, parse_readin
 from langchain_divconq.types import Decomposition
 from training.arms.corpus import SOURCE, MultiHop, corpus_fingerprint, passages, questions
 from training.arms.plans import Planned, undivided, write_plans
+from training.arms.preview import preview_readings
 from training.arms.readers import Reader, parse_query, rewriting_prompt
 from training.arms.records import AnswerRecord, ResultFile, Used, locked, save_settings, shortened
 from training.arms.retrieval_config import REFERENCE, REWRITE, RetrievalArm, RetrievalConfig, parse_arm
@@ -256,7 +257,7 @@ async def _answered(
         subquestions=searched.subquestions,
         no_plan=searched.no_plan,
         decompose=searched.decompose,
-        solve=_sum(searched.solve, Used.of(meter.usage, _at_once(run.config, arm))),
+        solve=searched.solve + Used.of(meter.usage, _at_once(run.config, arm)),
     )
 
 
@@ -267,6 +268,8 @@ def _ask(
     one: Callable[[MultiHop], Coroutine[Any, Any, None]],
     done: int,
 ) -> None:
+    if left and arm.needs_solver:
+        print(preview_readings(left, arm, run.config, run.texts).render(f"{arm.name}, solver"), flush=True)
     ask_all(left, one, concurrency=_at_once(run.config, arm), done=done, title=arm.name)
 
 
@@ -280,10 +283,6 @@ def _plans_at_once(config: RetrievalConfig, arm: RetrievalArm) -> int:
 
 def _ranks(question: MultiHop, names: Sequence[str]) -> tuple[int | None, ...]:
     return tuple(names.index(hop.passage) + 1 if hop.passage in names else None for hop in question.hops)
-
-
-def _sum(one: Used, other: Used) -> Used:
-    return Used(**{name: getattr(one, name) + getattr(other, name) for name in Used.model_fields})
 
 
 def _found_file(run: _Run, arm: str) -> Path:
