@@ -166,7 +166,7 @@ class DivideAndConquer(ChatRunnable):
         solver, config = _resolve(self.solver, config)
         solver.check(question, options, account)
         try:
-            decomposition = _checked(self.decomposer.invoke(question, _decomposer_config(config)))
+            decomposition = _checked(self.decomposer.invoke(question, _decomposer_config(config)), question)
         except (DecompositionError, ContextOverflowError) as error:
             decomposition = self._undivided(question, error)
         dispatch_custom_event(DECOMPOSITION_EVENT, decomposition.model_dump(mode="json"), config=config)
@@ -179,7 +179,7 @@ class DivideAndConquer(ChatRunnable):
         solver, config = _resolve(self.solver, config)
         solver.check(question, options, account)
         try:
-            decomposition = _checked(await self.decomposer.ainvoke(question, _decomposer_config(config)))
+            decomposition = _checked(await self.decomposer.ainvoke(question, _decomposer_config(config)), question)
         except (DecompositionError, ContextOverflowError) as error:
             decomposition = self._undivided(question, error)
         await adispatch_custom_event(DECOMPOSITION_EVENT, decomposition.model_dump(mode="json"), config=config)
@@ -188,7 +188,8 @@ class DivideAndConquer(ChatRunnable):
     def _undivided(self, question: Question, error: Exception) -> Decomposition:
         if self.on_trouble == "raise":
             raise error
-        reason = f"the decomposer failed: {str(error).splitlines()[0]}"
+        first_line = str(error).partition("\n")[0]
+        reason = f"the decomposer failed: {first_line or type(error).__name__}"
         logger.warning("Solving without subquestions, since %s", reason)
         return Decomposition(question=question, reason=reason, text=getattr(error, "llm_output", None) or "")
 
@@ -243,17 +244,22 @@ def _decomposer_config(config: RunnableConfig) -> RunnableConfig:
     return merge_configs(config, {"tags": ["divconq:decompose", "nostream"], "run_name": "divconq:decompose"})
 
 
-def _checked(decomposition: object) -> Decomposition:
+def _checked(decomposition: object, question: Question) -> Decomposition:
     if isinstance(decomposition, Decomposition):
-        return decomposition
+        # A decomposer may hand back a copy of the question that has lost its context, or, through JSON, its history.
+        return decomposition.model_copy(update={"question": question})
     raise ConfigurationError(f"The decomposer must return a Decomposition, got {type(decomposition).__name__}.")
 
 
 def _joined(pieces: list[Any]) -> Any:
-    """Return an input that came in pieces as one: text is joined, of anything else the last piece is the whole."""
-    if pieces and all(isinstance(piece, str) for piece in pieces):
-        return "".join(pieces)
-    return pieces[-1] if pieces else ""
+    """Return an input that came in pieces as one, as core does: added up; where that fails, the last is the whole."""
+    whole = pieces[0] if pieces else ""
+    for piece in pieces[1:]:
+        try:
+            whole = whole + piece  # not +=, which would change a list that is the caller's
+        except TypeError:
+            whole = piece
+    return whole
 
 
 def _message(solution: Solution) -> AIMessage:

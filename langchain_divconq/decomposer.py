@@ -30,6 +30,9 @@ Gate: TypeAlias = Literal["always", "never"] | float
 _FIRST_SUBQUESTION = "1."
 # Enough to see the sentinel's first token beside the plan's even where the model thinks little of either.
 _TOP_LOGPROBS = 20
+# What providers call the end of a reply, and an end at the token limit: OpenAI, Gemini; Anthropic; Bedrock; Ollama.
+_END_KEYS = ("finish_reason", "stop_reason", "stopReason", "done_reason")
+_CUT = ("length", "max_tokens")
 
 
 def bundled_model() -> ChatGGUF:
@@ -172,14 +175,16 @@ def no_decomposition_probability(message: AIMessage) -> float | None:
     """Return how likely the model held the sentinel, from 0 to 1, against a plan; None without log-probabilities.
 
     Read from the first token: the probability of tokens that begin the sentinel, as a share of those that begin the
-    sentinel or a plan. Log-probabilities are expected in the OpenAI shape, which `ChatGGUF` and `ChatOpenAI` both use.
+    sentinel or a plan. Log-probabilities are expected in the OpenAI shape, which `ChatGGUF` and `ChatOpenAI` both use;
+    in another shape they count as none.
     """
-    content = (message.response_metadata.get("logprobs") or {}).get("content") or []
-    if not content:
+    try:
+        first = message.response_metadata["logprobs"]["content"][0]
+        alternatives = [*(first.get("top_logprobs") or []), first]
+        tokens = {alternative["token"]: alternative["logprob"] for alternative in alternatives}
+        none, plan = (_mass(tokens, beginning) for beginning in (NO_DECOMPOSITION, _FIRST_SUBQUESTION))
+    except (AttributeError, LookupError, TypeError):
         return None
-    first = content[0]
-    tokens = {alternative["token"]: alternative["logprob"] for alternative in [*first.get("top_logprobs", []), first]}
-    none, plan = (_mass(tokens, beginning) for beginning in (NO_DECOMPOSITION, _FIRST_SUBQUESTION))
     return none / (none + plan) if none + plan > 0 else None
 
 
@@ -194,7 +199,7 @@ def _mass(logprobs: Mapping[str, float], beginning: str) -> float:
 def _read_plan(message: AIMessage) -> tuple[str, ...]:
     """Return the subquestions of a reply; a line that was cut at the token limit does not count."""
     text = str(message.text)
-    if message.response_metadata.get("finish_reason") == "length":
+    if any(str(message.response_metadata.get(key)).lower() in _CUT for key in _END_KEYS):
         text = text[: text.rfind("\n") + 1]
     return parse_plan(text)
 

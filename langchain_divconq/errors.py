@@ -18,6 +18,8 @@ Where `langchain_core.exceptions` has a class for the condition, it is a second 
 LangChain's errors catches ours.
 """
 
+from typing import Any
+
 from langchain_core.exceptions import (
     ContextOverflowError,
     ModelError,
@@ -45,6 +47,10 @@ class BudgetExceededError(DivConqError):
 
 class DecompositionError(DivConqError, OutputParserException):
     """The decomposer wrote something that is no plan. `llm_output` holds what it wrote."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Past core's __init__, which would add its link to the message of a copy once more.
+        return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
 class EngineError(DivConqError, ModelError):
@@ -86,6 +92,10 @@ class ContextLengthError(EngineError, ContextOverflowError):
         )
         self.prompt_tokens = prompt_tokens
         self.n_ctx = n_ctx
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception's own copies it from its message, which this __init__ does not take.
+        return type(self), (self.prompt_tokens, self.n_ctx), self.__dict__
 
 
 class GenerationCancelled(EngineError):

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
@@ -39,8 +40,24 @@ for _ in range(4):  # \boxed{\frac{\sqrt{3}}{4}} and a little deeper
     _BRACES = rf"(?:[^{{}}]|\{{{_BRACES}*\}})"
 _BOXED = re.compile(rf"\\boxed\s*\{{({_BRACES}*)\}}")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|mathbf)\s*\{([^{}]*)\}")
-_BOLD = re.compile(r"(?<!\w)\*\*|\*\*(?!\w)")  # not the power in 2**3
-_PAIRS = (("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$"), ("$", "$"), ('"', '"'), ("“", "”"), ("«", "»"), ("「", "」"))
+# A span of code, where marks belong to the words, or words in bold; not the powers in 2**3.
+_CODE = r"(?<!`)(`+)(?!`)([^`]+)\1(?!`)"
+_CODE_OR_BOLD = re.compile(_CODE + r"|(?<!\w)\*\*(?=\S)([^*]+)(?<=\S)\*\*(?!\w)")
+_CODE_SPAN = re.compile(_CODE)
+_MARK = re.compile(r"\*\*|\*|__|_|`")
+# Where a mark that a label opened may close: right after the label, or after a word.
+_CLOSING = {
+    "**": re.compile(r"\A\*\*(?!\*)|(?<!\s)\*\*(?![\w*])"),
+    "*": re.compile(r"\A\*(?!\*)|(?<![\s*])\*(?![\w*])"),
+    "__": re.compile(r"\A__(?!_)|(?<!\s)__(?!\w)"),
+    "_": re.compile(r"\A_(?!_)|(?<![\s_])_(?!\w)"),
+    "`": re.compile(r"(?<![\s`])`(?![\w`])"),
+}
+_PAIRS = (
+    *(("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$"), ("$", "$"), ('"', '"'), ("“", "”"), ("«", "»"), ("「", "」")),
+    *(("**", "**"), ("*", "*"), ("__", "__"), ("_", "_")),
+)
+_DUNDER = re.compile(r"__[a-z]\w*__")  # Python's names rather than bold
 _BULLET = re.compile(r"^\s*[-*•]\s+(?=\S)")
 _SHORT_REPLY = 80
 _WORD = re.compile(r"[^\W_]+")
@@ -70,8 +87,10 @@ def parse_plan(text: str) -> tuple[str, ...]:
     """
     reply = _THINKING.sub("", text).strip()
     numbered = [match.groups() for line in reply.split("\n") if (match := _NUMBERED.match(line)) and match[2]]
+    if len(numbered) == 1 and _NONE_NEEDED.match(_words(numbered[0][1])):
+        return ()
     if not numbered:
-        if _NONE_NEEDED.search(" ".join(_WORD.findall(reply.casefold()))):
+        if _NONE_NEEDED.search(_words(reply)):
             return ()
         raise DecompositionError(
             f"The decomposer wrote no plan: expected numbered lines or {NO_DECOMPOSITION!r}, got {_excerpt(reply)}.",
@@ -141,14 +160,14 @@ def parse_answer(text: str) -> str | None:
         if match := _ANSWER_LINE.match(lines[at]):
             below = lines[at + 1 :]
             boxed_below, boxed = _BOXED.findall("\n".join(below)), _BOXED.findall(reply)
-            return _first_answer([*reversed(boxed_below), match[1], *_items(below)[:1], *reversed(boxed)])
+            return _first_answer([*reversed(boxed_below), _found(match), *_items(below)[:1], *reversed(boxed)])
     candidates = [*reversed(_BOXED.findall(reply))]
     title = max((at for at, line in enumerate(lines) if _ANSWER_TITLE.match(line)), default=len(lines))
     if len(items := _items(lines[title + 1 :])) == 1:
         candidates += items
     candidates += _HASHES.findall(reply)
-    candidates += reversed(_ANSWER_WITHIN_LINE.findall(reply))
-    candidates += [_first_sentence(found) for found in reversed(_ANSWER_SENTENCE.findall(reply))]
+    candidates += reversed([_found(match) for match in _ANSWER_WITHIN_LINE.finditer(reply)])
+    candidates += reversed([_first_sentence(_unbold(_found(match))) for match in _ANSWER_SENTENCE.finditer(reply)])
     if len(lines) == 1 and len(reply) <= _SHORT_REPLY and not _ANSWER_TITLE.match(reply):
         candidates.append(reply)
     return _first_answer(candidates)
@@ -156,6 +175,16 @@ def parse_answer(text: str) -> str | None:
 
 def _first_answer(candidates: Iterable[str]) -> str | None:
     return next((answer for candidate in candidates if (answer := _tidy(candidate))), None)
+
+
+def _found(match: re.Match[str]) -> str:
+    """Return what stands after a label, less what closes a mark that was opened before it: `**Answer: 29**` is 29."""
+    before, found = match.string[: match.start(1)].rpartition("\n")[2], match[1]
+    marks = Counter(mark for word in before.split() if _WORD.search(word) for mark in _MARK.findall(word))
+    for mark, closing in _CLOSING.items():
+        if marks[mark] % 2:
+            found = closing.sub("", found, count=1)
+    return found
 
 
 def _items(lines: Sequence[str]) -> list[str]:
@@ -173,14 +202,19 @@ def _first_sentence(text: str) -> str:
     return text
 
 
-def _tidy(answer: str) -> str:
-    """Return an answer without the marks around it: bold, LaTeX, quotes that pair up, a full stop.
+def _unbold(text: str) -> str:
+    return _CODE_OR_BOLD.sub(lambda match: match[3] or match[0], text)
 
-    Empty where nothing is left but punctuation.
+
+def _tidy(answer: str) -> str:
+    """Return an answer without the marks around it: Markdown, LaTeX and quotes that pair up, a full stop.
+
+    A mark that has no partner, or more than one, belongs to the answer: `*args`, `*Emma* and *Persuasion*`.
+    Code keeps all of its own. Empty where nothing is left but punctuation.
     """
     if boxed := _BOXED.findall(answer):
         answer = boxed[-1]
-    answer = _BOLD.sub("", answer)
+    answer = _unbold(answer)
     if "\\" in answer:
         answer = _TEXT_COMMAND.sub(r"\1", answer)
         answer = re.sub(r"\\[,;: ]", " ", answer).replace("{,}", ",")
@@ -188,15 +222,21 @@ def _tidy(answer: str) -> str:
     before = None
     while answer != before:
         before = answer
-        answer = answer.strip("*_` ")
+        answer = answer.strip()
+        if code := _CODE_SPAN.fullmatch(answer):
+            answer = code[2].strip()
+            break
         for left, right in _PAIRS:
             inner = answer[len(left) : -len(right)]
-            if answer == left + inner + right and right not in inner.replace("\\" + right, ""):
+            if answer != left + inner + right or _DUNDER.fullmatch(answer):
+                continue
+            if right not in _CODE_SPAN.sub("", inner).replace("\\" + right, ""):
                 answer = inner.strip()
         if answer.endswith("。") or (answer.endswith(".") and not _OWN_STOP.search(answer[-6:])):
             answer = answer[:-1]
     answer = re.sub(r"\\([$%#&])", r"\1", answer)
-    return answer if any(unicodedata.category(character)[0] in "LNS" for character in answer) else ""
+    # A backtick is a symbol to Unicode and a mark to Markdown.
+    return answer if any(unicodedata.category(character)[0] in "LNS" for character in answer.replace("`", "")) else ""
 
 
 def _last_sentence(text: str) -> str:
@@ -211,6 +251,10 @@ def _normalise(text: str) -> str:
     """Return the text without what makes no difference between two questions: case, punctuation and spacing."""
     plain = "".join(c if unicodedata.category(c)[0] != "P" or c in _MEANINGFUL else " " for c in text.casefold())
     return " ".join(plain.split())
+
+
+def _words(text: str) -> str:
+    return " ".join(_WORD.findall(text.casefold()))
 
 
 def _excerpt(text: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, cast
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
-from langchain_core.runnables.config import get_config_list
+from langchain_core.runnables.config import ensure_config, get_config_list
 
 from langchain_divconq.calls import Limiter, arun_all, run_all
 from langchain_divconq.types import QUESTION_SCHEMA, QuestionInput
@@ -73,11 +73,11 @@ class ChatRunnable(RunnableSerializable[QuestionInput, AIMessage]):
 
     def invoke(self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
         """Answer one question; keyword arguments go to the solver's model."""
-        return self._invoke_within(Limiter((config or {}).get("max_concurrency")), input, config, **kwargs)
+        return self._invoke_within(_limiter(config), input, config, **kwargs)
 
     async def ainvoke(self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
         """Answer one question without blocking the event loop."""
-        return await self._ainvoke_within(Limiter((config or {}).get("max_concurrency")), input, config, **kwargs)
+        return await self._ainvoke_within(_limiter(config), input, config, **kwargs)
 
     def _invoke_within(
         self, limiter: Limiter, input: QuestionInput, config: RunnableConfig | None, **kwargs: Any
@@ -181,6 +181,11 @@ class ChatRunnable(RunnableSerializable[QuestionInput, AIMessage]):
 
         async for result in arun_all(answer, len(inputs), None if limit is None else limit + 1, return_exceptions):
             yield result
+
+
+def _limiter(config: RunnableConfig | None) -> Limiter:
+    # ensure_config: inside another run the limit may be that run's, as it is in a stream and in a batch.
+    return Limiter(ensure_config(config).get("max_concurrency"))
 
 
 def _in_order(results: list[tuple[int, AIMessage | Exception]]) -> list[AIMessage]:

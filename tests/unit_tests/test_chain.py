@@ -15,7 +15,14 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Huma
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.rate_limiters import InMemoryRateLimiter
-from langchain_core.runnables import ConfigurableField, Runnable, RunnableConfig, RunnableLambda, RunnablePassthrough
+from langchain_core.runnables import (
+    ConfigurableField,
+    Runnable,
+    RunnableConfig,
+    RunnableLambda,
+    RunnableParallel,
+    RunnablePassthrough,
+)
 from langchain_core.tracers import BaseTracer
 from langchain_core.tracers.schemas import Run
 from pydantic import ValidationError
@@ -30,6 +37,7 @@ from langchain_divconq.usage import Usage
 from tests.unit_tests.fakes import PLAN, QUESTION, ScriptedModel, failing, scripted
 
 REPLY = "1. 36 pens\n2. 29 pens\n\nAnswer: 29"
+MONDAY = "It is Monday."
 MODES = ["fused", "sequential", "parallel"]
 
 
@@ -112,7 +120,7 @@ def test_it_takes_what_a_chat_model_takes_and_more(question: Any) -> None:
 
 
 def test_the_solution_travels_in_the_message_as_plain_json() -> None:
-    message = build().invoke({"question": QUESTION, "context": "It is Monday."})
+    message = build().invoke({"question": QUESTION, "context": MONDAY})
     solution = Solution.from_message(message)
     assert solution.answer == "29"
     assert solution.mode == "fused"
@@ -145,6 +153,33 @@ def test_text_streamed_into_it_is_joined() -> None:
     chain = build()
     assert total(list((RunnableLambda(spell) | chain).stream("go"))).content == REPLY
     assert QUESTION in big(chain).seen[0][-1].text
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        RunnableParallel(question=lambda _: QUESTION, context=lambda _: MONDAY),
+        RunnableLambda(lambda _: {"question": QUESTION}) | RunnablePassthrough.assign(context=lambda _: MONDAY),
+    ],
+)
+def test_a_mapping_streamed_into_it_key_by_key_is_one_question(before: Runnable[Any, Any]) -> None:
+    chain = before | build()
+
+    async def streamed() -> AIMessageChunk:
+        return total([chunk async for chunk in chain.astream("go")])
+
+    expected = timeless(Solution.from_message(chain.invoke("go")))
+    assert expected["decomposition"]["question"] == {"text": QUESTION, "context": MONDAY}
+    assert timeless(Solution.from_message(total(list(chain.stream("go"))))) == expected
+    assert timeless(Solution.from_message(asyncio.run(streamed()))) == expected
+
+
+def test_of_pieces_that_cannot_be_added_the_last_is_the_whole() -> None:
+    def revise(_: str) -> Any:
+        yield from [{"question": "What?"}, {"question": QUESTION}]
+
+    message = total(list((RunnableLambda(revise) | build()).stream("go")))
+    assert Solution.from_message(message).decomposition.question == Question(text=QUESTION)
 
 
 @pytest.mark.parametrize("plan", [PLAN, NO_DECOMPOSITION])
@@ -402,6 +437,21 @@ def test_any_runnable_from_question_to_decomposition_divides() -> None:
         DivideAndConquer(solver=scripted(REPLY), decomposer=RunnableLambda(lambda _: "1. x?")).invoke(QUESTION)
 
 
+def test_the_question_asked_is_solved_whatever_question_the_decomposer_returns() -> None:
+    plan = Decomposition(question=Question(text="Another?"), subquestions=("Half of it?",)).model_dump_json()
+    # JSON holds no history.
+    remote: Runnable[Any, Any] = RunnableLambda(lambda _: Decomposition.model_validate_json(plan))
+    chain = DivideAndConquer(solver=scripted(REPLY), decomposer=remote)
+    asked = Question(text=QUESTION, context=MONDAY, history=(SystemMessage("Be brief."),))
+    for message in (chain.invoke(asked), asyncio.run(chain.ainvoke(asked)), total(list(chain.stream(asked)))):
+        solution = Solution.from_message(message)
+        assert solution.subquestions == ("Half of it?",)
+        assert solution.decomposition.question == Question(text=QUESTION, context=MONDAY)
+    for messages in big(chain).seen:
+        assert messages[0] == SystemMessage("Be brief.")
+        assert MONDAY in messages[-1].text
+
+
 def test_retries_and_fallbacks_wrap_it() -> None:
     attempts = iter([RuntimeError("first"), None])
 
@@ -425,6 +475,7 @@ def test_retries_and_fallbacks_wrap_it() -> None:
     [
         (scripted("Certainly! It is 29."), "the decomposer failed: The decomposer wrote no plan"),
         (failing(ContextOverflowError("5000 tokens, 4096 fit")), "the decomposer failed: 5000 tokens, 4096 fit"),
+        (failing(ContextOverflowError()), "the decomposer failed: ContextOverflowError"),
     ],
 )
 def test_trouble_with_one_question_is_solved_in_one_stage_and_said(
@@ -525,6 +576,18 @@ def test_max_concurrency_is_the_number_of_solver_calls_in_flight(mode: Any, asyn
         chain.batch(QUESTIONS[:6], config)
     assert big(chain).most_in_flight == 2
     assert len(big(chain).seen) == 6 * (1 if mode == "fused" else 4)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_inside_another_run_its_max_concurrency_is_obeyed(asynchronous: bool) -> None:
+    chain = build("parallel", plan="1. What is one?\n2. What is two?", reply="Answer: 1", delay=0.02)
+
+    def ask(question: str) -> AIMessage:
+        return asyncio.run(chain.ainvoke(question)) if asynchronous else chain.invoke(question)
+
+    RunnableLambda(ask).invoke(QUESTION, {"max_concurrency": 1})
+    assert big(chain).most_in_flight == 1
+    assert len(big(chain).seen) == 3
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

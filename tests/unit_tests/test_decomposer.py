@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.messages import SystemMessage
+from langchain_core.messages import AIMessage, SystemMessage
 from langchain_core.runnables import RunnableLambda
 from pydantic import ValidationError
 
@@ -83,6 +83,33 @@ def test_a_threshold_gate_decides_by_the_models_own_probability(gate: float, div
 
 
 @pytest.mark.parametrize(
+    "logprobs",
+    [
+        None,
+        [],
+        [{"token": "No", "logprob": 0.0}],
+        "No",
+        {"content": None},
+        {"content": {}},
+        {"content": ["No"]},
+        {"content": [{"token": "No", "logprob": None}]},
+        {"content": [{"token": None, "logprob": 0.0, "top_logprobs": None}]},
+        {"content": [{"token": "No", "logprob": 0.0, "top_logprobs": [{"No": 0.0}]}]},
+        {"tokens": ["No"], "token_logprobs": [0.0]},
+    ],
+)
+def test_log_probabilities_of_another_shape_count_as_none(logprobs: Any) -> None:
+    message = AIMessage(NO_DECOMPOSITION, response_metadata={"logprobs": logprobs})
+    assert no_decomposition_probability(message) is None
+    assert Decomposer(model=RunnableLambda(lambda _: message)).invoke(QUESTION).subquestions == ()
+
+
+def test_a_first_token_without_alternatives_counts_alone() -> None:
+    first = {"token": "1", "logprob": -0.1, "top_logprobs": None}
+    assert no_decomposition_probability(AIMessage(PLAN, response_metadata={"logprobs": {"content": [first]}})) == 0.0
+
+
+@pytest.mark.parametrize(
     ("logprobs", "expected"),
     [
         ({"No": 0.0}, 1.0),
@@ -104,10 +131,20 @@ def test_a_plan_that_only_restates_the_question_divides_nothing_and_says_so() ->
     assert decomposition.reason == "the plan only restates the question"
 
 
-def test_a_plan_cut_at_the_token_limit_keeps_its_whole_lines() -> None:
+@pytest.mark.parametrize(
+    "ending",
+    [
+        {"finish_reason": "length"},
+        {"finish_reason": "MAX_TOKENS"},
+        {"stop_reason": "max_tokens"},
+        {"stopReason": "max_tokens"},
+        {"done_reason": "length"},
+    ],
+)
+def test_a_plan_cut_at_the_token_limit_keeps_its_whole_lines(ending: dict[str, str]) -> None:
     class Cut(ScriptedModel):
         def _metadata(self) -> dict[str, Any]:
-            return {**super()._metadata(), "finish_reason": "length"}
+            return {**super()._metadata(), **ending}
 
     assert Decomposer(model=Cut(reply=lambda _: PLAN)).invoke(QUESTION).subquestions == SUBQUESTIONS[:1]
     with pytest.raises(DecompositionError, match="wrote no plan"):

@@ -107,10 +107,20 @@ def test_a_plan_is_read_in_the_forms_models_write(text: str) -> None:
         "No decomposition is needed; one step is enough.",
         "No decomposition required.",
         "<think>1. Easy?</think>No decomposition needed.",
+        "1. No decomposition needed.",
+        "Here is the plan:\n\n**1.** **No decomposition is needed**; one step is enough.",
     ],
 )
 def test_the_sentinel_is_read_in_the_forms_models_write(text: str) -> None:
     assert parse_plan(text) == ()
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [("Why was no decomposition needed?",), ("What is salt?", "No decomposition needed.")],
+)
+def test_words_of_the_sentinel_within_a_plan_are_a_subquestion(plan: tuple[str, ...]) -> None:
+    assert parse_plan(render_plan(plan)) == plan
 
 
 @pytest.mark.parametrize(
@@ -260,6 +270,51 @@ ANSWERS = [
     ('Answer: "Emma" and "Persuasion"', '"Emma" and "Persuasion"'),
     ("Answer: `x`", "x"),
     ("Answer: *Emma*.", "Emma"),
+    ("Answer: ***Emma***", "Emma"),
+    ("Answer: _Emma_", "Emma"),
+    ("Answer: __Emma__", "Emma"),
+    ("Answer: **`x`**", "x"),
+    ("Answer: **x** and **y**", "x and y"),
+    ("Answer:**29**", "29"),
+    ("Answer: ``` 29 ```", "29"),
+    # Marks that belong to it.
+    ("Answer: `__init__`", "__init__"),
+    ("Answer: **`__init__`**", "__init__"),
+    ("Answer: __init__", "__init__"),
+    ("Answer: **__init__**.", "__init__"),
+    ("Answer: **kwargs", "**kwargs"),
+    ("Answer: `**kwargs`", "**kwargs"),
+    ("**Answer:** `**kwargs`", "**kwargs"),
+    ("Answer: **`**kwargs`**", "**kwargs"),
+    ("**Answer:** **kwargs", "**kwargs"),
+    ("**Answer**: **kwargs", "**kwargs"),
+    ("Answer: *args", "*args"),
+    ("Answer: `*args*`", "*args*"),
+    ("Answer: *args and **kwargs", "*args and **kwargs"),
+    ("Answer: `**a**` and **b**", "`**a**` and b"),
+    ("Answer: `a` and `b`", "`a` and `b`"),
+    ("Answer: snake_case_", "snake_case_"),
+    ("**Answer: snake_case_**", "snake_case_"),
+    ("_Answer: snake_case_", "snake_case"),
+    ("Answer: _private", "_private"),
+    ("Answer: A*", "A*"),
+    ("* Answer: A*", "A*"),
+    ("Answer: 2 * 3", "2 * 3"),
+    ("Answer: *Emma* and *Persuasion*", "*Emma* and *Persuasion*"),
+    ("**Answer: *Emma* and *Persuasion***", "*Emma* and *Persuasion*"),
+    # Marks that the label opened.
+    ("**Answer: 29** (that is all)", "29 (that is all)"),
+    ("**Answer: 29**.", "29"),
+    ("***Answer:** 29*", "29"),
+    ("**Answer**:**29**", "29"),
+    ("`Answer: 29`", "29"),
+    ("*Answer: 29.*", "29"),
+    (WORKING + "That makes **29** pens. **Answer:** 29", "29"),
+    (WORKING + "That makes 29 pens. **Answer: 29**", "29"),
+    (WORKING + "**The answer is 29.** That is all.", "29"),
+    (WORKING + "So **the answer is 29**.", "29"),
+    (WORKING + "The answer is **29. That is all**.", "29"),
+    (WORKING + "The **answer is** `x_`.", "x_"),
     ("Answer: 10:30", "10:30"),
     ("Answer: \u5c0f\u660e\u3002", "\u5c0f\u660e"),
     ("Answer: ...", None),
@@ -319,6 +374,7 @@ def test_the_final_answer_is_read_as_a_reader_would(reply: str, answer: str | No
 @pytest.mark.parametrize(
     "piece",
     [
+        *("`", "``a", "`a`", "**a", "**a ", "* a", "_a_ "),
         *(" ", "*", "#", "_", "\n", "1", "1. ", "{", "$", '"', ".*", "a. ", "- a\n", "the "),
         *("Answer:", "Answer:\n", "Answer\n", "answer is ", "\\boxed{", "\n#### ", "<think>", "</think>\n"),
     ],
