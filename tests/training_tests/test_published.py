@@ -60,8 +60,8 @@ def reported(arm: str, begin: str, end: str) -> list[str]:
         ("the whole question searched for", "whole"),
         ("hop by hop, the decomposer that ships, each hop's answer known", "deep-oracle"),
         ("… the answers not filled in", "deep-unfilled"),
-        ("… the answers read by a model of 1.5 B, on 100 of the questions", "deep-sequential"),
-        ("the query that model writes for the question, on the same 100", "rewrite"),
+        ("… the answers read by a model of 1.5 B, on 200 of the questions", "deep-sequential"),
+        ("the query that model writes for the question, on the same 200", "rewrite"),
         ("hop by hop, MuSiQue's own plans, each hop's answer known", "reference-oracle"),
     ],
 )
