@@ -67,12 +67,14 @@ class Estimate:
         input_tokens: Tokens of the prompt.
         output_tokens: Tokens of the reply.
         is_held: Whether the model is told to write no more than that.
+        most_output_tokens: What it may be told instead where more is left; 0: nothing else.
         price: What they cost; None: not counted in dollars.
     """
 
     input_tokens: int = 0
     output_tokens: int = 0
     is_held: bool = False
+    most_output_tokens: int = 0
     price: Price | None = None
 
     @property

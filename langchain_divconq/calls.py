@@ -23,8 +23,11 @@ from langchain_core.messages import (
     HumanMessage,
     message_chunk_to_message,
 )
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableParallel, RunnableSequence
+from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import ContextThreadPoolExecutor, get_executor_for_config, merge_configs
+from langchain_core.runnables.configurable import DynamicRunnable
+from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 
 from langchain_divconq.budget import Estimate
 from langchain_divconq.errors import ConfigurationError
@@ -159,6 +162,48 @@ async def astream_model(call: Call, config: RunnableConfig, limiter: Limiter) ->
     async with limiter.ahold():
         async for output in call.model.astream(call.prompt, call.config(config), **call.options):
             yield as_chunk(output)
+
+
+def can_structure(model: Any) -> bool:
+    """Return whether a model, perhaps bound, configurable or given fallbacks, can be held to a schema."""
+    if isinstance(model, RunnableBindingBase):
+        return can_structure(model.bound)
+    if isinstance(model, RunnableWithFallbacks):
+        return all(map(can_structure, model.runnables))
+    return hasattr(model, "with_structured_output")
+
+
+def structured(model: Any, schema: type, options: dict[str, Any]) -> Runnable[Any, Any]:
+    """Return a chat model held to a schema, raw replies included, and called with keyword arguments.
+
+    LangChain's own way to it leaves out what is bound to the model, what a config chooses, and a call's arguments.
+    """
+    if isinstance(model, RunnableBindingBase):
+        bound = structured(model.bound, schema, {**model.kwargs, **options})
+        return model.model_copy(update={"bound": bound, "kwargs": {}})
+    if isinstance(model, RunnableWithFallbacks):
+        first, *others = (structured(alternative, schema, options) for alternative in model.runnables)
+        return model.model_copy(update={"runnable": first, "fallbacks": others})
+    if isinstance(model, DynamicRunnable):
+
+        def chosen(_: object, config: RunnableConfig) -> Runnable[Any, Any]:
+            return structured(model.prepare(config)[0], schema, options)
+
+        return RunnableLambda(chosen)
+    return _given(model.with_structured_output(schema, include_raw=True), options)
+
+
+def _given(runnable: Any, options: dict[str, Any]) -> Runnable[Any, Any]:
+    """Return a Runnable whose model gets keyword arguments, below those that hold it to its schema."""
+    if isinstance(runnable, RunnableSequence):
+        return runnable.model_copy(update={"first": _given(runnable.first, options)})
+    if isinstance(runnable, RunnableParallel) and "raw" in runnable.steps__:
+        steps = {**runnable.steps__, "raw": _given(runnable.steps__["raw"], options)}
+        return runnable.model_copy(update={"steps__": steps})
+    if isinstance(runnable, RunnableBindingBase):
+        return runnable.model_copy(update={"bound": _given(runnable.bound, options)})
+    bound: Runnable[Any, Any] = runnable.bind(**options)
+    return bound
 
 
 def run_all(

@@ -14,10 +14,20 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_con
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from langchain_divconq.budget import Account, Cost, unlimited
-from langchain_divconq.calls import Call, Limiter, Stage, acall_model, adrive, call_model, drive
+from langchain_divconq.calls import (
+    Call,
+    Limiter,
+    Stage,
+    acall_model,
+    adrive,
+    call_model,
+    can_structure,
+    drive,
+    structured,
+)
 from langchain_divconq.closing import Closing, Findings
 from langchain_divconq.errors import ConfigurationError
-from langchain_divconq.ladder import Rung, choose, estimated, shortened, total_cost
+from langchain_divconq.ladder import Rung, choose, estimated, lengthened, shortened, total_cost, waves
 from langchain_divconq.prompts import (
     ANSWER_MARKER,
     closing_prompt,
@@ -78,16 +88,12 @@ class Solver(RunnableSerializable[Decomposition, Solution]):
     price: Price | None = None
 
     @model_validator(mode="after")
-    def _can_structure(self) -> Solver:
-        if self.structured and not hasattr(self.model, "with_structured_output"):
+    def _go_together(self) -> Solver:
+        if self.structured and not can_structure(self.model):
             raise ConfigurationError(
                 f"structured=True needs a model with with_structured_output; {type(self.model).__name__} has none. "
                 "Pass the chat model itself, or structured=False."
             )
-        return self
-
-    @model_validator(mode="after")
-    def _can_ask_one_by_one(self) -> Solver:
         if self.subsolver is not None and self.mode == "fused":
             raise ConfigurationError(
                 'A subsolver needs mode="sequential" or "parallel": "fused" asks all subquestions in one call.'
@@ -152,15 +158,16 @@ class Solver(RunnableSerializable[Decomposition, Solution]):
         reasons = [decomposition.reason or f"{len(decomposition.subquestions)} subquestions", cut]
         found = Findings()
         if rung.mode in ("sequential", "parallel"):
-            found = yield from self._ask(decomposition, options, account)
+            found = yield from self._ask(decomposition, options, account, (account.left - rung.cost) / len(rung.calls))
             missing = sum(subanswer.answer is None for subanswer in found.subanswers or ())
             unanswered = f"{missing} of {len(decomposition.subquestions)} have no answer" if missing else ""
             rung, cut = choose(self._last_rungs(decomposition, found, options, account), account)
             reasons += [found.cut, unanswered, cut]
-        account.spend(rung.cost)
+        call = lengthened(rung.calls[-1], account.left)
+        account.spend(call.estimate.cost)
         return Closing(
             decomposition=decomposition,
-            call=rung.calls[-1],
+            call=call,
             mode=rung.mode,
             reason="; ".join(reason for reason in (*reasons, rung.note) if reason),
             found=found,
@@ -168,7 +175,9 @@ class Solver(RunnableSerializable[Decomposition, Solution]):
             account=account,
         )
 
-    def _ask(self, decomposition: Decomposition, options: dict[str, Any], account: Account) -> Stage[Findings]:
+    def _ask(
+        self, decomposition: Decomposition, options: dict[str, Any], account: Account, spare: Cost
+    ) -> Stage[Findings]:
         question, subquestions = decomposition.question, decomposition.subquestions
         found: dict[int, Subanswer] = {}
         usage, usage_metadata, cut = StageUsage(), None, ""
@@ -179,12 +188,14 @@ class Solver(RunnableSerializable[Decomposition, Solution]):
             calls: dict[int, Call] = {}
             if not cut:
                 askable = [n for n in wave if all(needed in answers for needed in references(subquestions[n - 1]))]
-                calls = {n: self._subquestion_call(n, filled[n], question, known, options, account) for n in askable}
+                who = [(n, pick(self.subsolver, filled[n], question)) for n in askable]
+                calls = {n: self._subquestion_call(s, n, filled[n], question, known, options, account) for n, s in who}
                 pending = unanswered([s for n, s in enumerate(subquestions, start=1) if n not in found])
                 closing = self._closing_call(closing_prompt(question, [*known, *pending]), options, account)
                 if calls and (shortage := account.shortage(total_cost([*calls.values(), closing]), rounds=2)):
                     cut, calls = f"the budget does not pay for more subquestions: with the next, {shortage}", {}
-            account.spend(total_cost(list(calls.values())))
+            calls = {number: lengthened(call, call.estimate.cost + spare) for number, call in calls.items()}
+            account.spend(total_cost(calls.values()))
             replies = (yield list(calls.values())) if calls else []
             replied: dict[int, str | None] = {}
             for (number, call), reply in zip(calls.items(), replies, strict=True):
@@ -207,8 +218,10 @@ class Solver(RunnableSerializable[Decomposition, Solution]):
         question, subquestions = decomposition.question, decomposition.subquestions
         if subquestions and self.mode != "fused":
             asked = unanswered(subquestions)
+            # Which subsolver a function picks is known once the references are filled in; until then it is the model.
+            fixed = self.subsolver if isinstance(self.subsolver, Runnable) else None
             calls = [
-                self._model_call(self._subquestion_prompt(question, known.subquestion, asked[:n]), "", options, account)
+                self._subquestion_call(fixed, n, known.subquestion, question, asked[:n], options, account)
                 for n, known in enumerate(asked)
             ]
             closing = self._closing_call(closing_prompt(question, asked), options, account)
@@ -241,6 +254,7 @@ class Solver(RunnableSerializable[Decomposition, Solution]):
 
     def _subquestion_call(
         self,
+        subsolver: Runnable[Any, Any] | None,
         number: int,
         subquestion: str,
         question: Question,
@@ -250,7 +264,6 @@ class Solver(RunnableSerializable[Decomposition, Solution]):
     ) -> Call:
         name = f"divconq:subquestion-{number}"
         prompt = self._subquestion_prompt(question, subquestion, known)
-        subsolver = pick(self.subsolver, subquestion, question)
         if subsolver is None:
             return self._model_call(prompt, name, options, account)
         given = prompt if is_chat_model(subsolver) else subsolver_input(subsolver, subquestion)
@@ -260,26 +273,17 @@ class Solver(RunnableSerializable[Decomposition, Solution]):
         return estimated(Call(self.model, prompt, name, options=options), prompt, self.price, account)
 
     def _closing_call(self, prompt: list[BaseMessage], options: dict[str, Any], account: Account) -> Call:
-        call = self._model_call(prompt, "divconq:solve", {} if self.structured else options, account)
+        call = self._model_call(prompt, "divconq:solve", options, account)
         if not self.structured:
             return replace(call, quiet=False)
-        structured = self.model.with_structured_output(FinalAnswer, include_raw=True)  # type: ignore[attr-defined]  # checked by _can_structure
         return replace(
             call,
-            model=structured | RunnableLambda(_structured_message),
+            model=structured(self.model, FinalAnswer, options) | RunnableLambda(_structured_message),
             quiet=False,
-            options=options,
-            # The schema is part of the prompt, and what would hold a reply to a length does not reach the model.
+            options={},
+            # The schema is part of the prompt, and a reply cut short would be no JSON: the budget does not hold it.
             estimate=replace(call.estimate, input_tokens=call.estimate.input_tokens + _SCHEMA_TOKENS, is_held=False),
         )
-
-
-def waves(subquestions: Sequence[str]) -> list[list[int]]:
-    """Return the subquestions' numbers grouped so that each needs answers from earlier groups alone."""
-    depth: dict[int, int] = {}
-    for number, subquestion in enumerate(subquestions, start=1):
-        depth[number] = 1 + max((depth[needed] for needed in references(subquestion)), default=0)
-    return [[n for n in depth if depth[n] == level] for level in range(1, max(depth.values()) + 1)]
 
 
 def unanswered(subquestions: Sequence[str]) -> list[Subanswer]:
@@ -289,7 +293,7 @@ def unanswered(subquestions: Sequence[str]) -> list[Subanswer]:
 
 def _structured_message(output: dict[str, Any]) -> AIMessage:
     """Return the model's message with the parsed answer in words; what could not be parsed stays as it was."""
-    raw, parsed = output["raw"], output["parsed"]
+    raw, parsed = output["raw"], output.get("parsed")  # a stream leaves out what could not be parsed
     if not isinstance(parsed, FinalAnswer):
         return raw  # type: ignore[no-any-return]
     answer = " ".join(parsed.answer.split())

@@ -237,6 +237,7 @@ def _batch(runnable: Runnable[Any, Any], items: list[Item], args: argparse.Names
         raise ConfigurationError(f"--output {args.output}: the file cannot be opened: {error}") from error
     with file:
         left = [item for item in items if not file.is_finished(item)]
+        file.drop_leftovers()  # a folder that cannot be written into shows before anything is asked
         batch = Batch(runnable, file.add, args.concurrency)
         batch.run(left, before=len(items) - len(left))
     return 1 if batch.failed else 0

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -101,8 +103,9 @@ def render_record(record: Record, *, ascii_only: bool = False) -> str:
 class RecordFile:
     """A file to which records are added, one durable line each, and which knows what earlier runs finished.
 
-    Opening it drops a half-written last line, left by a run that was killed, and the records of failed questions: they
-    are asked again. One run at a time may hold the file (where the system has locks).
+    A half-written last line, left by a run that was killed, and the records of failed questions are dropped before the
+    first record is added: they are asked again. Until then the file is left as it is, since it may turn out that of
+    another input. One run at a time may hold it (where the system has locks).
 
     Attributes:
         finished: The question of each finished record.
@@ -122,7 +125,7 @@ class RecordFile:
         self._path = path
         self._file = self._open()
         try:
-            self.finished = self._resume(kind)
+            self.finished, self._has_leftovers = self._read_records(kind)
         except BaseException:
             self._file.close()
             raise
@@ -141,7 +144,14 @@ class RecordFile:
             line = render_record(record).encode()
         except UnicodeEncodeError:  # half a surrogate pair, which JSON can write as an escape and UTF-8 cannot
             line = render_record(record, ascii_only=True).encode()
+        self.drop_leftovers()
         _write(self._file, line + b"\n")
+
+    def drop_leftovers(self) -> None:
+        """Leave in the file the records of finished questions alone."""
+        if self._has_leftovers:
+            self._rewrite()
+            self._has_leftovers = False
 
     def is_finished(self, item: Item) -> bool:
         """Return whether an earlier run finished this question.
@@ -171,19 +181,21 @@ class RecordFile:
             if not ours:
                 file.close()
                 raise ConfigurationError(f"Another run is writing {self._path}. Wait for it, or name another --output.")
+        _sync_folder(Path(os.path.realpath(self._path)).parent)
         return file
 
-    def _resume(self, kind: str) -> dict[Key, Any]:
+    def _read_records(self, kind: str) -> tuple[dict[Key, Any], bool]:
+        """Return the question of each finished record, and whether there is anything else in the file."""
         finished: dict[Key, Any] = {}
-        dropped = False
+        has_leftovers = False
         with self._path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if not line.endswith(b"\n") and _is_half_written(line):
-                    dropped = True  # even where only the line's end is missing
+                    has_leftovers = True  # even where only the line's end is missing
                     break
                 key, record = self._read(line, number)
                 if "error" in record:
-                    dropped = True
+                    has_leftovers = True
                 elif kind not in record:
                     [other] = set(_RESULTS) & set(record)
                     raise ConfigurationError(
@@ -197,9 +209,7 @@ class RecordFile:
                     )
                 else:
                     finished[key] = _asked(record)
-        if dropped:
-            self._rewrite()
-        return finished
+        return finished, has_leftovers
 
     def _read(self, line: bytes, number: int) -> tuple[Key, Record]:
         try:
@@ -219,8 +229,10 @@ class RecordFile:
 
     def _rewrite(self) -> None:
         """Put a file with the finished records alone in this one's place, at one stroke."""
-        temporary = self._path.with_name(f"{self._path.name}.tmp")
-        with self._path.open("rb") as lines, temporary.open("wb") as kept:
+        path = Path(os.path.realpath(self._path))  # a link stays one, and the file it names is replaced
+        temporary = path.with_name(f"{path.name}.tmp")
+        with path.open("rb") as lines, temporary.open("wb") as kept:
+            shutil.copymode(path, temporary)  # before there is anything in it to read
             for line in lines:
                 if line.endswith(b"\n") and "error" not in json.loads(line):
                     kept.write(line)
@@ -229,7 +241,7 @@ class RecordFile:
         old = self._file
         if sys.platform == "win32":
             old.close()  # an open file cannot be replaced there
-        os.replace(temporary, self._path)
+        os.replace(temporary, path)
         self._file = self._open()
         old.close()
 
@@ -245,6 +257,17 @@ def _write(file: BinaryIO, data: bytes) -> None:
     except BaseException:
         file.truncate(start)
         raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write a folder through to the disk: it keeps which file a name stands for."""
+    if sys.platform != "win32":  # where a folder cannot be opened
+        with suppress(OSError):  # one may be written into that cannot be read, and not every file system syncs folders
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def _is_half_written(line: bytes) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
@@ -24,7 +24,7 @@ from langchain_divconq.ladder import REPLY_TOKENS, SHORTEST_REPLY
 from langchain_divconq.solver import Solver
 from langchain_divconq.types import Decomposition, Question, Solution
 from langchain_divconq.usage import Price
-from tests.unit_tests.fakes import PLAN, QUESTION, failing, scripted
+from tests.unit_tests.fakes import PLAN, QUESTION, ScriptedModel, failing, scripted
 
 PRICE = Price(input=2.0, output=10.0, cached_input=0.5)
 PRICES = (PRICE, Price(input=0, output=0), Price(input=1.0, output=0, cached_input=4.0), Price(input=0, output=3.0))
@@ -120,6 +120,11 @@ class Held(Writer):
         return limit
 
 
+def profile(longest: int, most_read: int = 100_000) -> ModelProfile:
+    """Return what a provider's package knows of a model that can write so many tokens at once."""
+    return {"max_input_tokens": most_read, "max_output_tokens": longest}
+
+
 def chain(
     model: Any, plan: tuple[str, ...] = PLANS[2], mode: Any = "sequential", price: Price = PRICE, **fields: Any
 ) -> DivideAndConquer:
@@ -160,6 +165,7 @@ def solution(chain: DivideAndConquer, **options: Any) -> Solution:
     mode=st.sampled_from(["fused", "sequential", "parallel"]),
     lengths=st.lists(st.integers(0, REPLY_TOKENS), min_size=1, max_size=8),
     max_tokens=st.none() | st.integers(1, 2000),
+    longest=st.integers(0, 8_000),
     is_held=st.booleans(),
     bytes_a_token=st.integers(1, 6),
     metered=st.booleans(),
@@ -176,6 +182,7 @@ def test_no_sequence_of_calls_costs_more_than_the_budget(
     mode: str,
     lengths: list[int],
     max_tokens: int | None,
+    longest: int,
     is_held: bool,
     bytes_a_token: int,
     metered: bool,
@@ -184,7 +191,8 @@ def test_no_sequence_of_calls_costs_more_than_the_budget(
     how: str,
 ) -> None:
     fields: dict[str, Any] = {"lengths": tuple(lengths), "bytes_a_token": bytes_a_token, "metered": metered}
-    model = Held(max_tokens=max_tokens, **fields) if is_held else Writer(**fields)
+    writing = {"max_tokens": max_tokens, "profile": profile(longest), "lengths": (*lengths, longest)}
+    model = Held(**{**fields, **writing}) if is_held else Writer(**fields)
     budget = Budget(tokens=tokens, dollars=dollars)
     results = ask(chain(model, plan, mode, price), how, count, limit, budget=budget)
     billed = price.cost(input_tokens=model.input_tokens, cached_tokens=0, output_tokens=model.output_tokens)
@@ -299,6 +307,116 @@ def test_the_solver_is_told_how_much_it_may_write() -> None:
     bound = Held().bind(max_tokens=40).with_retry()
     solution(chain(bound), budget=Budget(tokens=50_000))
     assert bound.bound.bound.limits == [40] * 3  # type: ignore[attr-defined]
+
+
+def test_where_more_is_left_than_all_calls_need_replies_may_be_as_long_as_the_model_can_write() -> None:
+    model = Held(profile=profile(4_000))
+    solution(chain(model), budget=Budget(tokens=50_000))
+    assert model.limits == [4_000] * 3
+    shared = Held(profile=profile(4_000), lengths=(4_000,))
+    solution(chain(shared), budget=Budget(tokens=9_000))
+    assert all(REPLY_TOKENS < limit < 4_000 for limit in shared.limits if limit is not None)
+    assert 8_000 < shared.tokens <= 9_000
+    allowed = Held(profile=profile(4_000), max_tokens=2_000)
+    solution(chain(allowed), budget=Budget(tokens=50_000))
+    assert allowed.limits == [2_000] * 3
+
+
+def test_a_model_that_could_write_more_steps_down_no_sooner() -> None:
+    def reached(model: Held) -> list[str]:
+        results = [
+            ask(chain(model), "stream", 1, None, budget=Budget(tokens=tokens)) for tokens in range(0, 9_000, 150)
+        ]
+        return [Solution.from_message(one).mode if isinstance(one, AIMessage) else "refused" for [one] in results]
+
+    assert reached(Held(profile=profile(4_000), lengths=(4_000,))) == reached(Held(lengths=(4_000,)))
+
+
+def test_a_prompt_leaves_room_for_the_reply_in_what_the_model_reads() -> None:
+    model = Held(profile=profile(1_600, most_read=1_700))
+    solution(chain(model, plan=()), budget=Budget(tokens=50_000))
+    [limit] = model.limits
+    assert limit is not None
+    assert REPLY_TOKENS < limit < 1_700 - len(model.prompts[0])
+
+
+class MaxTokens(ScriptedModel):
+    """Names its limit as most models do."""
+
+    max_tokens: int | None = None
+
+
+class MaxOutput(ScriptedModel):
+    """Names its limit as Google's models do."""
+
+    max_output_tokens: int | None = None
+
+
+class NumPredict(ScriptedModel):
+    """Names its limit as Ollama's models do, which take none with a call."""
+
+    num_predict: int | None = None
+
+
+def saying(kind: type[ScriptedModel] = ScriptedModel, **fields: Any) -> ScriptedModel:
+    return kind(reply=lambda _: "Answer: 29", **fields)
+
+
+@pytest.mark.parametrize(
+    ("model", "bound", "told"),
+    [
+        (saying(), {"max_completion_tokens": 100}, {"max_completion_tokens": 100}),
+        (saying(), {"num_predict": 100}, {"num_predict": 100}),
+        (saying(MaxTokens), {"max_completion_tokens": 100}, {"max_completion_tokens": 100}),
+        (saying(MaxTokens, max_tokens=50), {"max_completion_tokens": 100}, {"max_completion_tokens": 50}),
+        (saying(MaxOutput), {}, {"max_output_tokens": REPLY_TOKENS}),
+        (saying(MaxOutput, max_output_tokens=100), {}, {"max_output_tokens": 100}),
+        (saying(MaxOutput, max_output_tokens=100), {"max_output_tokens": 200}, {"max_output_tokens": 200}),
+        (saying(MaxOutput, max_output_tokens=100), {"max_tokens": 200}, {"max_tokens": 100}),
+        (saying(NumPredict, num_predict=100), {}, {}),
+    ],
+)
+def test_a_limit_counts_by_whatever_name_it_goes(
+    model: ScriptedModel, bound: dict[str, int], told: dict[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    solution(chain(model.bind(**bound)), budget=Budget(tokens=50_000))
+    assert model.options == [told] * 3
+    assert "cannot hold" not in caplog.text
+
+
+def test_a_limit_of_another_name_is_shortened_too() -> None:
+    model = saying().bind(max_completion_tokens=100)
+    solved = solution(chain(model, plan=()), budget=Budget(tokens=costs("direct")))
+    [options] = model.bound.options  # type: ignore[attr-defined]
+    assert SHORTEST_REPLY <= options["max_completion_tokens"] < SHORTEST_REPLY + 10
+    assert "the reply is held to" in solved.reason
+
+
+def test_fallbacks_are_held_where_one_argument_holds_them_all() -> None:
+    first, second = failing(TimeoutError("too slow")), saying()
+    both = first.bind(max_tokens=50).with_fallbacks([second.bind(max_tokens=40)])
+    solution(chain(both), budget=Budget(tokens=50_000))
+    assert [*first.options, *second.options] == [{"max_tokens": 40}] * 6
+
+
+def test_fallbacks_that_hold_themselves_each_in_its_own_way_are_told_nothing() -> None:
+    first, second = failing(TimeoutError("too slow")), saying(NumPredict, num_predict=90)
+    both = first.bind(max_tokens=50).with_fallbacks([second])
+    solution(chain(both, plan=()), budget=Budget(tokens=2_000))
+    assert [*first.options, *second.options] == [{"max_tokens": 50}, {}]
+
+
+def test_what_cannot_be_held_is_warned_of_once_by_name(caplog: pytest.LogCaptureFixture) -> None:
+    class Rambling(ScriptedModel):
+        pass
+
+    with_fallback: Runnable[Any, Any] = Held().with_fallbacks([saying(Rambling)])
+    for _ in range(2):
+        solution(chain(with_fallback), budget=Budget(tokens=50_000))
+    [warning] = [record for record in caplog.records if "cannot hold" in record.message]
+    assert warning.name == "langchain_divconq.ladder"
+    assert "cannot hold the replies of Rambling" in warning.message
+    assert "bind max_tokens" in warning.message
 
 
 def test_what_takes_no_limit_is_given_none() -> None:

@@ -414,6 +414,32 @@ def test_a_bar_shows_how_far_a_run_is_on_a_terminal_where_tqdm_is_installed(
     assert terminal.getvalue().endswith("0 finished, 2 failed\n")
 
 
+def test_the_output_of_another_input_is_left_as_it_is(
+    models: dict[str, BaseChatModel], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models["fake:solver"] = scripted(REPLY)
+    output = tmp_path / "out.jsonl"
+    command = ["ask", *MODELS, "--output", str(output), "--input"]
+    assert main([*command, str(write_questions(tmp_path, {"id": 2, "question": "Good?"}))]) == 0
+    output.write_bytes(before := b'{"id": 1, "question": {}, "error": "down"}\n' + output.read_bytes() + b'{"id": 3')
+    assert main([*command, str(write_questions(tmp_path, {"id": 2, "question": "Another?"}))]) == 2
+    assert "the answer to another question under id 2" in capsys.readouterr().err
+    assert output.read_bytes() == before
+
+
+def test_leftovers_are_dropped_before_anything_is_asked(models: dict[str, BaseChatModel], tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+
+    def look(_: list[BaseMessage]) -> str:
+        assert output.read_bytes() == b""
+        return REPLY
+
+    models["fake:solver"] = scripted(look)
+    output.write_bytes(b'{"id": 1, "question": {}, "error": "down"}\n')
+    questions = write_questions(tmp_path, {"id": 1, "question": "Good?"})
+    assert main(["ask", *MODELS, "--input", str(questions), "--output", str(output)]) == 0
+
+
 def test_the_input_is_never_taken_for_the_output(
     models: dict[str, BaseChatModel], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import stat
 import sys
 from pathlib import Path
 
@@ -119,6 +120,60 @@ def test_failed_records_are_dropped_wherever_they_stand(tmp_path: Path) -> None:
     assert run(path) == 2
     assert written(path) == [record(ITEMS[1]), record(ITEMS[0]), record(ITEMS[2])]
     assert [file.name for file in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_a_file_of_another_input_keeps_its_failed_and_half_written_records(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    with RecordFile(path, "decomposition") as file:
+        file.add(ITEMS[0].record(question={}, error="RuntimeError: down"))
+        file.add(record(ITEMS[1]))
+    path.write_bytes(before := path.read_bytes() + b'{"id": "hal')
+    with (
+        RecordFile(path, "decomposition") as file,
+        pytest.raises(ConfigurationError, match="the answer to another question under line 2"),
+    ):
+        file.is_finished(Item(ITEMS[1].key, Question(text="Another?")))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such links and modes there")
+def test_a_file_that_is_rewritten_keeps_its_mode_and_the_link_to_it_stays_one(tmp_path: Path) -> None:
+    path, link = tmp_path / "kept" / "real.jsonl", tmp_path / "out.jsonl"
+    path.parent.mkdir()
+    with RecordFile(path, "decomposition") as file:
+        file.add(ITEMS[0].record(question={}, error="RuntimeError: down"))
+    path.chmod(0o600)
+    link.symlink_to(path)
+    assert run(link) == 3
+    assert link.is_symlink()
+    assert written(path) == [record(item) for item in ITEMS]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [file.name for file in tmp_path.rglob("*.*")] == ["out.jsonl", "real.jsonl"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder cannot be synced there")
+def test_a_new_file_in_the_old_ones_place_is_written_through_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out.jsonl"
+    done: list[str] = []
+    with RecordFile(path, "decomposition") as file:
+        file.add(ITEMS[0].record(question={}, error="RuntimeError: down"))
+    fsync, replace = os.fsync, os.replace
+
+    def noting_fsync(descriptor: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    def noting_replace(source: Path, target: Path) -> None:
+        done.append("replace")
+        replace(source, target)
+
+    with RecordFile(path, "decomposition") as file:
+        monkeypatch.setattr(os, "fsync", noting_fsync)
+        monkeypatch.setattr(os, "replace", noting_replace)
+        file.add(record(ITEMS[0]))
+    assert done == ["file", "replace", "folder", "file"]
 
 
 @pytest.mark.parametrize(

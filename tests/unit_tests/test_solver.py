@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 from langchain_core.exceptions import ModelTimeoutError
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
-from langchain_core.runnables import Runnable, RunnableLambda
-from pydantic import ValidationError
+from langchain_core.runnables import ConfigurableField, Runnable, RunnableLambda
+from pydantic import Field, ValidationError
 
+from langchain_divconq.chain import DivideAndConquer
 from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.solver import FinalAnswer, Solver
 from langchain_divconq.types import Decomposition, Question, Subanswer
@@ -156,6 +157,67 @@ def test_the_answer_is_structured_output_where_asked_for() -> None:
 def test_structured_output_that_cannot_be_parsed_falls_back_to_the_text() -> None:
     solution = Solver(model=Structuring(reply=lambda _: "Answer: 5"), structured=True).invoke(UNDIVIDED)
     assert solution.answer == "5"
+
+
+class Tooled(ScriptedModel):
+    """Has LangChain's own structured output, and remembers where it was to stop."""
+
+    stops: list[Any] = Field(default_factory=list)
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+        return self.bind(tools=tools, **kwargs)
+
+    def _generate(self, messages: list[BaseMessage], stop: Any = None, *args: Any, **kwargs: Any) -> Any:
+        self.stops.append(stop)
+        return super()._generate(messages, stop, *args, **kwargs)
+
+    async def _agenerate(self, messages: list[BaseMessage], stop: Any = None, *args: Any, **kwargs: Any) -> Any:
+        self.stops.append(stop)
+        return await super()._agenerate(messages, stop, *args, **kwargs)
+
+    def _stream(self, messages: list[BaseMessage], stop: Any = None, *args: Any, **kwargs: Any) -> Any:
+        self.stops.append(stop)
+        yield from super()._stream(messages, stop, *args, **kwargs)
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream"])
+def test_what_is_bound_and_what_comes_with_the_call_reach_the_structured_call(how: str) -> None:
+    model = Tooled(reply=lambda _: "Answer: 5")
+    bound = model.bind(top_p=0.5, temperature=0.9, tools=[]).with_config(tags=["mine"])
+    solver = Solver(model=bound, structured=True)
+    decomposer: Runnable[Any, Any] = RunnableLambda(lambda _: BRIDGE)
+    divided = DivideAndConquer(solver=solver, decomposer=decomposer)
+    if how == "stream":
+        assert "".join(chunk.text for chunk in divided.stream("Who?", temperature=0.1, stop=["."])) == "Answer: 5"
+    elif how == "ainvoke":
+        assert asyncio.run(solver.ainvoke(BRIDGE, temperature=0.1, stop=["."])).answer == "5"
+    else:
+        assert solver.invoke(BRIDGE, temperature=0.1, stop=["."]).answer == "5"
+    [options] = model.options
+    assert (options["top_p"], options["temperature"], options["tool_choice"]) == (0.5, 0.1, "any")
+    assert options["tools"] == [FinalAnswer]
+    assert model.stops == [["."]]
+
+
+def test_each_fallback_of_a_structured_call_keeps_what_is_bound_to_it() -> None:
+    first, second = Tooled(reply=lambda _: str(1 // 0)), Tooled(reply=lambda _: "Answer: 5")
+    both = first.bind(top_p=0.1).with_fallbacks([second.bind(top_p=0.2)])
+    assert Solver(model=both, structured=True).invoke(UNDIVIDED, temperature=0.3).answer == "5"
+    [tried], [used] = first.options, second.options
+    assert [(options["top_p"], options["temperature"]) for options in (tried, used)] == [(0.1, 0.3), (0.2, 0.3)]
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_the_config_chooses_who_makes_the_structured_call(how: str) -> None:
+    first, second = Tooled(reply=lambda _: "Answer: 5"), Tooled(reply=lambda _: "Answer: 6")
+    either = first.configurable_alternatives(ConfigurableField(id="who"), default_key="first", second=second)
+    solver = Solver(model=either, structured=True)
+    config: Any = {"configurable": {"who": "second"}}
+    asked = [
+        asyncio.run(solver.ainvoke(UNDIVIDED, given)) if how == "ainvoke" else solver.invoke(UNDIVIDED, given)
+        for given in (config, None)
+    ]
+    assert [solution.answer for solution in asked] == ["6", "5"]
 
 
 def test_structured_output_needs_a_model_that_has_it() -> None:

@@ -188,6 +188,19 @@ def test_a_question_that_is_not_divided_goes_to_the_model() -> None:
 # How it is run, counted and shown
 
 
+def test_dollars_that_pay_for_the_closing_call_pay_for_a_subsolver_that_costs_none() -> None:
+    model = scripted("Answer: Ada Holm").bind(max_tokens=100)
+    decomposer: Runnable[Any, Any] = RunnableLambda(lambda _: BRIDGE)
+
+    def mode(subsolver: Any) -> str:
+        solver = Solver(model=model, mode="sequential", subsolver=subsolver, price=Price(input=0, output=1e4))
+        message = DivideAndConquer(solver=solver, decomposer=decomposer).invoke("Who?", budget=Budget(dollars=1.5))
+        return Solution.from_message(message).mode
+
+    assert mode(RunnableLambda(look_up)) == "sequential"
+    assert mode(None) == "fused"
+
+
 def chain(subsolver: Any, mode: Any = "sequential") -> tuple[DivideAndConquer, ScriptedModel]:
     model = scripted("It follows.\nAnswer: Ada Holm", model_name="big")
     decomposer: Runnable[Any, Any] = RunnableLambda(lambda question: BRIDGE)
