@@ -14,9 +14,9 @@ from langchain_core.callbacks import (
     dispatch_custom_event,
 )
 from langchain_core.exceptions import ContextOverflowError
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import merge_configs, patch_config
 from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.runnables.graph import Graph
@@ -39,6 +39,7 @@ from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError, DecompositionError
 from langchain_divconq.runnable import ChatRunnable
 from langchain_divconq.solver import Solver
+from langchain_divconq.subsolvers import innermost, is_chat_model
 from langchain_divconq.types import METADATA_KEY, Decomposition, Question, QuestionInput, Solution
 from langchain_divconq.usage import add_metadata, is_cached
 
@@ -84,13 +85,21 @@ class DivideAndConquer(ChatRunnable):
     @field_validator("solver", mode="before")
     @classmethod
     def _as_solver(cls, value: object) -> object:
-        inner = value.default if isinstance(value, DynamicRunnable) else value
-        return Solver(model=value) if isinstance(value, Runnable) and not isinstance(inner, Solver) else value
+        if not isinstance(value, Runnable):
+            return value
+        if not isinstance(innermost(value), Solver):
+            return Solver(model=value)
+        if isinstance(value, RunnableBindingBase):
+            raise ConfigurationError(
+                "A Solver that a config, arguments or retries are bound to cannot be a chain's solver. Bind them to "
+                "the chain, or to the Solver's model."
+            )
+        return value
 
     @field_validator("decomposer", mode="before")
     @classmethod
     def _as_decomposer(cls, value: object) -> object:
-        return Decomposer(model=value) if isinstance(value, BaseChatModel) else value
+        return Decomposer(model=value) if is_chat_model(value) else value
 
     @property
     def config_specs(self) -> list[ConfigurableFieldSpec]:

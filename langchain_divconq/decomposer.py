@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import patch_config
+from langchain_core.runnables.configurable import RunnableConfigurableFields
 from langchain_core.runnables.utils import ConfigurableFieldSpec
 from pydantic import ConfigDict, Field, field_validator
 
@@ -214,6 +215,6 @@ def _undivided(
 
 def _chat_gguf(model: Runnable[Any, Any]) -> ChatGGUF | None:
     """Return the ChatGGUF behind a model that was bound, configured or given retries; None: it is another model."""
-    while isinstance(model, RunnableBindingBase):
-        model = model.bound
+    while isinstance(model, (RunnableBindingBase, RunnableConfigurableFields)):
+        model = model.bound if isinstance(model, RunnableBindingBase) else model.default
     return model if isinstance(model, ChatGGUF) else None

@@ -13,7 +13,6 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.exceptions import ContextOverflowError
-from langchain_core.language_models import BaseChatModel
 from langchain_core.retrievers import BaseRetriever, RetrieverLike
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ContextThreadPoolExecutor, ensure_config, patch_config
@@ -25,6 +24,7 @@ from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError, DecompositionError
 from langchain_divconq.parsing import parse_answer
 from langchain_divconq.prompts import UNKNOWN, reading_prompt
+from langchain_divconq.subsolvers import is_chat_model
 from langchain_divconq.types import METADATA_KEY, Decomposition, Question, fill_references, references
 
 logger = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class DecomposedRetriever(BaseRetriever):
     @field_validator("decomposer", mode="before")
     @classmethod
     def _as_decomposer(cls, value: object) -> object:
-        return Decomposer(model=value, max_subquestions=4, gate="always") if isinstance(value, BaseChatModel) else value
+        return Decomposer(model=value, max_subquestions=4, gate="always") if is_chat_model(value) else value
 
     @field_validator("k", "read_k")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage
@@ -33,11 +33,16 @@ def pick(
     )
 
 
-def is_chat_model(runnable: Runnable[Any, Any]) -> bool:
-    """Return whether it is a chat model, perhaps bound or configurable, which is asked as the solver's own is."""
-    while isinstance(runnable, (RunnableBindingBase, DynamicRunnable)):
-        runnable = runnable.bound if isinstance(runnable, RunnableBindingBase) else runnable.default
-    return isinstance(runnable, BaseChatModel)
+def innermost(value: object) -> object:
+    """Return what was bound, configured or given retries; by default, where a config may choose another."""
+    while isinstance(value, (RunnableBindingBase, DynamicRunnable)):
+        value = value.bound if isinstance(value, RunnableBindingBase) else value.default
+    return value
+
+
+def is_chat_model(value: object) -> TypeGuard[Runnable[Any, Any]]:
+    """Return whether it is a chat model, perhaps bound or configurable."""
+    return isinstance(innermost(value), BaseChatModel)
 
 
 def subsolver_input(runnable: Runnable[Any, Any], subquestion: str) -> Any:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError
+from langchain_divconq.subsolvers import is_chat_model
 from langchain_divconq.types import Decomposition, Question
 
 RUN_NAME = "divconq:decompose"
@@ -19,7 +19,7 @@ RUN_NAME = "divconq:decompose"
 
 def as_decomposer(value: Any) -> Any:
     """Return a decomposer made of a chat model; anything else as it is."""
-    return Decomposer(model=value) if isinstance(value, BaseChatModel) else value
+    return Decomposer(model=value) if is_chat_model(value) else value
 
 
 def decompose(decomposer: Runnable[Any, Any], question: Question, config: RunnableConfig) -> Decomposition:

@@ -427,6 +427,18 @@ def test_alternatives_that_are_no_solvers_are_refused_in_words() -> None:
         chain.invoke(QUESTION, {"configurable": {"s": "other"}})
 
 
+def test_a_chat_model_that_something_is_bound_to_becomes_a_decomposer() -> None:
+    chain = DivideAndConquer(solver=scripted("Answer: 29"), decomposer=scripted(PLAN).bind(stop=["x"]))
+    assert isinstance(chain.decomposer, Decomposer)
+    assert Solution.from_message(chain.invoke(QUESTION)).subquestions
+
+
+def test_a_solver_that_something_is_bound_to_is_refused_with_what_to_do() -> None:
+    for bound in (Solver(model=scripted("x")).with_config(tags=["a"]), Solver(model=scripted("x")).with_retry()):
+        with pytest.raises(ValidationError, match="Bind them to the chain, or to the Solver's model"):
+            DivideAndConquer(solver=bound, decomposer=scripted(PLAN))
+
+
 def test_any_runnable_from_question_to_decomposition_divides() -> None:
     halve: Runnable[Any, Any] = RunnableLambda(
         lambda question: Decomposition(question=question, subquestions=("Half of it?",))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, SystemMessage
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import ConfigurableField, RunnableLambda
 from pydantic import ValidationError
 
 from langchain_divconq.chat_models import ChatGGUF
@@ -233,7 +233,8 @@ class Torn(FakeEngine):
 def test_a_gguf_is_held_to_the_grammar_of_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Torn([])
     install(monkeypatch, engine)
-    for model in (ChatGGUF(), ChatGGUF().with_retry(), ChatGGUF().bind(seed=1)):
+    hotter = ChatGGUF().configurable_fields(temperature=ConfigurableField(id="t"))
+    for model in (ChatGGUF(), ChatGGUF().with_retry(), ChatGGUF().bind(seed=1), hotter):
         Decomposer(model=model, max_subquestions=2, gate=0.5).invoke(QUESTION)
     assert {request.grammar for request in engine.requests} == {decomposition_grammar(2)}
     assert {request.max_tokens for request in engine.requests} == {2 * MAX_TOKENS}
