@@ -299,6 +299,7 @@ def test_settings_hold_what_was_measured_and_no_key(tmp_path: Path) -> None:
         "mode": "fused",
         "source": "jsonl",
         "split": "dev",
+        "questions": settings["arms"]["a"]["questions"],
         "n": len(ROWS),
         "prices": {"solver": {"input": 1.0, "output": 2.0}, "decomposer": None},
         "weights": {},
@@ -315,6 +316,14 @@ def test_changed_settings_are_refused_before_a_model_is_asked(tmp_path: Path) ->
         measure(measurement(tmp_path, seed=3), models=fakes)
     measure(measurement(tmp_path, solvers={"s": {"model": "openai:some", "concurrency": 8}}), models=fakes)
     assert fakes["s"].seen == []
+
+
+def test_records_of_other_questions_in_a_file_of_ones_own_are_refused(tmp_path: Path) -> None:
+    measure(measurement(tmp_path), models=models())
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text(questions.read_text().replace("gives away 7", "gives away 8"))
+    with pytest.raises(ValueError, match="other settings: a: questions was "):
+        measure(measurement(tmp_path), models=models())
 
 
 def test_the_cost_is_shown_before_a_model_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,6 +33,7 @@ from training.arms.solvers import (
     load_solver,
     solver_settings,
     solver_weights,
+    source_settings,
     why_failed,
     why_no_reply,
 )
@@ -165,8 +166,7 @@ def _prepare(
         "decomposer": decomposer_settings(arm.decomposer, decomposer),
         "solver": solver_settings(arm.solver, solver),
         "mode": arm.mode,
-        "source": source.name,
-        "split": source.split,
+        **source_settings(source, drawn),
         "n": len(examples),
         "prices": {"solver": _price(solver.price), "decomposer": _price(decomposer.price)},
         "weights": weights,

@@ -31,7 +31,9 @@ from langchain_divconq.errors import WeightsNotFoundError
 from langchain_divconq.usage import StageUsage
 from langchain_divconq.weights import default_adapter, default_weights
 from training.arms.config import DecomposerOptions, SolverOptions
-from training.config import ROOT
+from training.config import ROOT, Source
+from training.durable import fingerprint as examples_fingerprint
+from training.example import Example
 from training.teachers import load_teacher
 
 T = TypeVar("T")
@@ -74,6 +76,14 @@ def load_decomposer(options: DecomposerOptions, model: Runnable[Any, Any] | None
     return Decomposer(
         model=model, max_subquestions=options.max_subquestions, gate=options.gate, prompt_style=options.prompt_style
     )
+
+
+def source_settings(source: Source, drawn: Sequence[Example]) -> dict[str, str]:
+    """Return what tells an arm's questions: of a file of one's own or a dataset of the hub a mark of their text too."""
+    known: dict[str, str] = {"source": source.name, "split": source.split}
+    if source.path is None and source.hub is None:
+        return known
+    return {**known, "questions": examples_fingerprint(sorted(drawn, key=lambda one: one.id))}
 
 
 def solver_settings(name: str, options: SolverOptions) -> dict[str, Any]:
