@@ -170,7 +170,8 @@ def normalise(text: str) -> str:
     plain = _without_accents(_plain(text).casefold()).replace("-", " ")
     words = "".join(c for at, c in enumerate(plain) if not _is_idle(plain, at)).split()
     words = ["bc" if word == "bce" else word for word in words]
-    return " ".join([word for word in words if word not in _ARTICLES] or words)
+    bare = " ".join(word for word in words if word not in _ARTICLES)
+    return bare if any(map(str.isalnum, bare)) else " ".join(words)
 
 
 def _without_accents(text: str) -> str:
