@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 
 from tests.repository import LIBRARY, ROOT
+from training.arms.config import load_measurement
 from training.publish import render
 from training.report.report import report as report_of_records
+from training.sources import read_source
+from training.sources.rows import DATA
+from training.verdicts import judge
 
 RESULTS = ROOT / "training" / "results" / "smollm2-135m-decomposer"
 ADAPTERS = LIBRARY / "adapters"
@@ -144,6 +148,22 @@ def test_the_readmes_findings_are_those_of_the_report(arm: str, begin: str, colu
     cell = reported(arm, begin, "Costs:")[column]
     found = said.format(cell if column > 5 else f"{float(cell.split()[0]):.0f}")
     assert found in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmark data is not at {DATA}")
+@pytest.mark.parametrize("name", ["gsm8k", "drop", "bamboogle"])
+def test_todays_scorers_judge_the_stored_answers_as_they_were_judged(name: str) -> None:
+    [source] = load_measurement(ROOT / "training" / "configs" / "measure" / f"{name}.toml").questions
+    asked = {example.id: example for example in read_source(source)}
+    judged = 0
+    for path in sorted((ROOT / "training" / "results" / name).glob("*.jsonl")):
+        for record in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+            answer = record.get("answer", "")
+            if record["why"] not in ("right", "wrong") or answer.startswith("(") or len(answer) > 100:
+                continue  # no answer, or not all of it is stored
+            judged += 1
+            assert judge(asked[record["id"]], answer, answer).strict == record["strict"], (path.stem, record["id"])
+    assert judged > 200
 
 
 def test_every_command_of_the_report_names_a_config() -> None:
