@@ -9,10 +9,10 @@ import pytest
 
 from tests.repository import LIBRARY, ROOT
 from training.arms.config import load_measurement
+from training.config import DATA
 from training.publish import render
 from training.report.report import report as report_of_records
 from training.sources import read_source
-from training.sources.rows import DATA
 from training.verdicts import judge
 
 RESULTS = ROOT / "training" / "results" / "smollm2-135m-decomposer"
