@@ -118,6 +118,7 @@ def test_the_readme_counts_what_was_found_and_answered() -> None:
         ("none, step by step", "step-by-step"),
         ("this decomposer", "shipped"),
         ("GSM8K's own", "teacher"),
+        ("ChatGPT, recorded", "chatgpt"),
         ("the same model untuned", "untuned"),
     ],
 )
