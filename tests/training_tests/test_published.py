@@ -67,6 +67,7 @@ def reported(arm: str, begin: str, end: str) -> list[str]:
         ("… the answers read by a model of 1.5 B, on 200 of the questions", "deep-sequential"),
         ("the query that model writes for the question, on the same 200", "rewrite"),
         ("hop by hop, MuSiQue's own plans, each hop's answer known", "reference-oracle"),
+        ("hop by hop, the same model untuned, each hop's answer known", "untuned-oracle"),
     ],
 )
 def test_the_readme_says_what_was_found(row: str, arm: str) -> None:
