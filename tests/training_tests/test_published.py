@@ -104,11 +104,12 @@ def test_the_readme_counts_what_was_found_and_answered() -> None:
     assert deep.keys() == whole.keys()
     assert records("rewrite").keys() == searched.keys()
     right = [sum(record["strict"] for record in arm.values()) for arm in (deep, whole)]
+    gain = reported("answer-deep-sequential", "Answers read from what was found", "Costs of these")[7]
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert (
         f"for {found('deep-sequential')} of {len(searched)} questions of MuSiQue, where the whole question finds "
         f"{found('whole')} and the solver's own query {found('rewrite')}; answers read from them are right for "
-        f"{right[0]:.0f} of {len(deep)} in place of {right[1]:.0f}."
+        f"{right[0]:.0f} of {len(deep)} in place of {right[1]:.0f} ({gain} points)."
     ) in text
     assert f"On those {len(searched)} the whole question finds {found('whole')}." in text
 
