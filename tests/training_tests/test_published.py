@@ -65,7 +65,7 @@ def reported(arm: str, begin: str, end: str) -> list[str]:
         ("hop by hop, the decomposer that ships, each hop's answer known", "deep-oracle"),
         ("… the answers not filled in", "deep-unfilled"),
         ("… the answers read by a model of 1.5 B, on 200 of the questions", "deep-sequential"),
-        ("the query that model writes for the question, on the same 200", "rewrite"),
+        ("the query that model writes for the question", "rewrite"),
         ("hop by hop, MuSiQue's own plans, each hop's answer known", "reference-oracle"),
         ("hop by hop, the same model untuned, each hop's answer known", "untuned-oracle"),
     ],
@@ -102,7 +102,7 @@ def test_the_readme_counts_what_was_found_and_answered() -> None:
 
     deep, whole = records("answer-deep-sequential"), records("answer-whole")
     assert deep.keys() == whole.keys()
-    assert records("rewrite").keys() == searched.keys()
+    assert records("rewrite").keys() >= searched.keys()
     right = [sum(record["strict"] for record in arm.values()) for arm in (deep, whole)]
     gain = reported("answer-deep-sequential", "Answers read from what was found", "Costs of these")[7]
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
