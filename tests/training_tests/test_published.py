@@ -64,7 +64,7 @@ def reported(arm: str, begin: str, end: str) -> list[str]:
         ("the whole question searched for", "whole"),
         ("hop by hop, the decomposer that ships, each hop's answer known", "deep-oracle"),
         ("… the answers not filled in", "deep-unfilled"),
-        ("… the answers read by a model of 1.5 B, on 200 of the questions", "deep-sequential"),
+        ("… the answers read by a model of 1.5 B", "deep-sequential"),
         ("the query that model writes for the question", "rewrite"),
         ("hop by hop, MuSiQue's own plans, each hop's answer known", "reference-oracle"),
         ("hop by hop, the same model untuned, each hop's answer known", "untuned-oracle"),
@@ -111,7 +111,10 @@ def test_the_readme_counts_what_was_found_and_answered() -> None:
         f"{found('whole')} and the solver's own query {found('rewrite')}; answers read from them are right for "
         f"{right[0]:.0f} of {len(deep)} in place of {right[1]:.0f} ({gain} points)."
     ) in text
-    assert f"On those {len(searched)} the whole question finds {found('whole')}." in text
+    share = reported("deep-sequential", "Found among 9 passages", "Found among 12")[4].replace(" ", "% ", 1)
+    right_reads = reported("deep-sequential", "Costs of searching", "Answers read from")[3]
+    assert f"That is {share} of what MuSiQue's own plans find" in text
+    assert f"(the solver reads {right_reads}% of them so) it would be {found('deep-oracle')} of {len(searched)}" in text
 
 
 @pytest.mark.parametrize(
