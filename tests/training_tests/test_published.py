@@ -156,6 +156,13 @@ def test_the_readmes_findings_are_those_of_the_report(arm: str, begin: str, colu
     assert found in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("mode", ["sequential", "parallel"])
+def test_the_readme_says_what_a_mode_is_worth(mode: str) -> None:
+    difference = reported(f"shipped-{mode} | shipped | 60", "## gsm8k\n", "Retention")[5].removesuffix(" |")
+    words = re.findall(rf"`{mode}` (\S+ \[\S+ \S+\])", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert words == [difference]
+
+
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmark data is not at {DATA}")
 @pytest.mark.parametrize("name", ["gsm8k", "drop", "bamboogle"])
 def test_todays_scorers_judge_the_stored_answers_as_they_were_judged(name: str) -> None:
