@@ -29,7 +29,7 @@ class ChatRunnable(RunnableSerializable[QuestionInput, AIMessage]):
         return QUESTION_SCHEMA
 
     @property
-    def OutputType(self) -> type[AIMessage]:  # noqa: N802
+    def OutputType(self) -> type[AIMessage]:  # noqa: N802  # likewise
         """A chat model's message."""
         return AIMessage
 

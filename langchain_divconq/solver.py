@@ -293,8 +293,8 @@ def unanswered(subquestions: Sequence[str]) -> list[Subanswer]:
 
 def _structured_message(output: dict[str, Any]) -> AIMessage:
     """Return the model's message with the parsed answer in words; what could not be parsed stays as it was."""
-    raw, parsed = output["raw"], output.get("parsed")  # a stream leaves out what could not be parsed
-    if not isinstance(parsed, FinalAnswer):
-        return raw  # type: ignore[no-any-return]
+    raw: AIMessage = output["raw"]
+    if not isinstance(parsed := output.get("parsed"), FinalAnswer):  # a stream leaves out what could not be parsed
+        return raw
     answer = " ".join(parsed.answer.split())
-    return raw.model_copy(update={"content": f"{parsed.working}\n\n{ANSWER_MARKER} {answer}"})  # type: ignore[no-any-return]
+    return raw.model_copy(update={"content": f"{parsed.working}\n\n{ANSWER_MARKER} {answer}"})

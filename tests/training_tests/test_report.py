@@ -201,11 +201,24 @@ def test_retrieval_comes_first_with_a_table_for_each_budget(text: str) -> None:
     assert text.index("## retrieval") < text.index("## sums")
     assert "1,234 passages, searched by bm25" in text
     six, nine = (f"Found among {budget} passages, in percent:" for budget in (6, 9))
-    assert [points(cell) for cell in row(text, "whole", six)[1:]] == ["4", "0.0", "\u2013", "\u2013", "50.0", "\u2013"]
-    assert [points(cell) for cell in row(text, "whole", nine)[1:]][1:] == ["25.0", "\u2013", "\u2013", "62.5", "\u2013"]
+    assert [points(cell) for cell in row(text, "whole", six)[1:7]] == ["4", "0.0", "\u2013", "\u2013", "50.0", "\u2013"]
+    assert [points(cell) for cell in row(text, "whole", nine)[2:7]] == ["25.0", "\u2013", "\u2013", "62.5", "\u2013"]
     # Three of four, against none; and against four of four of the reference filled alike; recall 7/8 against 4/8.
     cells = [points(cell) for cell in row(text, "shipped-sequential", six)]
-    assert cells[1:] == ["4", "75.0", "+75.0", "75.0", "87.5", "+37.5"]
+    assert cells[1:7] == ["4", "75.0", "+75.0", "75.0", "87.5", "+37.5"]
+
+
+def test_what_is_found_is_counted_by_the_length_of_the_chain(tmp_path: Path) -> None:
+    ranks: list[list[int | None]] = [[1, 2], [1, None], [1, 2, 8]]
+    records = [{"id": f"musique/{n}", "hops": len(found), "found": found} for n, found in enumerate(ranks)]
+    arms = {"whole": ({"mode": "whole", "source": "musique"}, records)}
+    corpus = {"documents": 1234, "fingerprint": "0"}
+    write(tmp_path, "s", arms, kind="retrieval", n={"musique": 3}, budgets=[6, 9], retriever="bm25", corpus=corpus)
+    report(tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| 2 hops | 3 hops |" in text
+    assert row(text, "whole", "Found among 6 passages, in percent:")[7:] == ["1 of 2", "0 of 1"]
+    assert row(text, "whole", "Found among 9 passages, in percent:")[7:] == ["1 of 2", "1 of 1"]
 
 
 def test_the_costs_of_searching_say_how_many_readings_were_right(text: str) -> None:

@@ -23,6 +23,7 @@ DEFINITIONS = {
     "share of the teacher's strict score": "the arm's strict score divided by that of the arm with the teacher's "
     "subquestions, same solver and questions. Untuned is the student before it was taught.",
     "all found": "questions of which every supporting passage is among the passages returned.",
+    "2 hops, 3 hops, …": "of the questions that need so many passages, those of which all are found.",
     "recall": "the share of a question's supporting passages among those returned, averaged over questions.",
     "share of the reference's": "the all-found rate divided by that of the dataset's own subquestions filled in "
     "the same way: *unfilled* searches without what references stand for, *oracle* fills them with gold "

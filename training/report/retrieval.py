@@ -37,6 +37,7 @@ def _budget(arms: Sequence[RetrievalArm], budget: int) -> list[str]:
         return record.recall(budget)
 
     named = {arm.name: arm for arm in arms}
+    chains = sorted({record.hops for arm in arms for record in arm.records})
     rows = []
     for arm in arms:
         whole = named.get(WHOLE)
@@ -55,10 +56,15 @@ def _budget(arms: Sequence[RetrievalArm], budget: int) -> list[str]:
                 percent(kept),
                 percent(mean_score(arm.records, recall)),
                 percent(to_whole[1], signed=True),
+                *(_complete([one for one in arm.records if one.hops == hops], budget) for hops in chains),
             ]
         )
     header = ["arm", "n", "all found", "to whole", "share of the reference's", "recall", "recall, to whole"]
-    return render_table(header, rows)
+    return render_table([*header, *(f"{hops} hops" for hops in chains)], rows)
+
+
+def _complete(records: Sequence[RetrievalRecord], budget: int) -> str:
+    return f"{sum(one.is_complete(budget) for one in records)} of {len(records)}" if records else NOTHING
 
 
 def _costs(arms: Sequence[RetrievalArm]) -> list[str]:
