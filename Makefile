@@ -81,9 +81,12 @@ $(DEVELOPMENT): $(RUNTIME)
 	@$(INSTALL) --no-warn-conflicts --editable ".[xllamacpp,hub,agents]" --group test --group lint --group training
 	@touch $@
 
+# Not for this processor alone: a native build dies of an illegal instruction on another, or on a virtual machine whose
+# flags name AMX and that has none. What is built has AVX2 on x86; CMAKE_ARGS in the environment says otherwise.
 $(ENGINES): $(DEVELOPMENT)
 	@echo 'Installing llama-cpp-python; the first time it is compiled, about eight minutes on two cores …' >&2
 	@CMAKE_BUILD_PARALLEL_LEVEL=$${CMAKE_BUILD_PARALLEL_LEVEL:-$$(nproc 2>/dev/null || echo 2)} \
+		CMAKE_ARGS="$${CMAKE_ARGS:--DGGML_NATIVE=OFF}" \
 		$(INSTALL) --no-warn-conflicts --editable ".[llama-cpp-python]" "llama-cpp-python[server]" || { \
 		echo 'llama-cpp-python could not be installed. It is compiled from source and needs a C and a C++ compiler' >&2; \
 		echo '(on Debian: apt-get install build-essential). The tests need both engines; make ask, unit and check do not.' >&2; \
