@@ -36,7 +36,7 @@ LAZY_MODULES = {
     "langchain_divconq.agents.graph",
     "langchain_divconq.agents.middleware",
 }
-TEST_FOLDERS = {"unit_tests", "training_tests", "integration_tests", "benchmarks"}
+TEST_FOLDERS = {"unit_tests", "training_tests", "integration_tests", "benchmarks", "campaigns"}
 
 MODULES = python_files("langchain_divconq")
 TRAINING = python_files("training")

@@ -1,0 +1,72 @@
+"""Cases in child processes: one that dies or hangs is an outcome, and the rest go on in another child."""
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def each_in_child(
+    work: Callable[[T], str], cases: Sequence[T], *, seconds: float = 60, batch: int = 200
+) -> Iterator[tuple[T, str]]:
+    """Yield each case with what `work` says of it in a child process.
+
+    Args:
+        work: A function of a module (it is found by name in the child), from a case to an outcome in words.
+        cases: What to work through, in order.
+        seconds: A case that takes longer has hung: its outcome is "hung", and the child is killed.
+        batch: Cases to a child, one after another.
+
+    Yields:
+        The case and its outcome; "died of SIGABRT" (or another signal), "ended with 3" where the child did not come
+        back, "raised TypeError: ..." where `work` itself failed.
+    """
+    done = 0
+    while done < len(cases):
+        for outcome in _in_one_child(work, cases[done : done + batch], seconds):
+            yield cases[done], outcome
+            done += 1
+
+
+def _in_one_child(work: Callable[[T], str], cases: Sequence[T], seconds: float) -> Iterator[str]:
+    """Yield outcomes in order, until all are done or the child is gone; the last one then says how it went."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_work_through, args=(work, cases, theirs), daemon=True)
+    child.start()
+    theirs.close()
+    try:
+        for place in range(len(cases)):
+            if not ours.poll(seconds + (60 if place == 0 else 0)):  # the first one waits for the imports
+                yield "hung"
+                return
+            try:
+                yield ours.recv()
+            except EOFError:
+                child.join(seconds)
+                yield _ending(child.exitcode)
+                return
+        child.join(seconds)
+    finally:
+        if child.is_alive():
+            child.kill()
+        child.join()
+        ours.close()
+
+
+def _work_through(work: Callable[[T], str], cases: Sequence[T], results: Connection) -> None:
+    for case in cases:
+        try:
+            outcome = work(case)
+        except BaseException as error:  # whatever it is, it is this case's outcome
+            outcome = f"raised {type(error).__name__}: {error}"[:400]
+        results.send(outcome)
+
+
+def _ending(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"died of {signal.Signals(-code).name}"
+    return f"ended with {code}"
