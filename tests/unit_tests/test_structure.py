@@ -11,7 +11,8 @@ import pytest
 
 from tests.repository import EXAMPLES, LIBRARY, ROOT, files, imported_modules, module_name, python_files
 
-MOST_LINES = 300
+MOST_LINES = 400
+MOST_FUNCTION_LINES = 40  # its docstring not counted
 MOST_EXAMPLE_LINES = 40
 MOST_ADAPTER_BYTES = 10_000_000
 
@@ -40,6 +41,7 @@ TEST_FOLDERS = {"unit_tests", "training_tests", "integration_tests", "benchmarks
 
 MODULES = python_files("langchain_divconq")
 TRAINING = python_files("training")
+TESTS = python_files("tests")
 ROOT_PACKAGE = Path("langchain_divconq/__init__.py")  # gathers the public names from everywhere
 
 
@@ -60,10 +62,44 @@ def library_imports(path: Path) -> set[str]:
     return {name for name in imported_modules(parse(path)) if name in known} - {module_name(path)}
 
 
-@pytest.mark.parametrize("path", [*MODULES, *TRAINING], ids=str)
-def test_a_module_is_short_enough_to_read_at_once(path: Path) -> None:
+# Older than the limits, and to be divided: an entry goes when its file or function fits.
+TOO_LONG = {
+    "langchain_divconq/decomposer.py _stage",
+    "langchain_divconq/engines/gbnf.py sequence",
+    "langchain_divconq/engines/gguf.py _read",
+    "tests/benchmarks/training.py trl",
+    "tests/training_tests/test_report.py",
+    "tests/training_tests/test_scoring.py",
+    "tests/training_tests/test_sources.py",
+    "tests/unit_tests/test_budget.py",
+    "tests/unit_tests/test_chain.py",
+    "tests/unit_tests/test_chat_models.py",
+    "tests/unit_tests/test_cli.py",
+    "tests/unit_tests/test_retrieval.py",
+    "training/durable.py run_durably",
+    "training/evaluate.py evaluate",
+    "training/finetune.py finetune",
+    "training/tiny.py make_tiny",
+}
+
+
+def _length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Return a function's lines, its docstring not counted."""
+    first = function.body[0]
+    docstring = 0
+    if ast.get_docstring(function) is not None:
+        docstring = (first.end_lineno or first.lineno) - first.lineno + 1
+    return (function.end_lineno or function.lineno) - function.lineno + 1 - docstring
+
+
+@pytest.mark.parametrize("path", [*MODULES, *TRAINING, *TESTS], ids=str)
+def test_a_module_and_each_of_its_functions_is_short_enough_to_read_at_once(path: Path) -> None:
     lines = len((ROOT / path).read_text(encoding="utf-8").splitlines())
-    assert lines <= MOST_LINES, f"{path} has {lines} lines: divide it."
+    assert lines <= MOST_LINES or path.as_posix() in TOO_LONG, f"{path} has {lines} lines: divide it."
+    functions = [node for node in ast.walk(parse(path)) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    long = {one.name: length for one in functions if (length := _length(one)) > MOST_FUNCTION_LINES}
+    new = {name: length for name, length in long.items() if f"{path.as_posix()} {name}" not in TOO_LONG}
+    assert new == {}, f"{path}: a function has at most {MOST_FUNCTION_LINES} lines, its docstring not counted."
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if path != ROOT_PACKAGE], ids=str)
