@@ -9,6 +9,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ChatMessage
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
 
 from langchain_divconq.engines.base import Completion, Request, Token, TokenLogprob
+from langchain_divconq.engines.prompt import Prompt
 from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
 
 # Option: lowest and highest value (None: no bound). llama.cpp reads the seed 2**32 - 1 as "any".
@@ -103,7 +104,7 @@ class CallOptions:
             top_logprobs=top or 0 if wanted or top is not None else None,
         )
 
-    def request(self, prompt: str, schema_grammar: Callable[[str], str]) -> Request:
+    def request(self, prompt: Prompt, schema_grammar: Callable[[str], str]) -> Request:
         """Return what to ask of an engine."""
         grammar = self.grammar if self.schema is None else schema_grammar(json.dumps(self.schema))
         return Request(

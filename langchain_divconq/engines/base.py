@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from langchain_divconq.engines.prompt import Prompt
+
 EngineName = Literal["llama-cpp-python", "xllamacpp"]
 
 CLOSED = "The engine was closed; load it again."
@@ -44,7 +46,7 @@ class Request:
     """One completion.
 
     Attributes:
-        prompt: The rendered prompt, special tokens spelled out as the chat template spells them.
+        prompt: The rendered prompt; in plain text every control token that is spelled out is one.
         max_tokens: Most tokens to generate; the reply also ends where the context is full.
         temperature: 0 takes the likeliest token each time.
         top_k: Keep the k likeliest tokens; 0: all.
@@ -54,7 +56,7 @@ class Request:
         top_logprobs: How many alternatives to report for each token; None: report no probabilities at all.
     """
 
-    prompt: str
+    prompt: str | Prompt
     max_tokens: int
     temperature: float = 0.0
     top_k: int = 0
@@ -120,11 +122,14 @@ class Engine(Protocol):
     name: EngineName
     n_ctx: int
 
-    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
-        """Return the prompt for chat messages (`role`, `content`), by the model's own template, opening the reply."""
+    def render(self, messages: Sequence[Mapping[str, str]]) -> Prompt:
+        """Return the prompt for chat messages (`role`, `content`), by the model's own template, opening the reply.
+
+        Control tokens that a message spells out stay text.
+        """
         ...
 
-    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+    def tokenize(self, text: str | Prompt, *, special: bool = True) -> list[int]:
         """Return token ids; `special`: as a prompt is read (BOS where the model wants it, special tokens parsed)."""
         ...
 

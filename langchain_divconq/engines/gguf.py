@@ -17,6 +17,7 @@ from pathlib import Path
 from langchain_divconq.errors import AdapterMismatchError, InvalidWeightsError, WeightsNotFoundError
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_WHOLE = (0, 1, 2, 3, 4, 5, 10, 11)
 _STRING, _ARRAY = 8, 9
 # ggml type: (elements in a block, bytes of a block), from ggml-common.h.
 # fmt: off
@@ -145,6 +146,16 @@ def read_strings(header: GgufHeader, key: str) -> list[str]:
     cursor = _Cursor(header.path, offset)
     with cursor.file:
         return [cursor.string() for _ in range(count)]
+
+
+def read_numbers(header: GgufHeader, key: str) -> list[int]:
+    """Return an array of whole numbers from a file's header, such as the tokens' types; empty where it has none."""
+    kind, count, offset = header.arrays.get(key, (0, 0, 0))
+    if not count or kind not in _WHOLE:
+        return []
+    cursor = _Cursor(header.path, offset)
+    with cursor.file:
+        return list(cursor.unpack(f"{count}{_SCALARS[kind]}"))
 
 
 def check_model(header: GgufHeader) -> None:

@@ -27,7 +27,9 @@ from langchain_divconq.engines.base import (
     Request,
 )
 from langchain_divconq.engines.gbnf import check_grammar
+from langchain_divconq.engines.gguf import read_header
 from langchain_divconq.engines.json_schema import schema_grammar
+from langchain_divconq.engines.prompt import Prompt, Specials
 from langchain_divconq.engines.turn import Turn
 from langchain_divconq.errors import AdapterMismatchError, ContextLengthError, EngineError, InvalidWeightsError
 
@@ -71,6 +73,7 @@ class LlamaCppEngine:
         self._context: Any = None
         self._adapter: Any = None
         self._batch: Any = None
+        self._specials = Specials(read_header(settings.model_path))
         self._turn = Turn()
         self._reading = threading.Lock()  # the vocabulary is read outside turns; it must not be freed meanwhile
         self._clock = 0
@@ -120,7 +123,7 @@ class LlamaCppEngine:
         if lib.llama_vocab_get_add_bos(self._vocab):
             self._bos = self._spelling(lib.llama_vocab_bos(self._vocab))
 
-    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
+    def render(self, messages: Sequence[Mapping[str, str]]) -> Prompt:
         """Return the prompt for chat messages, by the model's own template.
 
         Raises:
@@ -130,21 +133,28 @@ class LlamaCppEngine:
             self._check_open()
             if self._formatter is None:
                 self._formatter = self._make_formatter()
+        shielded, mark = self._specials.shield(messages)
         try:
-            prompt = str(self._formatter(messages=[dict(message) for message in messages]).prompt)
+            text = str(self._formatter(messages=shielded).prompt)
         except Exception as error:  # a template may raise anything
             raise EngineError(f"The model's chat template refuses these messages: {error}") from error
-        return prompt.removeprefix(self._bos)  # `tokenize` puts it there
+        return Prompt(text.removeprefix(self._bos), mark)  # `tokenize` puts it there
 
-    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+    def tokenize(self, text: str | Prompt, *, special: bool = True) -> list[int]:
         """Return token ids; `special`: as a prompt is read."""
-        data = (text.removeprefix(self._bos) if special else text).encode()
+        if isinstance(text, Prompt) and text.mark and special:
+            return self._specials.tokens(text, self._tokens)
+        plain = text.unmarked if isinstance(text, Prompt) else text
+        return self._tokens(plain.removeprefix(self._bos) if special else plain, special, special)
+
+    def _tokens(self, text: str, add_special: bool, parse_special: bool) -> list[int]:
+        data = text.encode()
         size = len(data) + 8
         with self._reading:
             self._check_open()
             while True:
                 tokens = (self._lib.llama_token * size)()
-                count = self._lib.llama_tokenize(self._vocab, data, len(data), tokens, size, special, special)
+                count = self._lib.llama_tokenize(self._vocab, data, len(data), tokens, size, add_special, parse_special)
                 if count >= 0:
                     return list(tokens[:count])
                 size = -count

@@ -25,6 +25,7 @@ from langchain_divconq.engines.base import (
 from langchain_divconq.engines.gbnf import check_grammar
 from langchain_divconq.engines.gguf import GgufHeader, read_header, read_strings
 from langchain_divconq.engines.json_schema import schema_grammar
+from langchain_divconq.engines.prompt import Prompt, Specials
 from langchain_divconq.engines.turn import Turn
 from langchain_divconq.errors import ContextLengthError, EngineError, GrammarError
 
@@ -53,6 +54,7 @@ class XllamacppEngine:
         self._turn = Turn()
         self._key = secrets.token_hex()
         self._header = header
+        self._specials = Specials(header)
         self._vocabulary: list[str] | None = None
         self._bos = ""
         if header.metadata.get("tokenizer.ggml.add_bos_token"):
@@ -76,7 +78,7 @@ class XllamacppEngine:
         except Exception as error:  # the wheel documents no class of its own
             raise EngineError(f"xllamacpp does not load {settings.model_path}: {error}") from error
 
-    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
+    def render(self, messages: Sequence[Mapping[str, str]]) -> Prompt:
         """Return the prompt for chat messages, by the model's own template.
 
         Raises:
@@ -84,14 +86,25 @@ class XllamacppEngine:
         """
         if not self._header.text("tokenizer.chat_template"):
             raise EngineError(NO_TEMPLATE)
-        reply = self._post("/apply-template", {"messages": [dict(message) for message in messages]})
-        return str(reply["prompt"]).removeprefix(self._bos)
+        shielded, mark = self._specials.shield(messages)
+        reply = self._post("/apply-template", {"messages": shielded})
+        return Prompt(str(reply["prompt"]).removeprefix(self._bos), mark)
 
-    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+    def tokenize(self, text: str | Prompt, *, special: bool = True) -> list[int]:
         """Return token ids; `special`: as a prompt is read."""
-        text = text.removeprefix(self._bos) if special else text
-        reply = self._post("/tokenize", {"content": text, "add_special": special, "parse_special": special})
-        return [int(token) for token in reply["tokens"]]
+        if isinstance(text, Prompt) and text.mark and special:
+            return self._specials.tokens(text, self._tokens)
+        plain = text.unmarked if isinstance(text, Prompt) else text
+        return self._tokens(plain.removeprefix(self._bos) if special else plain, special, special)
+
+    def _tokens(self, text: str, add_special: bool, parse_special: bool) -> list[int]:
+        body = {"content": text, "add_special": add_special, "parse_special": parse_special}
+        return [int(token) for token in self._post("/tokenize", body)["tokens"]]
+
+    def _prompt(self, prompt: str | Prompt) -> str | list[int]:
+        if isinstance(prompt, Prompt) and prompt.mark:
+            return self.tokenize(prompt)
+        return (prompt.text if isinstance(prompt, Prompt) else prompt).removeprefix(self._bos)
 
     def schema_grammar(self, schema: str) -> str:
         """Return GBNF for a JSON schema (as JSON text)."""
@@ -101,13 +114,14 @@ class XllamacppEngine:
         """Complete a prompt, token by token; see `Engine.generate`."""
         if request.grammar is not None:
             check_grammar(request.grammar)
-        if not request.prompt.removeprefix(self._bos):
+        prompt = self._prompt(request.prompt)
+        if not prompt:
             raise EngineError(NO_PROMPT)
         with self._turn.taken(is_cancelled) as held:
             if not held:
                 return Completion("cancelled", 0, 0, 0)
             run = _Run(request, self.n_ctx, on_token, is_cancelled, self._spelling)
-            self._complete(_body(request, self._bos), run)
+            self._complete(_body(request, prompt), run)
             return run.result()
 
     def close(self) -> None:
@@ -224,9 +238,9 @@ class _Run:
         return Completion(self.reason, self.prompt_tokens, self.cached_tokens, self.completion_tokens)
 
 
-def _body(request: Request, bos: str) -> dict[str, Any]:
+def _body(request: Request, prompt: str | list[int]) -> dict[str, Any]:
     body: dict[str, Any] = {
-        "prompt": request.prompt.removeprefix(bos),
+        "prompt": prompt,
         "n_predict": request.max_tokens,
         "temperature": request.temperature,
         "top_k": request.top_k,

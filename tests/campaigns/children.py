@@ -7,6 +7,7 @@ from multiprocessing.connection import Connection
 from typing import TypeVar
 
 T = TypeVar("T")
+_START_SECONDS = 120
 
 
 def each_in_child(
@@ -39,12 +40,14 @@ def _in_one_child(work: Callable[[T], str], cases: Sequence[T], seconds: float) 
     child.start()
     theirs.close()
     try:
-        for place in range(len(cases)):
-            if not ours.poll(seconds + (60 if place == 0 else 0)):  # the first one waits for the imports
+        for place in range(-1, len(cases)):  # first it says that it has started
+            if not ours.poll(_START_SECONDS if place < 0 else seconds):
                 yield "hung"
                 return
             try:
-                yield ours.recv()
+                outcome = ours.recv()
+                if outcome is not None:
+                    yield outcome
             except EOFError:
                 child.join(seconds)
                 yield _ending(child.exitcode)
@@ -58,6 +61,7 @@ def _in_one_child(work: Callable[[T], str], cases: Sequence[T], seconds: float) 
 
 
 def _work_through(work: Callable[[T], str], cases: Sequence[T], results: Connection) -> None:
+    results.send(None)
     for case in cases:
         try:
             outcome = work(case)

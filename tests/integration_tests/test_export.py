@@ -225,7 +225,7 @@ def test_any_text_is_read_as_the_same_tokens(llama: Run, text: str) -> None:
     check_tokens(llama.base, llama.tokenizer, text)
 
 
-@pytest.mark.parametrize("text", ["  15  apples in 1999's 3,200", "Hé 🙂 ½ ² ٣", "a\n\n b\t c", "<|im_end|> #1? #12?"])
+@pytest.mark.parametrize("text", ["  15  apples in 1999's 3,200", "Hé 🙂 ½ ² ٣", "a\n\n b\t c", "<im_end> #1? #12?"])
 def test_the_default_weights_read_text_as_the_same_tokens(gguf_path: Path, text: str) -> None:
     check_tokens(gguf_path, load_tokenizer(str(gguf_path), gguf_path.parent), text)
 
@@ -235,7 +235,7 @@ def check_tokens(path: Path, tokenizer: Any, text: str) -> None:
     for name in get_args(EngineName):
         engine = load_engine(EngineSettings(path, n_ctx=256), name)
         prompt = engine.render(chat_roles(messages))
-        assert prompt == render_prompt(messages, tokenizer)
+        assert prompt.text == render_prompt(messages, tokenizer)
         assert engine.tokenize(prompt) == prompt_ids(messages, tokenizer)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from langchain_divconq import chat_models
 from langchain_divconq.engines.base import Completion, EngineName, EngineSettings, OnToken, Request, Token, TokenLogprob
+from langchain_divconq.engines.prompt import Prompt
 from langchain_divconq.engines.turn import Turn
 
 
@@ -35,11 +36,12 @@ class FakeEngine:
         self.turn = Turn()
         self.threads: set[str] = set()
 
-    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
-        return json.dumps([dict(message) for message in messages])
+    def render(self, messages: Sequence[Mapping[str, str]]) -> Prompt:
+        return Prompt(json.dumps([dict(message) for message in messages]))
 
-    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
-        return list(range(len(text.split()) + special))
+    def tokenize(self, text: str | Prompt, *, special: bool = True) -> list[int]:
+        words = (text.text if isinstance(text, Prompt) else text).split()
+        return list(range(len(words) + special))
 
     def schema_grammar(self, schema: str) -> str:
         return f"root ::= {schema}"

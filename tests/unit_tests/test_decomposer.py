@@ -274,4 +274,4 @@ def test_a_model_with_an_adapter_is_shown_no_demonstration(monkeypatch: pytest.M
     install(monkeypatch, engine)
     Decomposer(model=ChatGGUF(adapter_path=Path("a.gguf")), gate=0.5).invoke(QUESTION)
     Decomposer(model=ChatGGUF(), gate=0.5).invoke(QUESTION)
-    assert [request.prompt.count('"role"') for request in engine.requests] == [2, 4]
+    assert [str(request.prompt).count('"role"') for request in engine.requests] == [2, 4]
