@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Itera
 from concurrent.futures import as_completed
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from langchain_core.messages import (
@@ -47,6 +47,7 @@ class Call:
         quiet: Whether its tokens stay out of a graph's message stream.
         options: Keyword arguments of the call.
         estimate: The most it may use; nothing where no budget asks.
+        may_fail: Whether an error comes back in the reply instead of being raised.
     """
 
     model: Runnable[Any, Any]
@@ -55,6 +56,7 @@ class Call:
     quiet: bool = True
     options: dict[str, Any] = field(default_factory=dict)
     estimate: Estimate = field(default_factory=Estimate)
+    may_fail: bool = False
 
     def config(self, config: RunnableConfig) -> RunnableConfig:
         """Return the config of the run this call becomes, a child of the run `config` belongs to."""
@@ -64,10 +66,26 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a call returned, as a message, and the seconds it took."""
+    """What became of a call.
 
-    message: AIMessage
+    Attributes:
+        output: What the model returned; None where the call failed.
+        seconds: How long it took.
+        error: Why it failed, where it may.
+    """
+
+    output: Any
     seconds: float
+    error: Exception | None = None
+
+    @cached_property
+    def message(self) -> AIMessage:
+        """The output as a message.
+
+        Raises:
+            ConfigurationError: It is none.
+        """
+        return as_message(self.output)
 
 
 Stage = Generator[list[Call], list[Reply], T]
@@ -138,16 +156,26 @@ def call_model(call: Call, config: RunnableConfig, limiter: Limiter) -> Reply:
     """Make one call and wait for its reply."""
     with limiter.hold():
         start = time.perf_counter()
-        output = call.model.invoke(call.prompt, call.config(config), **call.options)
-        return Reply(as_message(output), time.perf_counter() - start)
+        try:
+            output = call.model.invoke(call.prompt, call.config(config), **call.options)
+        except Exception as error:  # whatever a model raises, where its failure is a result
+            if not call.may_fail:
+                raise
+            return Reply(None, time.perf_counter() - start, error)
+        return Reply(output, time.perf_counter() - start)
 
 
 async def acall_model(call: Call, config: RunnableConfig, limiter: Limiter) -> Reply:
     """Make one call and await its reply."""
     async with limiter.ahold():
         start = time.perf_counter()
-        output = await call.model.ainvoke(call.prompt, call.config(config), **call.options)
-        return Reply(as_message(output), time.perf_counter() - start)
+        try:
+            output = await call.model.ainvoke(call.prompt, call.config(config), **call.options)
+        except Exception as error:  # as in call_model
+            if not call.may_fail:
+                raise
+            return Reply(None, time.perf_counter() - start, error)
+        return Reply(output, time.perf_counter() - start)
 
 
 def stream_model(call: Call, config: RunnableConfig, limiter: Limiter) -> Iterator[AIMessageChunk]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForChainRun,
@@ -13,16 +12,17 @@ from langchain_core.callbacks import (
     adispatch_custom_event,
     dispatch_custom_event,
 )
-from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.base import RunnableBindingBase
-from langchain_core.runnables.config import merge_configs, patch_config
+from langchain_core.runnables.config import patch_config
 from langchain_core.runnables.configurable import DynamicRunnable
+from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from pydantic import ConfigDict, Field, field_validator
 
+from langchain_divconq.asking import OnTrouble, as_decomposer, ask_decomposer
 from langchain_divconq.budget import Account, Budget, Ledger
 from langchain_divconq.calls import (
     Limiter,
@@ -36,19 +36,15 @@ from langchain_divconq.calls import (
 )
 from langchain_divconq.closing import Closing, timed
 from langchain_divconq.decomposer import Decomposer
-from langchain_divconq.errors import ConfigurationError, DecompositionError
+from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.runnable import ChatRunnable
 from langchain_divconq.solver import Solver
-from langchain_divconq.subsolvers import innermost, is_chat_model
-from langchain_divconq.types import METADATA_KEY, Decomposition, Question, QuestionInput, Solution
+from langchain_divconq.types import METADATA_KEY, Question, QuestionInput, Solution
+from langchain_divconq.unwrap import models
 from langchain_divconq.usage import add_metadata, is_cached
-
-logger = logging.getLogger(__name__)
 
 DECOMPOSITION_EVENT = "divconq_decomposition"
 """Custom event with the Decomposition, as plain JSON values, sent the moment there is one."""
-
-OnTrouble: TypeAlias = Literal["single_stage", "raise"]
 
 
 class DivideAndConquer(ChatRunnable):
@@ -65,8 +61,8 @@ class DivideAndConquer(ChatRunnable):
         budget: What a call may cost at most; None: there is no limit. `budget=` with a call takes its place; a batch
             shares one. Rather than overrun it, the chain steps down (sequential or parallel, fused, single-stage, a
             short reply), says so in the Solution's reason, and refuses a question that it cannot pay for.
-        on_trouble: What happens when the decomposer cannot handle one question (too long for its context, no usable
-            plan): "single_stage" solves it without subquestions, and says so in the Solution and the log; "raise"
+        on_trouble: What happens when the decomposer fails (no usable plan, too long a question, a server that is out of
+            reach): "go_on" solves the question without subquestions, and says so in the Solution and the log; "raise"
             raises. A broken set-up always raises.
 
     Raises:
@@ -80,26 +76,26 @@ class DivideAndConquer(ChatRunnable):
     solver: Runnable[Any, Any]
     decomposer: Runnable[Any, Any] = Field(default_factory=Decomposer)
     budget: Budget | None = None
-    on_trouble: OnTrouble = "single_stage"
+    on_trouble: OnTrouble = "go_on"
 
     @field_validator("solver", mode="before")
     @classmethod
     def _as_solver(cls, value: object) -> object:
         if not isinstance(value, Runnable):
             return value
-        if not isinstance(innermost(value), Solver):
+        if not any(isinstance(model, Solver) for model, _ in models(value)):
             return Solver(model=value)
-        if isinstance(value, RunnableBindingBase):
+        if isinstance(value, (RunnableBindingBase, RunnableWithFallbacks)):
             raise ConfigurationError(
-                "A Solver that a config, arguments or retries are bound to cannot be a chain's solver. Bind them to "
-                "the chain, or to the Solver's model."
+                "A Solver that a config, arguments, retries or fallbacks are bound to cannot be a chain's solver. Bind "
+                "them to the chain, or to the Solver's model."
             )
         return value
 
     @field_validator("decomposer", mode="before")
     @classmethod
     def _as_decomposer(cls, value: object) -> object:
-        return Decomposer(model=value) if is_chat_model(value) else value
+        return as_decomposer(value)
 
     @property
     def config_specs(self) -> list[ConfigurableFieldSpec]:
@@ -174,10 +170,7 @@ class DivideAndConquer(ChatRunnable):
         question = Question.from_input(value)
         solver, config = _resolve(self.solver, config)
         solver.check(question, options, account)
-        try:
-            decomposition = _checked(self.decomposer.invoke(question, _decomposer_config(config)), question)
-        except (DecompositionError, ContextOverflowError) as error:
-            decomposition = self._undivided(question, error)
+        decomposition = drive(ask_decomposer(self.decomposer, question, self.on_trouble), config, Limiter(None))
         dispatch_custom_event(DECOMPOSITION_EVENT, decomposition.model_dump(mode="json"), config=config)
         return drive(solver.stage(decomposition, options, account), config, limiter)
 
@@ -187,20 +180,10 @@ class DivideAndConquer(ChatRunnable):
         question = Question.from_input(value)
         solver, config = _resolve(self.solver, config)
         solver.check(question, options, account)
-        try:
-            decomposition = _checked(await self.decomposer.ainvoke(question, _decomposer_config(config)), question)
-        except (DecompositionError, ContextOverflowError) as error:
-            decomposition = self._undivided(question, error)
+        asking = ask_decomposer(self.decomposer, question, self.on_trouble)
+        decomposition = await adrive(asking, config, Limiter(None))
         await adispatch_custom_event(DECOMPOSITION_EVENT, decomposition.model_dump(mode="json"), config=config)
         return await adrive(solver.stage(decomposition, options, account), config, limiter)
-
-    def _undivided(self, question: Question, error: Exception) -> Decomposition:
-        if self.on_trouble == "raise":
-            raise error
-        first_line = str(error).partition("\n")[0]
-        reason = f"the decomposer failed: {first_line or type(error).__name__}"
-        logger.warning("Solving without subquestions, since %s", reason)
-        return Decomposition(question=question, reason=reason, text=getattr(error, "llm_output", None) or "")
 
     def _transform(
         self,
@@ -246,18 +229,6 @@ def _resolve(solver: Runnable[Any, Any], config: RunnableConfig) -> tuple[Solver
             f"The configured solver is a {type(solver).__name__}; every alternative must be a Solver."
         )
     return solver, config
-
-
-def _decomposer_config(config: RunnableConfig) -> RunnableConfig:
-    # "nostream" keeps the plan's tokens out of a graph's message stream: they are not part of the answer.
-    return merge_configs(config, {"tags": ["divconq:decompose", "nostream"], "run_name": "divconq:decompose"})
-
-
-def _checked(decomposition: object, question: Question) -> Decomposition:
-    if isinstance(decomposition, Decomposition):
-        # A decomposer may hand back a copy of the question that has lost its context, or, through JSON, its history.
-        return decomposition.model_copy(update={"question": question})
-    raise ConfigurationError(f"The decomposer must return a Decomposition, got {type(decomposition).__name__}.")
 
 
 def _joined(pieces: list[Any]) -> Any:

@@ -9,9 +9,7 @@ from typing import Any, Literal, TypeAlias
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
-from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import patch_config
-from langchain_core.runnables.configurable import RunnableConfigurableFields
 from langchain_core.runnables.utils import ConfigurableFieldSpec
 from pydantic import ConfigDict, Field, field_validator
 
@@ -22,6 +20,7 @@ from langchain_divconq.grammar import MAX_TOKENS, check_cap, decomposition_gramm
 from langchain_divconq.parsing import clean_plan, parse_plan
 from langchain_divconq.prompts import NO_DECOMPOSITION, PromptStyle, decomposition_prompt
 from langchain_divconq.types import QUESTION_SCHEMA, Decomposition, Question, QuestionInput
+from langchain_divconq.unwrap import models
 from langchain_divconq.usage import Price, StageUsage
 from langchain_divconq.weights import default_adapter
 
@@ -214,7 +213,6 @@ def _undivided(
 
 
 def _chat_gguf(model: Runnable[Any, Any]) -> ChatGGUF | None:
-    """Return the ChatGGUF behind a model that was bound, configured or given retries; None: it is another model."""
-    while isinstance(model, (RunnableBindingBase, RunnableConfigurableFields)):
-        model = model.bound if isinstance(model, RunnableBindingBase) else model.default
-    return model if isinstance(model, ChatGGUF) else None
+    """Return the ChatGGUF that a model is, fallbacks included; None: another model may answer."""
+    found = [one for one, _ in models(model) if isinstance(one, ChatGGUF)]
+    return found[0] if len(found) == len(list(models(model))) else None

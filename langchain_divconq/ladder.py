@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -12,14 +12,12 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
-from langchain_core.runnables.base import RunnableBindingBase
-from langchain_core.runnables.configurable import RunnableConfigurableFields
-from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 
 from langchain_divconq.budget import Account, Cost, Estimate, prompt_tokens
 from langchain_divconq.calls import Call
 from langchain_divconq.errors import BudgetExceededError
 from langchain_divconq.types import Mode, SingleStage, references
+from langchain_divconq.unwrap import models
 from langchain_divconq.usage import Price
 
 logger = logging.getLogger(__name__)
@@ -148,7 +146,7 @@ def _reply_limit(model: Runnable[Any, Any], options: dict[str, Any]) -> tuple[in
         model: A chat model, perhaps bound, configurable, given retries or fallbacks; of anything else nothing is known.
         options: Keyword arguments of its calls.
     """
-    own = [_own_limit(*alternative) for alternative in _alternatives(model, options)]
+    own = [_own_limit(*alternative) for alternative in models(model, options)]
     limits = [limit for limit, _ in own if limit is not None]
     # All alternatives get the same keyword arguments, and one that an alternative does not know may fail it.
     if names := set.intersection(*(names for _, names in own)):
@@ -163,7 +161,7 @@ def _longest_reply(model: Runnable[Any, Any], options: dict[str, Any], read: int
 
     A provider may refuse to be asked for more than that, so what is not known is not tried.
     """
-    alternatives = list(_alternatives(model, options))
+    alternatives = list(models(model, options))
     if any(_own_limit(*alternative)[0] is not None for alternative in alternatives):
         return 0
     profiles: list[dict[str, int]] = [getattr(one, "profile", None) or {} for one, _ in alternatives]
@@ -173,23 +171,8 @@ def _longest_reply(model: Runnable[Any, Any], options: dict[str, Any], read: int
 
 def _unheld(model: Runnable[Any, Any], options: dict[str, Any]) -> type:
     """Return the class of the alternative because of which the replies cannot be held."""
-    own = [(type(one), *_own_limit(one, given)) for one, given in _alternatives(model, options)]
+    own = [(type(one), *_own_limit(one, given)) for one, given in models(model, options)]
     return min(own, key=lambda known: (known[1] is not None, len(known[2])))[0]
-
-
-def _alternatives(
-    model: Runnable[Any, Any], options: dict[str, Any]
-) -> Iterator[tuple[Runnable[Any, Any], dict[str, Any]]]:
-    """Yield each model that may answer, with the keyword arguments it is called with."""
-    if isinstance(model, RunnableBindingBase):
-        yield from _alternatives(model.bound, {**model.kwargs, **options})
-    elif isinstance(model, RunnableConfigurableFields):
-        yield from _alternatives(model.default, options)
-    elif isinstance(model, RunnableWithFallbacks):
-        for alternative in model.runnables:
-            yield from _alternatives(alternative, options)
-    else:
-        yield model, options
 
 
 def _own_limit(model: Runnable[Any, Any], options: dict[str, Any]) -> tuple[int | None, set[str]]:

@@ -24,8 +24,8 @@ from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError, DecompositionError
 from langchain_divconq.parsing import parse_answer
 from langchain_divconq.prompts import UNKNOWN, reading_prompt
-from langchain_divconq.subsolvers import is_chat_model
 from langchain_divconq.types import METADATA_KEY, Decomposition, Question, fill_references, references
+from langchain_divconq.unwrap import is_chat_model
 
 logger = logging.getLogger(__name__)
 

@@ -35,7 +35,7 @@ from langchain_divconq.prompts import (
     single_stage_prompt,
     subquestion_prompt,
 )
-from langchain_divconq.subsolvers import Route, is_chat_model, pick, read_subanswer, subsolver_input
+from langchain_divconq.subsolvers import Route, pick, read_subanswer, subsolver_input
 from langchain_divconq.types import (
     Decomposition,
     Mode,
@@ -46,6 +46,7 @@ from langchain_divconq.types import (
     fill_references,
     references,
 )
+from langchain_divconq.unwrap import is_chat_model
 from langchain_divconq.usage import Price, StageUsage, add_metadata
 
 

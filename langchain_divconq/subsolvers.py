@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import Runnable
-from langchain_core.runnables.base import RunnableBindingBase
-from langchain_core.runnables.configurable import DynamicRunnable
 
 from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.parsing import parse_answer
@@ -31,18 +28,6 @@ def pick(
     raise ConfigurationError(
         f"The function given as subsolver must return a Runnable or None, got {type(picked).__name__}."
     )
-
-
-def innermost(value: object) -> object:
-    """Return what was bound, configured or given retries; by default, where a config may choose another."""
-    while isinstance(value, (RunnableBindingBase, DynamicRunnable)):
-        value = value.bound if isinstance(value, RunnableBindingBase) else value.default
-    return value
-
-
-def is_chat_model(value: object) -> TypeGuard[Runnable[Any, Any]]:
-    """Return whether it is a chat model, perhaps bound or configurable."""
-    return isinstance(innermost(value), BaseChatModel)
 
 
 def subsolver_input(runnable: Runnable[Any, Any], subquestion: str) -> Any:

@@ -28,7 +28,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 from tenacity.nap import sleep_using_event
 from tenacity.stop import stop_when_event_set
 
-from langchain_divconq.cli.batch import BROKEN_SETUP
+from langchain_divconq.asking import BROKEN_SETUP
 from training.example import Example
 from training.left_out import LeftOut, Outcome
 

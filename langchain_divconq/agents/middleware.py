@@ -2,9 +2,8 @@
 
 # Annotations are evaluated here: langgraph tells by them which arguments a hook takes.
 
-import logging
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Literal, TypeAlias, cast
+from typing import Annotated, Any, cast
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
 from langchain.agents.middleware.internal_call_transformer import InternalCallTransformer, internal_call_metadata
@@ -12,19 +11,16 @@ from langchain.agents.middleware.types import ContextT, OmitFromInput, ResponseT
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config, merge_configs
-from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import Runtime
 from typing_extensions import NotRequired
 
-from langchain_divconq.agents.plan import adecompose, as_decomposer, decompose, render_subquestions
+from langchain_divconq.asking import OnTrouble, as_decomposer, ask_decomposer
+from langchain_divconq.calls import Limiter, adrive, drive
 from langchain_divconq.chain import DECOMPOSITION_EVENT
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
+from langchain_divconq.parsing import render_plan
 from langchain_divconq.types import Decomposition, Question
-
-logger = logging.getLogger(__name__)
-
-WithoutPlan: TypeAlias = Literal["no_plan", "raise"]
 
 _PLAN = (
     "A plan for the user's latest question. Work through its subquestions in order, with tools where they help, and "
@@ -37,7 +33,7 @@ class DecompositionState(AgentState[Any]):
 
     Attributes:
         decomposition: The `Decomposition` as plain JSON values (`Decomposition.model_validate` reads it); None: the
-            latest question could not be divided.
+            latest message is no question in words.
     """
 
     decomposition: NotRequired[Annotated[dict[str, Any] | None, OmitFromInput]]
@@ -53,17 +49,17 @@ class DecompositionMiddleware(AgentMiddleware[DecompositionState, ContextT, Resp
     Attributes:
         decomposer: A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`;
             None: the bundled one, on this machine.
-        on_trouble: What happens when the decomposer fails, for whatever reason: "no_plan" goes on without a plan and
-            logs a warning; "raise" raises.
+        on_trouble: What happens when the decomposer fails: "go_on" goes on without a plan, says why in the state's
+            decomposition and logs a warning; "raise" raises. A broken set-up always raises.
     """
 
     state_schema = DecompositionState
     transformers = (InternalCallTransformer,)
 
-    def __init__(self, decomposer: Runnable[Any, Any] | None = None, *, on_trouble: WithoutPlan = "no_plan") -> None:
+    def __init__(self, decomposer: Runnable[Any, Any] | None = None, *, on_trouble: OnTrouble = "go_on") -> None:
         super().__init__()
-        if on_trouble not in ("no_plan", "raise"):
-            raise ConfigurationError(f'on_trouble is {on_trouble!r}; it must be "no_plan" or "raise".')
+        if on_trouble not in ("go_on", "raise"):
+            raise ConfigurationError(f'on_trouble is {on_trouble!r}; it must be "go_on" or "raise".')
         self.decomposer = Decomposer() if decomposer is None else as_decomposer(decomposer)
         self.on_trouble = on_trouble
 
@@ -79,10 +75,8 @@ class DecompositionMiddleware(AgentMiddleware[DecompositionState, ContextT, Resp
             return {"decomposition": None}
         if _is_known(question, state):
             return None
-        try:
-            return _announce(decompose(self.decomposer, question, _internal(config)), runtime)
-        except Exception as error:  # whatever a decomposer raises: an agent is not to end for want of a plan
-            return self._without_plan(error)
+        asking = ask_decomposer(self.decomposer, question, self.on_trouble)
+        return _announce(drive(asking, _internal(config), Limiter(None)), runtime)
 
     async def abefore_agent(
         self,
@@ -96,10 +90,8 @@ class DecompositionMiddleware(AgentMiddleware[DecompositionState, ContextT, Resp
             return {"decomposition": None}
         if _is_known(question, state):
             return None
-        try:
-            return _announce(await adecompose(self.decomposer, question, _internal(config)), runtime)
-        except Exception as error:  # as in before_agent
-            return self._without_plan(error)
+        asking = ask_decomposer(self.decomposer, question, self.on_trouble)
+        return _announce(await adrive(asking, _internal(config), Limiter(None)), runtime)
 
     def wrap_model_call(
         self,
@@ -116,13 +108,6 @@ class DecompositionMiddleware(AgentMiddleware[DecompositionState, ContextT, Resp
     ) -> ModelResponse[ResponseT]:
         """Do the same without blocking the event loop."""
         return await handler(_with_plan(request))
-
-    def _without_plan(self, error: Exception) -> dict[str, Any]:
-        # An interrupt travels as an exception too, and the graph waits for it.
-        if self.on_trouble == "raise" or isinstance(error, GraphBubbleUp):
-            raise error
-        logger.warning("The agent goes on without a plan, since the decomposer failed: %s", error)
-        return {"decomposition": None}
 
 
 def _latest_question(state: DecompositionState) -> Question | None:
@@ -159,7 +144,7 @@ def _with_plan(request: ModelRequest[ContextT]) -> ModelRequest[ContextT]:
     subquestions = decomposition and decomposition["subquestions"]
     if not subquestions:
         return request
-    plan = _PLAN + render_subquestions(subquestions)
+    plan = _PLAN + render_plan(subquestions)
     system = request.system_message
     if system is None:
         return request.override(system_message=SystemMessage(plan))

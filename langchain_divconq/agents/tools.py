@@ -19,10 +19,12 @@ from langchain_core.tools import BaseTool, ToolException
 from langchain_core.tools.base import ArgsSchema
 from pydantic import BaseModel, Field, field_validator
 
-from langchain_divconq.agents.plan import adecompose, as_decomposer, decompose, render_subquestions
+from langchain_divconq.asking import OnTrouble, as_decomposer, ask_decomposer
+from langchain_divconq.calls import Limiter, Stage, adrive, drive
 from langchain_divconq.chain import DivideAndConquer
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import DivConqError
+from langchain_divconq.parsing import render_plan
 from langchain_divconq.types import Decomposition, Question, Solution
 
 logger = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ class QuestionInput(BaseModel):
     """A question, and the passage it is about."""
 
     question: str = Field(description="The whole question in words, with every name and number it depends on.")
-    context: str = Field(default="", description="The passage that the question is about, if there is one.")
+    context: str | None = Field(default=None, description="The passage that the question is about, if there is one.")
 
 
 class _QuestionTool(BaseTool):
@@ -49,6 +51,8 @@ class DecomposeTool(_QuestionTool):
     Attributes:
         decomposer: A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`;
             default: the bundled one, on this machine.
+        on_trouble: What happens when the decomposer fails: "go_on" tells the agent why, and to answer the question
+            directly; "raise" makes it an error. A broken set-up always is one.
     """
 
     name: str = "decompose_question"
@@ -59,6 +63,7 @@ class DecomposeTool(_QuestionTool):
         "for the answer to subquestion 1."
     )
     decomposer: Runnable[Any, Any] = Field(default_factory=Decomposer)
+    on_trouble: OnTrouble = "go_on"
 
     @field_validator("decomposer", mode="before")
     @classmethod
@@ -68,26 +73,28 @@ class DecomposeTool(_QuestionTool):
     def _run(
         self,
         question: str,
-        context: str = "",
+        context: str | None = None,
         *,
         config: RunnableConfig,
         run_manager: CallbackManagerForToolRun,
     ) -> tuple[str, Decomposition]:
         with _told_to_the_agent():
-            asked = Question.from_input({"question": question, "context": context})
-            return _plan(decompose(self.decomposer, asked, _child(config, run_manager)))
+            return _plan(drive(self._asking(question, context), _child(config, run_manager), Limiter(None)))
 
     async def _arun(
         self,
         question: str,
-        context: str = "",
+        context: str | None = None,
         *,
         config: RunnableConfig,
         run_manager: AsyncCallbackManagerForToolRun,
     ) -> tuple[str, Decomposition]:
         with _told_to_the_agent():
-            asked = Question.from_input({"question": question, "context": context})
-            return _plan(await adecompose(self.decomposer, asked, _child(config, run_manager)))
+            return _plan(await adrive(self._asking(question, context), _child(config, run_manager), Limiter(None)))
+
+    def _asking(self, question: str, context: str | None) -> Stage[Decomposition]:
+        asked = Question.from_input({"question": question, "context": context})
+        return ask_decomposer(self.decomposer, asked, self.on_trouble)
 
 
 class DivideAndConquerTool(_QuestionTool):
@@ -111,7 +118,7 @@ class DivideAndConquerTool(_QuestionTool):
     def _run(
         self,
         question: str,
-        context: str = "",
+        context: str | None = None,
         *,
         config: RunnableConfig,
         run_manager: CallbackManagerForToolRun,
@@ -123,7 +130,7 @@ class DivideAndConquerTool(_QuestionTool):
     async def _arun(
         self,
         question: str,
-        context: str = "",
+        context: str | None = None,
         *,
         config: RunnableConfig,
         run_manager: AsyncCallbackManagerForToolRun,
@@ -142,8 +149,8 @@ def _child(
 
 def _plan(decomposition: Decomposition) -> tuple[str, Decomposition]:
     if decomposition.subquestions:
-        return render_subquestions(decomposition.subquestions), decomposition
-    return f"No decomposition is needed ({decomposition.reason}). Answer the question directly.", decomposition
+        return render_plan(decomposition.subquestions), decomposition
+    return f"There are no subquestions ({decomposition.reason}). Answer the question directly.", decomposition
 
 
 def _answer(solution: Solution) -> tuple[str, Solution]:

@@ -8,33 +8,14 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
-from langchain_core.exceptions import ModelAuthenticationError, ModelNotFoundError, ModelPermissionDeniedError
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 
+from langchain_divconq.asking import BROKEN_SETUP
 from langchain_divconq.cli.console import note, usage_line
 from langchain_divconq.cli.jsonl import Item, Record
-from langchain_divconq.errors import (
-    AdapterMismatchError,
-    ConfigurationError,
-    EngineNotInstalledError,
-    GrammarError,
-    InvalidWeightsError,
-)
 from langchain_divconq.types import Decomposition, Solution
 from langchain_divconq.usage import Usage
-
-# What fails every question in the same way: the first to meet it ends the run. (Missing weights are a model not found.)
-BROKEN_SETUP = (
-    ConfigurationError,
-    EngineNotInstalledError,
-    InvalidWeightsError,
-    AdapterMismatchError,
-    GrammarError,
-    ModelNotFoundError,
-    ModelAuthenticationError,
-    ModelPermissionDeniedError,
-)
 
 
 class Batch:

@@ -1,7 +1,6 @@
 """The middleware in agents made by `create_agent`, with scripted models."""
 
 import json
-import logging
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -18,14 +17,13 @@ from langchain.agents.middleware import (
     TodoListMiddleware,
 )
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
-from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_core.runnables import Runnable
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from langchain_core.tracers.schemas import Run
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.errors import GraphInterrupt
 from langgraph.types import Command
 
-from langchain_divconq import ConfigurationError, Decomposer, Decomposition, DecompositionError
+from langchain_divconq import ConfigurationError, Decomposer, Decomposition
 from langchain_divconq.agents import DecompositionMiddleware
 from tests.repository import ROOT
 from tests.unit_tests.fake_agent_model import AgentModel, calls, in_turn
@@ -197,45 +195,6 @@ async def test_the_plan_survives_an_interrupt_and_a_resume_by_another_process(is
     assert len(model.seen) == 2
     assert all(system.endswith(SHOWN) for system in systems(model))
     assert never_asked.seen == []
-
-
-@pytest.mark.parametrize("error", [DecompositionError("There is no plan."), ConnectionError("no route")], ids=repr)
-@both
-async def test_an_agent_goes_on_without_a_plan_when_the_decomposer_fails(
-    error: Exception, is_async: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    model = calculating()
-    middleware = DecompositionMiddleware(failing(error))
-    with caplog.at_level(logging.WARNING, logger="langchain_divconq"):
-        state = await run(create_agent(model, [calculator], middleware=[middleware]), asking(), is_async=is_async)
-    assert state["messages"][-1].text == "There are 29."
-    assert state["decomposition"] is None
-    assert systems(model) == [""] * 3
-    [record] = [record for record in caplog.records if record.name.startswith("langchain_divconq")]
-    assert "goes on without a plan" in record.message
-    assert str(error) in record.message
-
-
-@both
-async def test_a_decomposers_failure_is_raised_where_that_is_asked_for(is_async: bool) -> None:
-    middleware = DecompositionMiddleware(failing(ConnectionError("no route")), on_trouble="raise")
-    with pytest.raises(ConnectionError, match="no route"):
-        await run(create_agent(calculating(), [calculator], middleware=[middleware]), asking(), is_async=is_async)
-
-
-def test_a_decomposer_that_returns_something_else_is_a_failure() -> None:
-    middleware = DecompositionMiddleware(RunnableLambda(lambda _: ["What?"]), on_trouble="raise")
-    with pytest.raises(ConfigurationError, match="must return a Decomposition, got list"):
-        create_agent(calculating(), [calculator], middleware=[middleware]).invoke(asking())
-
-
-def test_a_decomposer_that_asks_a_person_may_interrupt() -> None:
-    def interrupt(_: object) -> Decomposition:
-        raise GraphInterrupt
-
-    middleware = DecompositionMiddleware(RunnableLambda(interrupt))
-    with pytest.raises(GraphInterrupt):
-        middleware.before_agent(asking(), None)  # type: ignore[arg-type]  # the runtime is not reached
 
 
 def test_another_way_of_dealing_with_trouble_is_refused() -> None:

@@ -20,10 +20,10 @@ MOST_ADAPTER_BYTES = 10_000_000
 LAYERS = [
     {"_version", "errors", "usage"},
     {"types"},
-    {"prompts", "grammar", "parsing", "budget", "calls", "runnable"},
+    {"prompts", "grammar", "parsing", "budget", "calls", "unwrap", "runnable"},
     {"engines"},
     {"weights", "messages", "structured", "chat_models"},
-    {"decomposer", "solver", "closing", "ladder", "subsolvers"},
+    {"decomposer", "solver", "closing", "ladder", "subsolvers", "asking"},
     {"chain"},
     {"retrieval", "agents"},
     {"cli"},

@@ -22,9 +22,9 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import Runnable
 
+from langchain_divconq.asking import BROKEN_SETUP
 from langchain_divconq.calls import arun_all
 from langchain_divconq.chat_models import ChatGGUF
-from langchain_divconq.cli.batch import BROKEN_SETUP
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.engines.identity import fingerprint
 from langchain_divconq.errors import WeightsNotFoundError

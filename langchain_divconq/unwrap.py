@@ -1,0 +1,36 @@
+"""The models behind a Runnable that something was bound to, that a config chooses, or that has fallbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeGuard
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable
+from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.configurable import DynamicRunnable
+from langchain_core.runnables.fallbacks import RunnableWithFallbacks
+
+
+def models(value: Any, options: Mapping[str, Any] | None = None) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield each Runnable that may answer, the preferred one first, with the keyword arguments it is called with.
+
+    Args:
+        value: A Runnable; anything else is yielded as it is. Of one that a config chooses, the default is yielded.
+        options: Keyword arguments of the call; they take the place of bound ones.
+    """
+    options = dict(options or {})
+    if isinstance(value, RunnableBindingBase):  # retries are one too
+        yield from models(value.bound, {**value.kwargs, **options})
+    elif isinstance(value, DynamicRunnable):
+        yield from models(value.default, options)
+    elif isinstance(value, RunnableWithFallbacks):
+        for alternative in value.runnables:
+            yield from models(alternative, options)
+    else:
+        yield value, options
+
+
+def is_chat_model(value: object) -> TypeGuard[Runnable[Any, Any]]:
+    """Return whether only chat models stand behind a value."""
+    return all(isinstance(model, BaseChatModel) for model, _ in models(value))
