@@ -1,6 +1,6 @@
 """Retrieve per subquestion: the passages a plain retriever finds, and the same one asked hop by hop, four of each.
 
-Without a name the embedded 135M model reads and answers: that needs no key, and shows the plumbing, not the quality.
+Without a name the embedded 135M model reads: that needs no key, and shows the plumbing, not the quality.
 Usage: python examples/rag_per_subquestion.py [PROVIDER:MODEL]
 """
 
@@ -14,13 +14,6 @@ from langchain_core.documents import Document
 
 from langchain_divconq import ChatGGUF, DecomposedRetriever
 
-if len(sys.argv) > 1:
-    from langchain.chat_models import init_chat_model
-
-    solver = init_chat_model(sys.argv[1])
-else:
-    solver = ChatGGUF(max_tokens=64)
-
 
 def words(text: str) -> list[str]:
     return re.findall(r"\w{4,}", text.lower())  # shorter words are mostly "the", "was", "who"
@@ -29,7 +22,8 @@ def words(text: str) -> list[str]:
 library = Path(__file__).parent / "library"
 documents = [Document(path.read_text(), metadata={"name": path.stem}) for path in sorted(library.glob("*.txt"))]
 plain = BM25Retriever.from_documents(documents, preprocess_func=words, k=4)
-retriever = DecomposedRetriever(retriever=plain, solver=solver, k=4)
+reader = sys.argv[1] if len(sys.argv) > 1 else ChatGGUF(max_tokens=64)
+retriever = DecomposedRetriever(retriever=plain, reader=reader, k=4)
 
 for asked in json.loads((library / "questions.json").read_text()):
     print(f"{asked['question']}  (needs {', '.join(asked['passages'])})")

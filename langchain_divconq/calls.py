@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
+from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -88,8 +89,16 @@ class Reply:
         return as_message(self.output)
 
 
-Stage = Generator[list[Call], list[Reply], T]
-"""Yields calls that may run at once, gets their replies, and returns the stage's result."""
+@dataclass(frozen=True)
+class Announcement:
+    """What whoever watches a run is told as it comes: a custom event's name and data."""
+
+    name: str
+    data: Any
+
+
+Stage = Generator[list[Call] | Announcement, list[Reply], T]
+"""Yields calls that may run at once, gets their replies, and returns the stage's result; may announce between them."""
 
 
 class Limiter:
@@ -123,8 +132,11 @@ def drive(stage: Stage[T], config: RunnableConfig, limiter: Limiter) -> T:
             calls = next(stage) if replies is None else stage.send(replies)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]  # a generator's result is untyped in StopIteration
-        if len(calls) == 1:
-            replies = [call_model(calls[0], config, limiter)]
+        if isinstance(calls, Announcement):
+            dispatch_custom_event(calls.name, calls.data, config=config)
+            replies = []
+        elif len(calls) <= 1:
+            replies = [call_model(call, config, limiter) for call in calls]
         else:
             with ContextThreadPoolExecutor(max_workers=len(calls)) as executor:
                 replies = list(executor.map(partial(call_model, config=config, limiter=limiter), calls))
@@ -138,7 +150,11 @@ async def adrive(stage: Stage[T], config: RunnableConfig, limiter: Limiter) -> T
             calls = next(stage) if replies is None else stage.send(replies)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]  # as in drive
-        replies = await gather(*(acall_model(call, config, limiter) for call in calls))
+        if isinstance(calls, Announcement):
+            await adispatch_custom_event(calls.name, calls.data, config=config)
+            replies = []
+        else:
+            replies = await gather(*(acall_model(call, config, limiter) for call in calls))
 
 
 async def gather(*coroutines: Coroutine[Any, Any, T]) -> list[T]:

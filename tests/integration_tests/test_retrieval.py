@@ -30,7 +30,7 @@ class TestDecomposedRetriever(RetrieversIntegrationTests):
     @property
     def retriever_constructor_params(self) -> dict[str, Any]:
         decomposer = Decomposer(model=ChatGGUF(), gate="always")
-        return {"retriever": plain(4), "solver": ChatGGUF(max_tokens=32), "decomposer": decomposer}
+        return {"retriever": plain(4), "reader": ChatGGUF(max_tokens=32), "decomposer": decomposer}
 
     @property
     def retriever_query_example(self) -> str:
@@ -45,14 +45,14 @@ def check(found: list[Document], question: str, k: int) -> None:
     for document in found:
         assert document.page_content in library
         origin = document.metadata["divconq"]
-        assert 0 <= origin["number"] <= 3
+        assert 0 <= origin["number"] <= 4
         assert (origin["subquestion"] == question) == (origin["number"] == 0)
 
 
 async def test_the_embedded_model_divides_and_reads(engine_name: EngineName) -> None:
     model = ChatGGUF(engine=engine_name, max_tokens=32)
     retriever = DecomposedRetriever(
-        retriever=plain(4), solver=model, decomposer=Decomposer(model=ChatGGUF(engine=engine_name)), k=5
+        retriever=plain(4), reader=model, decomposer=Decomposer(model=ChatGGUF(engine=engine_name)), k=5
     )
     for question in [QUESTIONS[0].question, QUESTIONS[-1].question]:
         found = retriever.invoke(question)
@@ -66,7 +66,7 @@ async def test_a_served_model_reads_each_hop(gguf_path: Path, question: Any) -> 
         async with DefaultAsyncHttpxClient() as client:  # the one that ChatOpenAI keeps would outlive this event loop
             retriever = DecomposedRetriever(
                 retriever=plain(4),
-                solver=connect(address, http_async_client=client),
+                reader=connect(address, http_async_client=client),
                 decomposer=RunnableLambda(divide),
                 k=5,
                 on_trouble="raise",

@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from langchain_core.documents import Document
 from langchain_core.exceptions import ModelConnectionError, ModelTimeoutError
 from langchain_core.messages import BaseMessage
 
 from langchain_divconq.parsing import render_plan
-from langchain_divconq.prompts import NO_DECOMPOSITION, reading_prompt
-from langchain_divconq.retrieval import Query, share
+from langchain_divconq.prompts import NO_DECOMPOSITION
 from tests.training_tests.hops import DECOYS, PAINTER, ROWS, library, retrieval
 from tests.unit_tests.fakes import failing, scripted
+from tests.unit_tests.shelf import asked
 from training.arms.corpus import passages, questions
-from training.arms.readers import asked_of, gold_answer, matching_hop, parse_query
+from training.arms.readers import gold_answer, matching_hop, parse_query
 from training.arms.records import AnswerRecord, ResultFile, Used
 from training.arms.retrieval import retrieve
 from training.arms.retrieval_config import RetrievalConfig, load_retrieval, parse_arm
@@ -42,9 +39,9 @@ def solve(messages: list[BaseMessage]) -> str:
     text = messages[-1].text
     if text.startswith("Rewrite"):
         return '\n"Ada Holm daughter painter ships"\nmore' if "Whose" in text else " "
-    asked = asked_of(messages)
+    subquestion = asked(messages)
     final = {row["question"]: row["answer"] for row in ROWS}
-    return f"Answer: {ANSWERS.get(asked) or final.get(asked) or 'unknown'}"
+    return f"Answer: {ANSWERS.get(subquestion) or final.get(subquestion) or 'unknown'}"
 
 
 def divide(messages: list[BaseMessage]) -> str:
@@ -250,19 +247,6 @@ def test_results_hold_no_text_and_no_key(tmp_path: Path) -> None:
     assert settings["arms"]["whole"] == {"mode": "whole", "source": "musique", "weights": {}, "prices": {}}
 
 
-names = st.lists(st.integers(0, 15), max_size=12, unique=True)
-
-
-@given(st.lists(names, max_size=5), st.integers(1, 12), st.integers(1, 12))
-def test_a_smaller_budgets_documents_are_the_first_of_a_larger_ones(lists: list[list[int]], one: int, two: int) -> None:
-    found = [
-        (Query(number, "?"), [Document(f"text {name}", id=str(name)) for name in each])
-        for number, each in enumerate(lists)
-    ]
-    small, large = sorted((one, two))
-    assert share(found, small) == share(found, large)[:small]
-
-
 def test_a_subquestion_goes_to_the_hop_it_shares_most_words_with(tmp_path: Path) -> None:
     hops = questions(library(tmp_path))[1].hops
     for hop in hops:
@@ -280,16 +264,6 @@ def test_a_gold_answer_is_given_to_what_asks_for_it_and_never_the_questions_own(
     assert matching_hop("Who is Ada Holm?", hops) is not None
     assert gold_answer("Whose daughter was Ada Holm?", hops) is None, "the answer to the question itself"
     assert gold_answer("How many towns by a river did people of some wealth move to, and which?", hops) is None
-
-
-@given(st.text(min_size=1).filter(lambda text: "\n" not in text), st.lists(st.text()))
-def test_what_a_reader_is_asked_is_read_off_its_prompt(asked: str, texts: list[str]) -> None:
-    assert asked_of(reading_prompt(asked, texts)) == asked
-
-
-def test_another_prompt_is_none_for_a_reader() -> None:
-    with pytest.raises(ValueError, match="no prompt for a reader"):
-        asked_of(scripted("")._convert_input("Question: who?").to_messages())
 
 
 def test_the_embedding_retriever_finds_other_words_of_the_same_meaning(tmp_path: Path) -> None:

@@ -75,7 +75,6 @@ TOO_LONG = {
     "tests/unit_tests/test_chain.py",
     "tests/unit_tests/test_chat_models.py",
     "tests/unit_tests/test_cli.py",
-    "tests/unit_tests/test_retrieval.py",
     "training/durable.py run_durably",
     "training/evaluate.py evaluate",
     "training/finetune.py finetune",

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.exceptions import ContextOverflowError
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_divconq.calls import as_message
-from langchain_divconq.prompts import ANSWER_MARKER, UNKNOWN, reading_prompt
-from langchain_divconq.retrieval import parse_reading
+from langchain_divconq.prompts import reading_prompt
+from langchain_divconq.retrieval import Reading, parse_reading
 from training.arms.corpus import Hop
 from training.arms.retrieval_config import Fill
 from training.arms.solvers import why_failed
@@ -29,28 +29,12 @@ _REWRITE = (
     "query alone, on one line.\n\nQuestion: {question}"
 )
 
-_BEFORE = "\n\nQuestion: "
-_AFTER = reading_prompt("?", [])[0].text.rpartition(f"{_BEFORE}?")[2]
-"""What stands around the subquestion in the library's prompt for a reader."""
-
 _WORD = re.compile(r"\w+")
 _IDLE = frozenset(
     {"a", "an", "and", "are", "as", "at", "be", "by", "did", "do", "does", "for", "from", "given", "had", "has", "have"}
     | {"he", "her", "his", "how", "in", "is", "it", "its", "of", "on", "or", "she", "that", "the", "their", "there"}
     | {"they", "this", "to", "was", "were", "what", "when", "where", "which", "who", "whom", "whose", "why", "with"}
 )
-
-
-def asked_of(messages: Sequence[BaseMessage]) -> str:
-    """Return the subquestion that the library's prompt for a reader asks.
-
-    Raises:
-        ValueError: It is another prompt.
-    """
-    _, found, asked = messages[-1].text.removesuffix(_AFTER).rpartition(_BEFORE)
-    if not found or not messages[-1].text.endswith(_AFTER):
-        raise ValueError(f"This is no prompt for a reader of documents: {messages[-1].text[-80:]!r}")
-    return asked
 
 
 _ALIKE = 0.25
@@ -103,24 +87,21 @@ class Reader(Runnable[Any, Any]):
     right: list[bool | None] = field(default_factory=list)
     failure: str | None = None
 
-    def invoke(self, input: Sequence[BaseMessage], config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
-        """Return the reply to the library's prompt for a reader."""
+    def invoke(self, input: Reading, config: RunnableConfig | None = None, **kwargs: Any) -> str | None:
+        """Return the answer to a subquestion; None: there is none."""
         return asyncio.run(self.ainvoke(input, config))
 
-    async def ainvoke(
-        self, input: Sequence[BaseMessage], config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AIMessage:
+    async def ainvoke(self, input: Reading, config: RunnableConfig | None = None, **kwargs: Any) -> str | None:
         """Return the same without blocking the event loop."""
-        subquestion = asked_of(input)
+        subquestion = input["subquestion"]
         hop = matching_hop(subquestion, self.hops)
         if self.model is not None and self.fill == "sequential":
-            reply = await self._read(self.model, input, config)
+            answer = await self._read(self.model, input, config)
         else:
-            known = gold_answer(subquestion, self.hops) if self.fill == "oracle" else None
-            reply = AIMessage(f"{ANSWER_MARKER} {known or UNKNOWN}")
-        if (answer := parse_reading(reply.text)) is not None:
+            answer = gold_answer(subquestion, self.hops) if self.fill == "oracle" else None
+        if answer is not None:
             self.right.append(None if hop is None else same_answer(answer, hop.answer))
-        return reply
+        return answer
 
     @property
     def read(self) -> int:
@@ -132,16 +113,15 @@ class Reader(Runnable[Any, Any]):
         """How many of them are right; None: one belongs to no hop."""
         return None if None in self.right else sum(map(bool, self.right))
 
-    async def _read(
-        self, model: Runnable[Any, Any], messages: Sequence[BaseMessage], config: RunnableConfig | None
-    ) -> AIMessage:
+    async def _read(self, model: Runnable[Any, Any], given: Reading, config: RunnableConfig | None) -> str | None:
+        prompt = reading_prompt(given["subquestion"], [document.page_content for document in given["documents"]])
         try:
-            return as_message(await model.ainvoke(messages, config))
+            return parse_reading(as_message(await model.ainvoke(prompt, config)).text)
         except ContextOverflowError:
             raise  # the library goes on without this answer, and says so
         except Exception as error:  # whatever a provider's package raises
             self.failure = why_failed(error)
-            return AIMessage(f"{ANSWER_MARKER} {UNKNOWN}")
+            return None
 
 
 def rewriting_prompt(question: str) -> list[BaseMessage]:

@@ -16,7 +16,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 from langchain_divconq.calls import as_message
 from langchain_divconq.prompts import reading_prompt
-from langchain_divconq.retrieval import DecomposedRetriever, Query, parse_reading, share
+from langchain_divconq.retrieval import DecomposedRetriever, Query, Search, fused, parse_reading
 from langchain_divconq.types import Decomposition
 from training.arms.corpus import SOURCE, MultiHop, corpus_fingerprint, passages, questions
 from training.arms.plans import Planned, undivided, write_plans
@@ -159,7 +159,7 @@ async def _searched(
     meter, reader = Meter(), Reader(arm.fill or "unfilled", question.hops, run.solver)
     retriever = DecomposedRetriever(
         retriever=run.retriever,
-        solver=reader,
+        reader=reader,
         decomposer=RunnableLambda(lambda _: planned.decomposition),
         k=run.config.k,
         read_k=run.config.read_k,
@@ -194,8 +194,8 @@ async def _rewritten(run: _Run, arm: RetrievalArm, question: MultiHop) -> tuple[
     except Exception as error:  # whatever a provider's package raises
         failure = why_failed(error)
     searched = [Query(1, query), Query(0, text)] if query else [Query(0, text)]
-    documents = share([(one, await run.retriever.ainvoke(one.text)) for one in searched], run.config.k)
-    names = tuple(str(document.id) for document in documents)
+    hits = fused([Search(one, await run.retriever.ainvoke(one.text)) for one in searched])
+    names = tuple(str(hit.document.id) for hit in hits[: run.config.k])
     record = RetrievalRecord(
         id=question.id,
         hops=len(question.hops),

@@ -13,6 +13,9 @@ from training.arms.retrieval_config import REFERENCE, REWRITE, RetrievalArm, Ret
 from training.arms.search import retriever_weights
 from training.arms.solvers import decomposer_settings, decomposer_weights, solver_settings, solver_weights
 
+SEARCH_VERSION = "2"
+"""Changes with what the library's retriever searches for and how it shares the budget."""
+
 
 def shared_settings(config: RetrievalConfig, documents: int, fingerprint: str) -> dict[str, Any]:
     """Return what all arms depend on, in JSON's types.
@@ -27,6 +30,7 @@ def shared_settings(config: RetrievalConfig, documents: int, fingerprint: str) -
         "kind": "retrieval",
         "seed": config.seed,
         "prompt_version": PROMPT_VERSION,
+        "search_version": SEARCH_VERSION,
         "retriever": config.retriever,
         "budgets": list(config.budgets),
         "k": config.k,

@@ -1,0 +1,129 @@
+"""What a plan searches for: references filled in, repeats and what has no words of its own left out. Pure functions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from langchain_core.documents import Document
+
+from langchain_divconq.types import fill_references, references
+
+MOST_CANDIDATES = 2
+"""Of several answers to one subquestion, so many are searched with."""
+
+_BLANK = "\0"
+_WORD = re.compile(r"\w+")
+_LETTER = re.compile(r"[^\W\d_]")
+_PARENTHESES = re.compile(r"\s*\([^)]*\)\s*$")
+# What a subquestion says without asking for anything that a document tells: comparing two answers is no search.
+_IDLE = frozenset(
+    {"a", "an", "and", "any", "are", "as", "at", "be", "been", "both", "by", "can", "did", "do", "does", "for", "from"}
+    | {"had", "has", "have", "he", "her", "his", "how", "if", "in", "is", "it", "its", "many", "much", "not", "of"}
+    | {"on", "one", "or", "she", "so", "than", "that", "the", "their", "them", "then", "there", "these", "they"}
+    | {"this", "those", "to", "two", "was", "were", "what", "when", "where", "which", "who", "whom", "whose", "why"}
+    | {"will", "with", "would", "after", "before", "earlier", "equal", "fewer", "greater", "higher", "larger", "later"}
+    | {"less", "longer", "lower", "more", "older", "same", "shorter", "smaller", "younger", "different", "between"}
+)
+_CHOICE = re.compile(r"^(?:which|what) (\w+) (has|have|had)\b", re.IGNORECASE)
+_QUESTION_WORDS = re.compile(
+    r"^(?:(?:at|by|for|from|in|of|on|to|with) )?"
+    r"(?:who|whom|whose|what|which|where|when|why|how(?: long| many| much| old)?)\b"
+    r"\s*(?:(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would)\b\s*)?",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Query:
+    """What may be searched for: a subquestion by its number, references filled in; number 0: the whole question.
+
+    Attributes:
+        number: The subquestion's.
+        text: What is searched for.
+        is_complete: Whether every reference in it was filled with an answer that was read.
+    """
+
+    number: int
+    text: str
+    is_complete: bool = True
+
+    @property
+    def run_name(self) -> str:
+        """What the search is called in a trace."""
+        return f"divconq:subquestion-{self.number}" if self.number else "divconq:question"
+
+    @property
+    def key(self) -> str:
+        """What two queries share that find the same: their words, in lower case."""
+        return " ".join(_WORD.findall(self.text.casefold())) or self.text
+
+
+@dataclass(frozen=True)
+class Hop:
+    """A subquestion that has been searched for.
+
+    Attributes:
+        number: From 1, as references count.
+        asked: The subquestion, references filled in.
+        documents: What was found for it, best first.
+        answers: What was read in them, likeliest first; empty: nothing.
+    """
+
+    number: int
+    asked: str
+    documents: Sequence[Document] = ()
+    answers: tuple[str, ...] = ()
+
+    @property
+    def stand_in(self) -> str:
+        """What a later subquestion says in the place of an answer that was not read.
+
+        The title of the best document, where it has one: that names what the subquestion asks for, or what it is about.
+        Else the subquestion's own words, without those that ask.
+        """
+        title = self.documents[0].metadata.get("title") if self.documents else None
+        return (_PARENTHESES.sub("", title).strip() if isinstance(title, str) else "") or noun_phrase(self.asked)
+
+    @property
+    def answer(self) -> str | None:
+        """The likeliest answer; None: nothing was read."""
+        return self.answers[0] if self.answers else None
+
+    def at(self, rank: int) -> str:
+        """Return what takes a reference's place: the answer of a rank, from 0, or the last, or the stand-in."""
+        return self.answers[min(rank, len(self.answers) - 1)] if self.answers else self.stand_in
+
+
+def make_queries(number: int, subquestion: str, earlier: Mapping[int, Hop]) -> tuple[Query, ...]:
+    """Return a subquestion with its references filled in: one query, two where a reader named two answers.
+
+    Args:
+        number: The subquestion's.
+        subquestion: As the decomposer wrote it.
+        earlier: All that it refers to.
+    """
+    needed = [earlier[reference] for reference in references(subquestion)]
+    is_complete = all(hop.answers for hop in needed)
+    ranks = range(min(max((len(hop.answers) for hop in needed), default=1) or 1, MOST_CANDIDATES))
+    texts = [fill_references(subquestion, {hop.number: hop.at(rank) for hop in needed}) for rank in ranks]
+    return tuple(Query(number, text, is_complete) for text in dict.fromkeys(" ".join(text.split()) for text in texts))
+
+
+def noun_phrase(subquestion: str) -> str:
+    """Return a question as what it asks for: "Who was the founder of Lund?" is "the founder of Lund"."""
+    text = _CHOICE.sub(r"the \1 that \2", subquestion.strip().rstrip("?").strip())
+    return _QUESTION_WORDS.sub("", text, count=1).strip() or text
+
+
+def is_searchable(subquestion: str, is_complete: bool) -> bool:
+    """Return whether a subquestion, as written, says what to look for beside the answers it refers to.
+
+    "Where is #1?" has no words of its own either, but is worth a search once it is known where; a comparison is not.
+    """
+    blank = fill_references(subquestion, dict.fromkeys(references(subquestion), _BLANK))
+    own = _WORD.findall(blank.casefold())
+    if any(_LETTER.search(word) and word not in _IDLE for word in own):
+        return True
+    return bool(own) and is_complete and blank.count(_BLANK) == 1

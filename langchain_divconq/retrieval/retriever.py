@@ -1,0 +1,271 @@
+"""DecomposedRetriever: any retriever, asked hop by hop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.documents.compressor import BaseDocumentCompressor
+from langchain_core.retrievers import BaseRetriever, RetrieverLike
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import ensure_config, merge_configs, patch_config
+from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from langchain_divconq.asking import OnTrouble, as_decomposer, ask_decomposer
+from langchain_divconq.calls import Announcement, Limiter, Stage, adrive, drive
+from langchain_divconq.chain import DECOMPOSITION_EVENT
+from langchain_divconq.decomposer import Decomposer, Gate
+from langchain_divconq.errors import ConfigurationError
+from langchain_divconq.retrieval.fusing import Fuse, Hit, fused, within
+from langchain_divconq.retrieval.reading import ReaderLike, as_reader
+from langchain_divconq.retrieval.tool import make_tool
+from langchain_divconq.retrieval.walk import Parts, Walk
+from langchain_divconq.types import METADATA_KEY, Decomposition, Question
+
+_MADE_HERE: dict[str, Any] = {"max_subquestions": 4, "gate": "always"}
+"""Settings of a decomposer that is made here: a hop too few loses passages, a search too many hardly any."""
+
+
+class DecomposedRetriever(BaseRetriever):
+    """Retrieves for each subquestion of a question, and for the question itself, with any retriever.
+
+    A subquestion that refers to an earlier one (`#1`) is searched for with the earlier one's answer in that place, read
+    in the documents found for the earlier one. Answers nobody refers to are not asked for. Where none is read, the
+    title of the best of those documents takes its place, or else the earlier subquestion's own words. What has no words
+    to search for, or was searched for already, is not searched for.
+
+    The documents of all searches share the budget `k`, the whole question's best always among them; a plan that finds
+    no more than the whole question gives exactly the whole question's documents. They are copies, with what found them
+    as `metadata["divconq"]`: `{"number": 2, "subquestion": "Who was mayor in 1931?", "answer": "Ada Holm"}`; number 0
+    is the whole question, and an answer that was not read is None. Where a search or a reading failed twice, the others
+    go on, and each document says so: `"partial": ["the search for 'Who …' failed: TimeoutError"]`.
+
+    The plan, and each subquestion's search with its answer, are announced as they come, as the custom events
+    `divconq_decomposition` (the Decomposition as JSON) and `divconq_hop` (number, subquestion, answer, documents).
+    Plan, gate and confidence are metadata of the searches' runs: `divconq_plan`, `divconq_gate`, `divconq_confidence`.
+
+    Independent subquestions are searched for at once; with `max_concurrency`, one after another, so that a batch has
+    never more than that many calls in flight. Keyword arguments of a call, but for `k` and `gate`, reach every search.
+
+    Attributes:
+        retriever: Any retriever, or a Runnable from text to documents. It decides how many each search can give.
+        reader: What reads: a chat model or its name, a `Solver`, or any Runnable or function from
+            `{"subquestion": …, "documents": …}` to an answer, several in a list, or None. None: nobody reads.
+        decomposer: A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`;
+            default: the bundled one, on this machine. Made here, it divides every question, into four at most.
+        gate: When a question is divided, in the place of the decomposer's own gate; None: as the decomposer says.
+            `invoke(…, gate=…)` replaces it.
+        k: The most documents to return; `invoke(…, k=…)` replaces it.
+        read_k: The most documents that are read for one answer: the best of a search, and never more than `k`.
+        fuse: "turns" (each search gives its best in turn) or "rrf" (reciprocal rank fusion).
+        reranker: Any document compressor; it is given all that was found, and the whole question. Its order counts.
+        on_trouble: What happens when the decomposer, a search or a reading fails twice: "go_on" without it, and say so
+            in the metadata and the log; "raise". A broken set-up, and searches that all fail, always raise.
+
+    Raises:
+        InvalidQuestionError: The query is empty.
+        ConfigurationError: `k`, `read_k` or `gate` is out of range, or a part returns something else than it should.
+    """
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    retriever: RetrieverLike
+    reader: ReaderLike | None = None
+    decomposer: Runnable[Any, Any] = Field(default_factory=lambda: Decomposer(**_MADE_HERE))
+    gate: Gate | None = None
+    k: int = 9
+    read_k: int = 4
+    fuse: Fuse = "turns"
+    reranker: BaseDocumentCompressor | None = None
+    on_trouble: OnTrouble = "go_on"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_solver(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "solver" in values:
+            raise ConfigurationError(
+                "DecomposedRetriever takes no solver=. What reads is its reader=, which may be the same chat model; "
+                "answer the question itself from the documents it returns."
+            )
+        return values
+
+    @field_validator("reader", mode="before")
+    @classmethod
+    def _as_reader(cls, value: object) -> object:
+        return as_reader(value)
+
+    @field_validator("decomposer", mode="before")
+    @classmethod
+    def _as_decomposer(cls, value: object) -> object:
+        return as_decomposer(value, **_MADE_HERE)
+
+    @field_validator("gate")
+    @classmethod
+    def _check_gate(cls, value: Gate | None) -> Gate | None:
+        if (
+            value is not None
+            and value not in ("always", "never")
+            and not (isinstance(value, (int, float)) and 0 <= value <= 1)
+        ):
+            raise ConfigurationError(f'gate is {value}; it must be "always", "never" or a probability from 0 to 1.')
+        return value
+
+    @field_validator("k", "read_k")
+    @classmethod
+    def _check_k(cls, value: int) -> int:
+        if value < 1:
+            raise ConfigurationError(f"k or read_k is {value}; it must be at least 1, a number of documents.")
+        return value
+
+    @property
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        """The configurable fields of all parts."""
+        reader = self._reader
+        parts = [self.decomposer, self.retriever, *([] if reader is None else [reader])]
+        return get_unique_config_specs(spec for part in parts for spec in part.config_specs)
+
+    @property
+    def _reader(self) -> Runnable[Any, Any] | None:
+        return cast("Runnable[Any, Any] | None", self.reader)  # the validator made one of whatever was passed
+
+    # The base class hands a retriever its callbacks alone; whatever else is in the config has to reach the parts too.
+
+    def invoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
+        """Return the documents for one question.
+
+        Args:
+            input: The question.
+            config: As everywhere in LangChain.
+            **kwargs: `k` and `gate` take the fields' places; whatever else there is goes to every search.
+        """
+        config = ensure_config(config)
+        return super().invoke(input, config, call_config=config, **kwargs)
+
+    async def ainvoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
+        """Return the documents for one question, without blocking the event loop; arguments as `invoke` takes them."""
+        config = ensure_config(config)
+        return await super().ainvoke(input, config, call_config=config, **kwargs)
+
+    def as_tool(
+        self,
+        args_schema: type[BaseModel] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        arg_types: dict[str, type] | None = None,
+    ) -> BaseTool:
+        """Return a tool for an agent: passages, each under the subquestion that found it; the documents as artifact.
+
+        Args:
+            args_schema: Arguments besides `query` go to `invoke`: `k`, `gate`, a `filter` of the retriever.
+            name: The tool's name.
+            description: What tells the agent when to call it.
+            arg_types: Refused: a schema says the same.
+
+        Raises:
+            ConfigurationError: `arg_types` is given.
+        """
+        if arg_types is not None:
+            raise ConfigurationError(f"arg_types is {arg_types}; pass args_schema, a pydantic model of the arguments.")
+        return make_tool(self, args_schema, name, description)
+
+    def _get_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,
+        k: int | None = None,
+        gate: Gate | None = None,
+        call_config: RunnableConfig | None = None,
+        **options: Any,
+    ) -> list[Document]:
+        call = self._for_one_call(k, gate)
+        config = patch_config(call_config, callbacks=run_manager.get_child())
+        limiter = _limiter(config)
+        plan = drive(call._divide(query), config, limiter)
+        return drive(call._retrieve(plan, options), call._traced(config, plan), limiter)
+
+    async def _aget_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: AsyncCallbackManagerForRetrieverRun,
+        k: int | None = None,
+        gate: Gate | None = None,
+        call_config: RunnableConfig | None = None,
+        **options: Any,
+    ) -> list[Document]:
+        call = self._for_one_call(k, gate)
+        config = patch_config(call_config, callbacks=run_manager.get_child())
+        limiter = _limiter(config)
+        plan = await adrive(call._divide(query), config, limiter)
+        return await adrive(call._retrieve(plan, options), call._traced(config, plan), limiter)
+
+    def _for_one_call(self, k: int | None, gate: Gate | None) -> DecomposedRetriever:
+        """Return the retriever with what one call asks for in its fields' place."""
+        changes: dict[str, Any] = {}
+        if k is not None:
+            changes["k"] = self._check_k(k)
+        if gate is not None:
+            changes["gate"] = self._check_gate(gate)
+        return self.model_copy(update=changes) if changes else self
+
+    def _divide(self, query: Any) -> Stage[Decomposition]:
+        question = Question.from_input(query)
+        if self.gate == "never":
+            return Decomposition(question=question, reason="the gate is 'never'")
+        decomposer = self.decomposer
+        if self.gate is not None and isinstance(decomposer, Decomposer):
+            decomposer = decomposer.model_copy(update={"gate": self.gate})
+        plan = yield from ask_decomposer(decomposer, question, self.on_trouble)
+        return self._gated(plan)
+
+    def _gated(self, plan: Decomposition) -> Decomposition:
+        """Leave a question whole that another decomposer than ours divided, if its probability says so."""
+        probability = plan.no_decomposition_probability
+        if not isinstance(self.gate, (int, float)) or probability is None or probability < self.gate:
+            return plan
+        reason = f"the probability that no decomposition is needed is {probability:.2f} (gate {self.gate:g})"
+        return plan.model_copy(update={"subquestions": (), "reason": reason})
+
+    def _traced(self, config: RunnableConfig, plan: Decomposition) -> RunnableConfig:
+        gate = self.decomposer.gate if self.gate is None and isinstance(self.decomposer, Decomposer) else self.gate
+        metadata = {
+            "divconq_plan": list(plan.subquestions),
+            "divconq_gate": gate,
+            "divconq_confidence": plan.no_decomposition_probability,
+        }
+        return merge_configs(config, {"metadata": metadata})
+
+    def _retrieve(self, plan: Decomposition, options: dict[str, Any]) -> Stage[list[Document]]:
+        yield Announcement(DECOMPOSITION_EVENT, plan.model_dump(mode="json"))
+        read_k = min(self.k, self.read_k)
+        walk = Walk(Parts(self.retriever, self._reader, read_k, self.on_trouble, options), plan)
+        yield from walk.go()
+        hits = fused([*walk.searches.values()], self.fuse)
+        if self.reranker is None:
+            return _labelled(within(hits, walk.whole, self.k), walk)
+        documents = yield from walk.rerank(self.reranker, _labelled(hits, walk))
+        return (_labelled(within(hits, walk.whole, self.k), walk) if documents is None else documents)[: self.k]
+
+
+def _labelled(hits: Sequence[Hit], walk: Walk) -> list[Document]:
+    """Return copies of the documents that say what found them, and what failed."""
+    labelled = []
+    for hit in hits:
+        hop = walk.hops[hit.query.number]
+        origin: dict[str, Any] = {"number": hop.number, "subquestion": hit.query.text, "answer": hop.answer}
+        if walk.troubles:
+            origin["partial"] = list(walk.troubles)
+        metadata = {**hit.document.metadata, METADATA_KEY: origin}
+        labelled.append(hit.document.model_copy(update={"metadata": metadata}))
+    return labelled
+
+
+def _limiter(config: RunnableConfig) -> Limiter:
+    # One call after another where the number is limited: what is in flight is then bounded by the questions at once.
+    return Limiter(None if config.get("max_concurrency") is None else 1)
