@@ -8,7 +8,6 @@ After a fork the child starts with nothing loaded: llama.cpp's threads do not su
 """
 
 import atexit
-import importlib
 import os
 import threading
 from dataclasses import replace
@@ -19,6 +18,7 @@ from langchain_divconq.engines.base import Engine, EngineName, EngineSettings
 from langchain_divconq.engines.gguf import check_adapter, check_model, read_header
 from langchain_divconq.engines.identity import fingerprint
 from langchain_divconq.engines.pump import cancel_all
+from langchain_divconq.engines.trial import create_engine, pass_trial
 from langchain_divconq.errors import EngineNotInstalledError
 
 __all__ = ["available_engines", "default_threads", "load_engine", "physical_cores", "unload_engines"]
@@ -58,7 +58,8 @@ def load_engine(settings: EngineSettings, name: EngineName | None = None) -> Eng
             check_model(headers[0])
             if len(headers) > 1:
                 check_adapter(*headers)
-            _engines[key] = _create(chosen, settings)
+            pass_trial(settings, chosen, marks)
+            _engines[key] = create_engine(settings, chosen)
         return _engines[key]
 
 
@@ -116,13 +117,6 @@ def _choose(name: EngineName | None) -> EngineName:
         f"{name or 'No llama.cpp engine'} is {'not ' if name else ''}installed. Install it with "
         f"{' or '.join(_INSTALL[each] for each in wanted)}. Installed: {', '.join(installed) or 'neither engine'}."
     )
-
-
-def _create(name: EngineName, settings: EngineSettings) -> Engine:
-    # Imported by name, for each engine's module needs its package.
-    module, kind = ("llama_cpp", "LlamaCppEngine") if name == "llama-cpp-python" else ("xllamacpp", "XllamacppEngine")
-    engine: Engine = getattr(importlib.import_module(f"langchain_divconq.engines.{module}"), kind)(settings)
-    return engine
 
 
 def _at_exit() -> None:

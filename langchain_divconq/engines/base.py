@@ -16,6 +16,10 @@ EngineName = Literal["llama-cpp-python", "xllamacpp"]
 
 CLOSED = "The engine was closed; load it again."
 NO_PROMPT = "The prompt is empty; there is nothing to complete."
+NO_NUMBERS = (
+    "The model's probabilities are no numbers (NaN): its weights or its adapter are damaged. Get the weights again; "
+    "try without the adapter."
+)
 NO_TEMPLATE = "The GGUF holds no chat template (tokenizer.chat_template), so it cannot be chatted with."
 
 

@@ -7,12 +7,15 @@ vocabulary of 49,152), and turns any damage into an error in words before llama.
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
+import math
 import os
+import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import BinaryIO
 
 from langchain_divconq.errors import AdapterMismatchError, InvalidWeightsError, WeightsNotFoundError
 
@@ -29,6 +32,9 @@ _BLOCKS = {
     34: (256, 54), 35: (256, 66), 39: (32, 17), 40: (64, 36),
 }
 # fmt: on
+# What a model cannot be without, and what llama.cpp takes at most: it ends the process over others.
+_COUNTS = {"block_count": (1, 512), "context_length": (1, 2**31 - 1), "embedding_length": (1, 2**31 - 1)}
+_MOST_TEMPLATE = 1_000_000  # characters; the longest in use have 30,000
 _REMEDY = "Download or export it again, or pass the path of a GGUF model."
 
 
@@ -41,12 +47,14 @@ class GgufHeader:
         metadata: Its key-value pairs, arrays left out.
         arrays: Where arrays begin, for `read_strings`: key to (element type, count, byte offset).
         shapes: Tensor name to its dimensions, fastest-varying first, as ggml orders them.
+        places: Tensor name to its ggml type, and where in the file its values begin.
     """
 
     path: Path
     metadata: Mapping[str, int | float | bool | str]
     arrays: Mapping[str, tuple[int, int, int]]
     shapes: Mapping[str, tuple[int, ...]]
+    places: Mapping[str, tuple[int, int]]
 
     def text(self, key: str) -> str:
         """Return a string value; empty where the file has none under this key."""
@@ -79,7 +87,7 @@ class _Cursor:
 
     def __init__(self, path: Path, start: int = 0) -> None:
         self.path = path
-        self.file = path.open("rb")
+        self.file = open_weights(path)
         self.size = os.fstat(self.file.fileno()).st_size
         self.position = start
         self.buffer, self.base = b"", start
@@ -128,14 +136,31 @@ def read_header(path: Path) -> GgufHeader:
         WeightsNotFoundError: There is no such file.
         InvalidWeightsError: It is no GGUF, of a version llama.cpp does not read, damaged, or cut short.
     """
+    cursor = _Cursor(path)
+    with cursor.file:
+        return _read(cursor)
+
+
+def open_weights(path: Path) -> BinaryIO:
+    """Open a file of weights. What is no file (a folder, a pipe, a device) is refused before anything waits for it.
+
+    Raises:
+        WeightsNotFoundError: There is no such file.
+        InvalidWeightsError: It is no file, or cannot be read.
+    """
     try:
-        cursor = _Cursor(path)
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise InvalidWeightsError(f"{path} cannot be read: it is {_kind(mode)}, not a file. {_REMEDY}")
+        return path.open("rb")
     except FileNotFoundError:
         raise WeightsNotFoundError(f"There is no file at {path}. Pass the path of a GGUF model.") from None
     except OSError as error:
         raise InvalidWeightsError(f"{path} cannot be read: {error.strerror}. {_REMEDY}") from error
-    with cursor.file:
-        return _read(cursor)
+
+
+def _kind(mode: int) -> str:
+    return "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
 
 
 def read_strings(header: GgufHeader, key: str) -> list[str]:
@@ -172,6 +197,47 @@ def check_model(header: GgufHeader) -> None:
             f"{header.path} is a GGUF without a model in it (type {kind!r}, architecture {header.architecture!r}, "
             f"{len(header.shapes)} tensors). {_REMEDY}"
         )
+    for key, (least, most) in _COUNTS.items():
+        count = header.integer(f"{header.architecture}.{key}")
+        if count is not None and not least <= count <= most:
+            raise InvalidWeightsError(
+                f"{header.path} is damaged: {header.architecture}.{key} is {count}; expected {least} to {most:,}. "
+                f"{_REMEDY}"
+            )
+    for key, value in header.metadata.items():
+        if isinstance(value, float) and key.startswith(header.architecture) and not math.isfinite(value):
+            raise InvalidWeightsError(f"{header.path} is damaged: {key} is {value}; expected a number. {_REMEDY}")
+    if len(header.text("tokenizer.chat_template")) > _MOST_TEMPLATE:
+        raise InvalidWeightsError(
+            f"{header.path} has a chat template of {len(header.text('tokenizer.chat_template')):,} characters; "
+            f"expected at most {_MOST_TEMPLATE:,}. {_REMEDY}"
+        )
+
+
+def check_numbers(header: GgufHeader) -> None:
+    """Refuse weights or an adapter with values that are no numbers, by reading its 16- and 32-bit floats.
+
+    Of a model only the 32-bit ones are read: llama.cpp looks at the others.
+
+    Raises:
+        InvalidWeightsError: Names the file and the tensor.
+    """
+    kinds = {0: ("f", 4), 1: ("e", 2)} if header.text("general.type") == "adapter" else {0: ("f", 4)}
+    with open_weights(header.path) as file:
+        for name, (kind, offset) in header.places.items():
+            if kind not in kinds:
+                continue
+            code, size = kinds[kind]
+            file.seek(offset)
+            left = prod(header.shapes[name])
+            while left > 0:
+                count = min(left, 1 << 20)
+                left -= count
+                if not math.isfinite(math.fsum(struct.unpack(f"<{count}{code}", file.read(count * size)))):
+                    raise InvalidWeightsError(
+                        f"{header.path} is damaged: {name} holds values that are no numbers (NaN or infinity). "
+                        f"{_REMEDY}"
+                    )
 
 
 def check_adapter(model: GgufHeader, adapter: GgufHeader) -> None:
@@ -242,7 +308,7 @@ def _read(cursor: _Cursor) -> GgufHeader:
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
         raise _damaged(cursor, f"has general.alignment {alignment!r}, which is no power of two")
-    shapes, end = {}, 0
+    shapes, places, end = {}, {}, 0
     for _ in range(n_tensors):
         name = cursor.string()
         (n_dimensions,) = cursor.unpack("I")
@@ -250,12 +316,14 @@ def _read(cursor: _Cursor) -> GgufHeader:
             raise _damaged(cursor, f"gives the tensor {name[:80]!r} {n_dimensions} dimensions, more than four")
         shapes[name] = cursor.unpack(f"{n_dimensions}Q")
         kind, offset = cursor.unpack("IQ")
+        places[name] = kind, offset
         elements, size = _BLOCKS.get(kind, (1, 0))  # a type newer than this table: only its beginning is checked
         end = max(end, offset + prod(shapes[name]) // elements * size)
     start = -(-cursor.position // alignment) * alignment
     if n_tensors and start + end > cursor.size:
         raise _cut_short(cursor.path, start + end, cursor.size)
-    return GgufHeader(cursor.path, metadata, arrays, shapes)
+    places = {name: (kind, start + offset) for name, (kind, offset) in places.items()}
+    return GgufHeader(cursor.path, metadata, arrays, shapes, places)
 
 
 def _skip_array(cursor: _Cursor, element: int, count: int, depth: int) -> None:

@@ -5,7 +5,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from langchain_divconq.engines.gguf import read_header
+from langchain_divconq.engines.gguf import open_weights, read_header
 from langchain_divconq.errors import InvalidWeightsError, WeightsNotFoundError
 
 _digests: dict[tuple[str, int, int, int], str] = {}
@@ -23,7 +23,7 @@ def fingerprint(path: Path) -> str:
         key = (real, status.st_size, status.st_mtime_ns, status.st_ino)
         if key not in _digests:
             digest = hashlib.sha256()
-            with open(real, "rb") as file:
+            with open_weights(path) as file:
                 while block := file.read(1 << 20):
                     digest.update(block)
             _digests[key] = digest.hexdigest()

@@ -18,6 +18,7 @@ from langchain_divconq.engines._logging import last_complaint, route_log
 from langchain_divconq.engines._sampling import Sampler, describe
 from langchain_divconq.engines.base import (
     CLOSED,
+    NO_NUMBERS,
     NO_PROMPT,
     NO_TEMPLATE,
     Completion,
@@ -56,6 +57,7 @@ class LlamaCppEngine:
 
     Args:
         settings: What to load.
+        check_tensors: Look at every value of the weights, and refuse those that are no numbers.
 
     Raises:
         InvalidWeightsError: llama.cpp does not load the model.
@@ -65,7 +67,7 @@ class LlamaCppEngine:
 
     name: EngineName = "llama-cpp-python"
 
-    def __init__(self, settings: EngineSettings) -> None:
+    def __init__(self, settings: EngineSettings, *, check_tensors: bool = False) -> None:
         self._lib: Any = importlib.import_module("llama_cpp")
         self._np: Any = importlib.import_module("numpy")
         self._formatter: Any = None
@@ -79,16 +81,17 @@ class LlamaCppEngine:
         self._clock = 0
         route_log(self._lib)
         try:
-            self._load(settings)
+            self._load(settings, check_tensors)
         except BaseException:
             self.close()
             raise
         self._slots = [_Slot(number) for number in range(settings.n_slots)]
 
-    def _load(self, settings: EngineSettings) -> None:
+    def _load(self, settings: EngineSettings, check_tensors: bool) -> None:
         lib = self._lib
         params = lib.llama_model_default_params()
         params.n_gpu_layers = settings.n_gpu_layers
+        params.check_tensors = check_tensors
         self._model = lib.llama_model_load_from_file(str(settings.model_path).encode(), params)
         if not self._model:
             raise InvalidWeightsError(f"llama.cpp does not load {settings.model_path}: {last_complaint()}")
@@ -129,14 +132,16 @@ class LlamaCppEngine:
         Raises:
             EngineError: The model has no template, or its template refuses the messages.
         """
-        with self._reading:
-            self._check_open()
-            if self._formatter is None:
-                self._formatter = self._make_formatter()
         shielded, mark = self._specials.shield(messages)
         try:
+            with self._reading:
+                self._check_open()
+                if self._formatter is None:
+                    self._formatter = self._make_formatter()
             text = str(self._formatter(messages=shielded).prompt)
-        except Exception as error:  # a template may raise anything
+        except EngineError:
+            raise
+        except Exception as error:  # a template may raise anything, when it is read and when it is used
             raise EngineError(f"The model's chat template refuses these messages: {error}") from error
         return Prompt(text.removeprefix(self._bos), mark)  # `tokenize` puts it there
 
@@ -285,7 +290,10 @@ class LlamaCppEngine:
         slot.tokens += tokens
 
     def _logits(self) -> Any:
-        return self._np.ctypeslib.as_array(self._lib.llama_get_logits_ith(self._context, -1), (self._n_vocab,))
+        logits = self._np.ctypeslib.as_array(self._lib.llama_get_logits_ith(self._context, -1), (self._n_vocab,))
+        if self._np.isnan(logits.max()):
+            raise EngineError(NO_NUMBERS)
+        return logits
 
     def _spelling(self, token: int) -> str:
         return self._piece(token, special=True).decode(errors="replace")

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from langchain_divconq.engines.base import (
     CLOSED,
+    NO_NUMBERS,
     NO_PROMPT,
     NO_TEMPLATE,
     Completion,
@@ -40,6 +41,7 @@ class XllamacppEngine:
 
     Args:
         settings: What to load.
+        check_tensors: Look at every value of the weights, and refuse those that are no numbers.
 
     Raises:
         EngineError: llama.cpp does not load the model.
@@ -47,7 +49,7 @@ class XllamacppEngine:
 
     name: EngineName = "xllamacpp"
 
-    def __init__(self, settings: EngineSettings) -> None:
+    def __init__(self, settings: EngineSettings, *, check_tensors: bool = False) -> None:
         lib: Any = importlib.import_module("xllamacpp")
         header = read_header(settings.model_path)
         self.n_ctx = settings.n_ctx or header.context_length or 4096
@@ -68,6 +70,7 @@ class XllamacppEngine:
         params.flash_attn_type = lib.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.n_threads
         params.n_gpu_layers = settings.n_gpu_layers
+        params.check_tensors = check_tensors
         params.n_parallel = 1  # prompts batched together would change one another's last bits
         params.cache_ram_mib = cache_mib(header, self.n_ctx, settings.n_slots)
         params.fit_params = params.warmup = params.ui = params.prefill_assistant = False
@@ -228,6 +231,8 @@ class _Run:
     def logprob(self, entry: Mapping[str, Any]) -> TokenLogprob:
         # The server shows special tokens as empty text.
         text = entry["token"] if entry["bytes"] else self.spelling(entry["id"])
+        if entry["logprob"] is None or math.isnan(entry["logprob"]):
+            raise EngineError(NO_NUMBERS)
         return TokenLogprob(text, float(entry["logprob"]))
 
     def result(self) -> Completion:

@@ -1,6 +1,8 @@
 """Cases in child processes: one that dies or hangs is an outcome, and the rest go on in another child."""
 
 import multiprocessing
+import os
+import select
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
@@ -30,6 +32,33 @@ def each_in_child(
         for outcome in _in_one_child(work, cases[done : done + batch], seconds):
             yield cases[done], outcome
             done += 1
+
+
+def in_fork(work: Callable[[], str], *, seconds: float) -> str:
+    """Return what `work` says in a fork of this process: quick to start, for what must not touch this one.
+
+    Args:
+        work: From nothing to an outcome in words. Nothing that holds threads may have been started here.
+        seconds: As for `each_in_child`, and the outcomes too.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        try:
+            outcome = work()
+        except BaseException as error:  # as below
+            outcome = f"raised {type(error).__name__}: {error}"[:400]
+        os.write(writing, outcome.encode(errors="replace"))
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as said:
+        hung = not select.select([said], [], [], seconds)[0]
+        if hung:
+            os.kill(child, signal.SIGKILL)
+        outcome = said.read().decode()
+    _, status = os.waitpid(child, 0)
+    return "hung" if hung else outcome or _ending(os.waitstatus_to_exitcode(status))
 
 
 def _in_one_child(work: Callable[[T], str], cases: Sequence[T], seconds: float) -> Iterator[str]:

@@ -1,0 +1,209 @@
+"""A file of weights is tried in a child process first: llama.cpp ends the process that loads some damaged files.
+
+What is in a header is checked before (`gguf.py`), but llama.cpp has a thousand assertions, and a template can loop for
+ever. So a file that this machine has not seen is loaded once in a child, which reads a prompt and writes a token; a
+child that dies or hangs is an error here. A file that passed is remembered by its checksum, in the user's cache folder,
+for this release of the engine and these settings. The default weights and the adapter that ships are not tried.
+"""
+
+import contextlib
+import hashlib
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+
+from langchain_divconq.engines.base import NO_NUMBERS, Engine, EngineName, EngineSettings, Request
+from langchain_divconq.engines.gguf import check_numbers, read_header
+from langchain_divconq.engines.prompt import Prompt
+from langchain_divconq.errors import AdapterMismatchError, ContextLengthError, EngineError, InvalidWeightsError
+
+TRUSTED = frozenset({"b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"})
+"""Checksums of the default weights."""
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_SHIPPED = _PACKAGE / "adapters"
+_MARK = "divconq-trial:"
+_SECONDS, _BYTES_A_SECOND = 30, 50_000_000
+_PROMPT = "How do I cook rice? " * 12  # more than a batch
+_GRAMMAR = 'root ::= [^\\n]+ "\\n"'
+# The child has no use for the rest of the library, whose import takes a second.
+_CHILD = """import sys, types
+sys.path[:] = {path!r}
+sys.modules["langchain_divconq"] = types.ModuleType("langchain_divconq")
+sys.modules["langchain_divconq"].__path__ = [{package!r}]
+sys.modules["langchain_divconq.engines"] = types.ModuleType("langchain_divconq.engines")
+sys.modules["langchain_divconq.engines"].__path__ = [{package!r} + "/engines"]
+from langchain_divconq.engines.trial import main
+main()
+"""
+
+
+def pass_trial(settings: EngineSettings, name: EngineName, marks: list[str]) -> None:
+    """Load the files in a child process, unless they are known to load.
+
+    Args:
+        settings: What is to be loaded here.
+        name: By which engine.
+        marks: Checksums of the model and of the adapter, if there is one.
+
+    Raises:
+        EngineError: What loading raises here too; or the child died or hung.
+    """
+    adapter = settings.adapter_path
+    if marks[0] in TRUSTED and (adapter is None or adapter.resolve().parent == _SHIPPED):
+        return
+    verdict = _verdict_file(settings, name, marks)
+    if verdict is not None and verdict.is_file():
+        return
+    run_trial(settings, name)
+    if verdict is not None:
+        try:
+            verdict.parent.mkdir(parents=True, exist_ok=True)
+            verdict.touch()
+        except OSError:  # a home that cannot be written to: tried again next time
+            return
+
+
+def run_trial(settings: EngineSettings, name: EngineName) -> None:
+    """Load a model in a child process, read a prompt and write a token.
+
+    Raises:
+        EngineError: What was raised there; or the child died or hung, and of what.
+    """
+    files = [path for path in (settings.model_path, settings.adapter_path) if path is not None]
+    limit = _SECONDS + sum(path.stat().st_size for path in files) / _BYTES_A_SECOND
+    options = {key: value for key, value in asdict(settings).items() if not key.endswith("_path")}
+    paths = {"model_path": str(files[0]), "adapter_path": str(files[1]) if files[1:] else None}
+    try:
+        child = subprocess.run(
+            [sys.executable, "-c", _CHILD.format(path=sys.path, package=str(_PACKAGE))],
+            input=json.dumps({"settings": options, "paths": paths, "engine": name}).encode(),
+            env={**os.environ, "GGML_NO_BACKTRACE": "1"},
+            capture_output=True,
+            timeout=limit,
+        )
+    except subprocess.TimeoutExpired:
+        raise InvalidWeightsError(
+            f"{_named(files)} cannot be used with {name}: a trial in a child process did not end in {limit:.0f} "
+            "seconds. The file is damaged, or its chat template never ends. Get it again."
+        ) from None
+    except OSError:  # no child can be started here, so nothing can be tried
+        return
+    lines = child.stdout.decode(errors="replace").splitlines()
+    verdict = next((line.removeprefix(_MARK) for line in lines if line.startswith(_MARK)), None)
+    if verdict is None:
+        raise _death(child, name, files)
+    if fault := json.loads(verdict):
+        if b"ggml_validate_row_data" in child.stderr:  # said on standard error alone
+            raise InvalidWeightsError(
+                f"{_named(files)}: the weights hold values that are no numbers (NaN or infinity). Get the file again."
+            )
+        if fault["message"] == NO_NUMBERS:
+            raise InvalidWeightsError(f"{_named(files)}: {NO_NUMBERS}")
+        kinds: list[type[EngineError]] = [InvalidWeightsError, AdapterMismatchError]
+        kind = next((kind for kind in kinds if kind.__name__ == fault["kind"]), EngineError)
+        named = any(str(path) in fault["message"] for path in files)
+        raise kind(fault["message"] if named else f"{_named(files)}: {fault['message']}")
+
+
+def explain_death(code: int, name: str) -> str:
+    """Return in words why a child that ran an engine ended without a reply.
+
+    Args:
+        code: Its return code; negative: the signal.
+        name: The engine.
+    """
+    kind = signal.Signals(-code).name if code < 0 and -code in signal.valid_signals() else f"exit code {code}"
+    if code == -getattr(signal, "SIGILL", 0) or code == 132:
+        remedy = (
+            'CMAKE_ARGS="-DGGML_NATIVE=OFF" pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python '
+            "llama-cpp-python"
+            if name == "llama-cpp-python"
+            else "pip install --force-reinstall xllamacpp"
+        )
+        return (
+            f"{kind}: an instruction that this processor does not have. {name} was compiled for another one, or on a "
+            f"virtual machine that names AMX without having it. Install it for any processor: {remedy}"
+        )
+    if code == -getattr(signal, "SIGKILL", 0):
+        return f"{kind}: most likely there is not enough memory. Lower n_ctx or n_slots, or take a smaller model"
+    return f"{kind}: llama.cpp gave up on the file"
+
+
+def main() -> None:
+    """Be the child: load what standard input says, and tell in one line how it went."""
+    asked = json.load(sys.stdin)
+    paths = {key: None if path is None else Path(path) for key, path in asked["paths"].items()}
+    verdict: dict[str, str] | None = None
+    try:
+        _use(EngineSettings(**{**asked["settings"], **paths}), asked["engine"])
+    except EngineError as error:
+        verdict = {"kind": type(error).__name__, "message": str(error)}
+    sys.stdout.write(f"\n{_MARK}{json.dumps(verdict)}\n")
+    sys.stdout.flush()
+    os._exit(0)  # how an engine ends is no part of the verdict
+
+
+def create_engine(settings: EngineSettings, name: EngineName, *, check_tensors: bool = False) -> Engine:
+    """Load a model into this process.
+
+    Args:
+        settings: What to load.
+        name: By which engine.
+        check_tensors: Have llama.cpp look at every value of the weights.
+
+    Raises:
+        EngineError: llama.cpp does not load it.
+    """
+    # Imported by name, for each engine's module needs its package.
+    module, kind = ("llama_cpp", "LlamaCppEngine") if name == "llama-cpp-python" else ("xllamacpp", "XllamacppEngine")
+    make = getattr(importlib.import_module(f"langchain_divconq.engines.{module}"), kind)
+    engine: Engine = make(settings, check_tensors=check_tensors)
+    return engine
+
+
+def _use(settings: EngineSettings, name: EngineName) -> None:
+    """Load a model, read a prompt of several batches, write freely and by a grammar."""
+    for path in (settings.model_path, settings.adapter_path):
+        if path is not None:
+            check_numbers(read_header(path))
+    engine = create_engine(settings, name, check_tensors=True)
+    prompt: Prompt | str = _PROMPT
+    with contextlib.suppress(EngineError):  # no template, or one that wants other messages: told where it is used
+        prompt = engine.render([{"role": "user", "content": _PROMPT}])
+    for request in (Request(prompt, 1, top_logprobs=1), Request(prompt, 4, grammar=_GRAMMAR)):
+        with contextlib.suppress(ContextLengthError):
+            engine.generate(request, lambda _: False, lambda: False)
+
+
+def _death(child: "subprocess.CompletedProcess[bytes]", name: EngineName, files: list[Path]) -> EngineError:
+    said = child.stderr.decode(errors="replace").strip().splitlines()
+    last = next((line.strip() for line in reversed(said) if "ASSERT" in line or "Error" in line), "")
+    reason = explain_death(child.returncode, name)
+    kind = EngineError if child.returncode in (-getattr(signal, "SIGILL", 0), 132) else InvalidWeightsError
+    return kind(
+        f"{_named(files)} cannot be used with {name}. A trial in a child process ended with {reason}"
+        f"{f' ({last[:200]})' if last else ''}. This process goes on."
+    )
+
+
+def _named(files: list[Path]) -> str:
+    return " with ".join(map(str, files))
+
+
+def _verdict_file(settings: EngineSettings, name: EngineName, marks: list[str]) -> Path | None:
+    """Return the file whose existence says that these files load; None: there is no place for it."""
+    try:
+        home = os.environ.get("XDG_CACHE_HOME")
+        folder = Path(home) if home else Path.home() / ".cache"
+        release = metadata.version("llama_cpp_python" if name == "llama-cpp-python" else name)
+    except (RuntimeError, metadata.PackageNotFoundError):
+        return None
+    about = [name, release, *marks, settings.n_ctx, settings.n_slots, settings.n_gpu_layers]
+    return folder / "langchain-divconq" / "loads" / hashlib.sha256(repr(about).encode()).hexdigest()
