@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_divconq.engines.gguf import GgufHeader, check_adapter, read_header
+from training.store import whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,27 +136,26 @@ def write_adapter(lora: Lora, path: Path, base: Path, kind: str, name: str, prov
     import gguf
 
     header = read_header(base)
-    temporary = path.with_name(path.name + ".partial")
-    writer = gguf.GGUFWriter(temporary, header.architecture)
-    writer.add_type("adapter")
-    writer.add_name(name)
-    writer.add_base_model_count(1)
-    writer.add_base_model_name(0, header.name)
-    writer.add_string("adapter.type", "lora")
-    writer.add_float32("adapter.lora.alpha", lora.alpha)
-    for key, value in provenance.items():
-        writer.add_string(f"divconq.{key}", value)
-    for tensor, pair in lora.pairs.items():
-        for half, values in zip(("lora_a", "lora_b"), pair, strict=True):
-            stored = "F16" if kind == "Q8_0" and values.shape[1] % _BLOCK else kind
-            type_ = gguf.GGMLQuantizationType[stored]
-            writer.add_tensor(f"{tensor}.{half}", gguf.quants.quantize(values, type_), raw_dtype=type_)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    check_adapter(header, read_header(temporary))
-    temporary.replace(path)
+    with whole(path) as temporary:
+        writer = gguf.GGUFWriter(temporary, header.architecture)
+        writer.add_type("adapter")
+        writer.add_name(name)
+        writer.add_base_model_count(1)
+        writer.add_base_model_name(0, header.name)
+        writer.add_string("adapter.type", "lora")
+        writer.add_float32("adapter.lora.alpha", lora.alpha)
+        for key, value in provenance.items():
+            writer.add_string(f"divconq.{key}", value)
+        for tensor, pair in lora.pairs.items():
+            for half, values in zip(("lora_a", "lora_b"), pair, strict=True):
+                stored = "F16" if kind == "Q8_0" and values.shape[1] % _BLOCK else kind
+                type_ = gguf.GGMLQuantizationType[stored]
+                writer.add_tensor(f"{tensor}.{half}", gguf.quants.quantize(values, type_), raw_dtype=type_)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        check_adapter(header, read_header(temporary))
 
 
 def _rotated_heads(layer: str, base: GgufHeader) -> int | None:

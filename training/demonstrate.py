@@ -19,9 +19,19 @@ from langchain_divconq.parsing import parse_plan
 from langchain_divconq.prompts import PROMPT_VERSION, decomposition_prompt
 from langchain_divconq.usage import Price
 from training.config import Config, Demonstrate
-from training.durable import Journal, fingerprint, run_durably
-from training.example import Example, Recorded, load_examples, save_examples
-from training.left_out import LeftOut, Outcome, kept, render_counts, save_left_out
+from training.durable import Journal, run_durably
+from training.example import (
+    Example,
+    LeftOut,
+    Outcome,
+    Recorded,
+    examples_fingerprint,
+    kept,
+    load_examples,
+    render_counts,
+    save_examples,
+    save_left_out,
+)
 from training.plans import LongPlans, Unusable, recorded_plan
 from training.teachers import RECORDED, Preview, load_teacher, preview
 
@@ -51,9 +61,9 @@ def demonstrate(config: Config, teacher: Runnable[Any, Any] | None = None) -> No
             model=load_teacher(options.teacher) if teacher is None else teacher,
             max_subquestions=options.max_subquestions,
         )
-        with Journal(folder / "2-demonstrations.jsonl.journal", _settings(options, both)) as journal:
-            print(preview_teacher(journal.unfinished(both), options).render(options.teacher))
-            outcomes = ask_teacher(both, decomposer, journal, options)
+        journal = Journal(folder / "2-demonstrations.jsonl.journal", _settings(options, both))
+        print(preview_teacher(journal.unfinished(both), options).render(options.teacher))
+        outcomes = ask_teacher(both, decomposer, journal, options)
     demonstrations = kept(outcomes[: len(examples)])
     print(f"Demonstrations, {len(validation):,} for validation included:\n{render_counts(outcomes)}")
     if not demonstrations:
@@ -85,7 +95,7 @@ def take_recorded(example: Example, max_subquestions: int, long_plans: LongPlans
     try:
         plan = recorded_plan(example, max_subquestions, long_plans)
     except Unusable as error:
-        return LeftOut(example.id, error.reason)
+        return LeftOut(id=example.id, reason=error.reason)
     return example.model_copy(update={"subquestions": plan})
 
 
@@ -120,11 +130,11 @@ def write_plan(example: Example, decomposer: Decomposer, temperature: float | No
         decomposition = decomposer.invoke(example.asked, **sampling)
         if not decomposition.subquestions and decomposition.text and parse_plan(decomposition.text):
             # Not the sentinel: the library goes on without a plan, and a student must not learn that there is none.
-            return LeftOut(example.id, "only restates the question")
+            return LeftOut(id=example.id, reason="only restates the question")
     except DecompositionError:
-        return LeftOut(example.id, "the reply is no plan")
+        return LeftOut(id=example.id, reason="the reply is no plan")
     except ContextOverflowError:
-        return LeftOut(example.id, "too long for the teacher")
+        return LeftOut(id=example.id, reason="too long for the teacher")
     written = example.model_copy(update={"recorded": Recorded(subquestions=decomposition.subquestions)})
     outcome = take_recorded(written, decomposer.max_subquestions, "drop")
     return outcome if isinstance(outcome, LeftOut) else outcome.model_copy(update={"recorded": example.recorded})
@@ -148,5 +158,5 @@ def _settings(options: Demonstrate, examples: Sequence[Example]) -> dict[str, An
         "teacher": options.teacher,
         "max_subquestions": options.max_subquestions,
         "prompts": PROMPT_VERSION,
-        "examples": fingerprint(examples),
+        "examples": examples_fingerprint(examples),
     }

@@ -1,19 +1,21 @@
-"""The record that flows through the stages, and the files it rests in.
+"""The record that flows through the stages, what is left out on the way, and the files they rest in.
 
 Each stage returns a copy with one more field. None: the stage has not run. (): there is nothing to divide.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from langchain_divconq import Question
+from training.store import save_json, whole
 
 Split: TypeAlias = Literal["train", "dev", "test"]
 
@@ -73,22 +75,34 @@ class Example(BaseModel):
         return Question(text=self.question, context=self.context)
 
 
+class LeftOut(BaseModel):
+    """An example that a stage can make nothing of.
+
+    Attributes:
+        id: The example's.
+        reason: Why, in a few words that are the same for all examples it holds for, so that they can be counted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    reason: str
+
+
+Outcome: TypeAlias = Example | LeftOut
+
+
 def save_examples(examples: Iterable[Example], path: Path) -> int:
-    """Write examples as JSONL to a temporary name and rename it, so that a file that exists is complete.
+    """Write examples as JSONL, whole: a file that exists is complete.
 
     Returns:
         How many there were.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
     count = 0
-    with temporary.open("w", encoding="utf-8") as file:
+    with whole(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for example in examples:
             file.write(example.model_dump_json(exclude_defaults=True) + "\n")
             count += 1
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
     return count
 
 
@@ -104,3 +118,48 @@ def load_examples(path: Path) -> Iterator[Example]:
                 yield Example.model_validate(json.loads(line))
             except (ValidationError, ValueError) as error:
                 raise ValueError(f"{path}, line {number}, is no example: {error}") from error
+
+
+def choose(examples: Iterable[Example], limit: int | None, seed: int) -> dict[str, list[Example]]:
+    """Return at most `limit` examples of each source; which ones depends on the seed and their ids alone."""
+    by_source: dict[str, list[Example]] = {}
+    for example in examples:
+        by_source.setdefault(example.source, []).append(example)
+
+    def lot(example: Example) -> bytes:
+        return hashlib.sha256(f"{seed}/{example.id}".encode()).digest()
+
+    return {source: sorted(found, key=lot)[:limit] for source, found in sorted(by_source.items())}
+
+
+def examples_fingerprint(examples: Iterable[Example]) -> str:
+    """Return a mark of the examples and their order, for settings."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(example.model_dump_json(exclude_defaults=True).encode() + b"\n")
+    return digest.hexdigest()[:16]
+
+
+def kept(outcomes: Iterable[Outcome]) -> list[Example]:
+    """Return the examples among the outcomes, in order."""
+    return [outcome for outcome in outcomes if isinstance(outcome, Example)]
+
+
+def save_left_out(outcomes: Iterable[Outcome], path: Path, **more: Any) -> None:
+    """Write what was left out and why as JSON: ids alone, no text.
+
+    Args:
+        outcomes: All of a stage's.
+        path: The file.
+        more: What else the stage counted.
+    """
+    left_out = {outcome.id: outcome.reason for outcome in outcomes if isinstance(outcome, LeftOut)}
+    save_json(path, {**more, "counts": dict(Counter(left_out.values()).most_common()), "examples": left_out})
+
+
+def render_counts(outcomes: Iterable[Outcome]) -> str:
+    """Return a table of how many were kept and how many left out for which reason."""
+    reasons = Counter(outcome.reason if isinstance(outcome, LeftOut) else None for outcome in outcomes)
+    rows = [(reasons.pop(None, 0), "kept")]
+    rows += [(count, f"left out: {reason}") for reason, count in reasons.most_common()]
+    return "\n".join(f"{count:>8,}  {what}" for count, what in rows)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from training.adapter_gguf import Lora
+from training.store import whole
 
 # Said anew of the merged model, or written by the writer itself.
 _OWN = {
@@ -45,32 +46,31 @@ def merge(base: Path, lora: Lora, path: Path, name: str) -> None:
                 f"The adapter changes {tensor} of shape {changed}; in {base} it is {shapes.get(tensor, 'not there')}. "
                 "Merge it into the model it was trained on."
             )
-    temporary = path.with_name(path.name + ".partial")
-    writer = gguf.GGUFWriter(temporary, _text(reader, "general.architecture"))
-    writer.add_name(name)
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
-    for key, field in reader.fields.items():
-        if key not in _OWN and not key.startswith("GGUF."):
-            element = field.types[-1] if len(field.types) > 1 else None
-            writer.add_key_value(key, field.contents(), field.types[0], element)
-    for tensor in reader.tensors:
-        half = len(tensor.shape) > 1
-        kind = gguf.GGMLQuantizationType.F16 if half else tensor.tensor_type
-        size = tensor.n_elements * 2 if half else tensor.n_bytes
-        writer.add_tensor_info(tensor.name, shapes[tensor.name], np.dtype(np.float16), size, kind)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    for tensor in reader.tensors:
-        values: Any = tensor.data
-        if len(tensor.shape) > 1:
-            values = gguf.quants.dequantize(values, tensor.tensor_type).reshape(shapes[tensor.name])
-            if tensor.name in lora.pairs:
-                values = values + lora.delta(tensor.name)
-            values = values.astype(np.float16)
-        writer.write_tensor_data(np.ascontiguousarray(values))
-    writer.close()
-    temporary.replace(path)
+    with whole(path) as temporary:
+        writer = gguf.GGUFWriter(temporary, _text(reader, "general.architecture"))
+        writer.add_name(name)
+        writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
+        for key, field in reader.fields.items():
+            if key not in _OWN and not key.startswith("GGUF."):
+                element = field.types[-1] if len(field.types) > 1 else None
+                writer.add_key_value(key, field.contents(), field.types[0], element)
+        for tensor in reader.tensors:
+            half = len(tensor.shape) > 1
+            kind = gguf.GGMLQuantizationType.F16 if half else tensor.tensor_type
+            size = tensor.n_elements * 2 if half else tensor.n_bytes
+            writer.add_tensor_info(tensor.name, shapes[tensor.name], np.dtype(np.float16), size, kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        for tensor in reader.tensors:
+            values: Any = tensor.data
+            if len(tensor.shape) > 1:
+                values = gguf.quants.dequantize(values, tensor.tensor_type).reshape(shapes[tensor.name])
+                if tensor.name in lora.pairs:
+                    values = values + lora.delta(tensor.name)
+                values = values.astype(np.float16)
+            writer.write_tensor_data(np.ascontiguousarray(values))
+        writer.close()
 
 
 def _text(reader: Any, key: str) -> str:

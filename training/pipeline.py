@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from training.config import Config
+from training.store import changes, hold, save_json
 from training.student import served_file
-
-if sys.platform != "win32":
-    import fcntl
 
 STAGES: dict[str, tuple[str, ...]] = {
     "load": ("1-examples.jsonl", "1-validation.jsonl", "1-evaluation.jsonl", "1-leaks.json"),
@@ -51,7 +47,7 @@ def run(config: Config, *stages: str) -> None:
         ValueError: The run's folder was made with another config, another run is at work in it, a stage that comes
             before those named is not complete, or all are to be done and there is no GGUF to serve the adapter with.
     """
-    with _alone(config.folder):
+    with hold(config.folder) if _is_first_process() else nullcontext():
         _keep_settings(config)
         if not stages:
             served_file(config)  # what export needs, before a teacher is paid or a student trained
@@ -59,6 +55,8 @@ def run(config: Config, *stages: str) -> None:
             if is_complete(config, stage):
                 _say(f"{stage}: complete ({', '.join(STAGES[stage])})")
                 continue
+            if stage != "finetune" and not _is_first_process():
+                raise ValueError(f"`accelerate launch` is for finetune alone; run {stage} without it, then that.")
             _check_earlier(config, stage)
             _say(f"{stage} …")
             started = time.monotonic()
@@ -110,20 +108,16 @@ def _keep_settings(config: Config) -> None:
     """
     path = config.folder / _SETTINGS
     settings = config.model_dump(mode="json")
-    if path.exists():
-        before = _settings_in(path)
-        changes = [change for change in _changes(before, settings) if change[0] not in _FREE]
-        for name, old, new in changes:
-            made = _made_since(config.folder, _stage_of(name))
-            if made:
-                raise ValueError(
-                    f"{config.folder} was made with another config: {name} was {old!r} and is {new!r}. Give this run "
-                    f"another name, or delete what was made with the old one: {', '.join(made)}"
-                )
+    before = _settings_in(path) if path.exists() else settings
+    for change in changes(before, settings):
+        made = [] if change.name in _FREE else _made_since(config.folder, _stage_of(change.name))
+        if made:
+            raise ValueError(
+                f"{config.folder} was made with another config: {change}. Give this run another name, or delete what "
+                f"was made with the old one: {', '.join(made)}"
+            )
     if _is_first_process() and (not path.exists() or before != settings):
-        temporary = path.with_name(path.name + ".partial")
-        temporary.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        save_json(path, settings)
 
 
 def _settings_in(path: Path) -> dict[str, Any]:
@@ -135,15 +129,6 @@ def _settings_in(path: Path) -> dict[str, Any]:
         return settings
 
 
-def _changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    for name in {**before, **now}:
-        old, new = before.get(name), now.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            yield from _changes(old, new, f"{prefix}{name}.")
-        elif old != new:
-            yield f"{prefix}{name}", old, new
-
-
 def _stage_of(setting: str) -> str:
     """Return the first stage that a setting bears on."""
     return _EARLIER.get(setting) or setting.partition(".")[0]
@@ -153,23 +138,6 @@ def _made_since(folder: Path, stage: str) -> list[str]:
     """Return what a stage and those after it left, unfinished work included: names begin with the stage's number."""
     first = list(STAGES).index(stage) + 1
     return sorted(path.name for path in folder.iterdir() if path.name[:1].isdigit() and int(path.name[0]) >= first)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the run's folder: no other run may write it. The system lets go of it however this process ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if sys.platform == "win32" or not _is_first_process():
-        yield
-        return
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ValueError(
-                f"Another run is at work in {folder}. Wait for it to end, or give this run another name."
-            ) from None
-        yield
 
 
 def _is_first_process() -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from langchain_divconq.engines import physical_cores
 from langchain_divconq.engines._logging import last_complaint, route_log
 from training.config import Quantisation
+from training.store import whole
 
 _FILE_TYPES: dict[Quantisation, str] = {
     "F16": "LLAMA_FTYPE_MOSTLY_F16",
@@ -39,15 +40,14 @@ def quantise(source: Path, path: Path, kind: Quantisation) -> None:
     """
     lib: Any = importlib.import_module("llama_cpp")
     route_log(lib)
-    temporary = path.with_name(path.name + ".partial")
     options = lib.llama_model_quantize_default_params()
     options.ftype = getattr(lib, _FILE_TYPES[kind])
     options.nthread = physical_cores()
-    code = lib.llama_model_quantize(os.fsencode(source), os.fsencode(temporary), ctypes.byref(options))
-    if code != 0:
-        temporary.unlink(missing_ok=True)
-        raise ValueError(f"llama.cpp does not quantise {source} to {kind} (code {code}): {last_complaint()}")
-    temporary.replace(path)
+    with whole(path) as temporary:
+        code = lib.llama_model_quantize(os.fsencode(source), os.fsencode(temporary), ctypes.byref(options))
+        if code != 0:
+            temporary.unlink(missing_ok=True)
+            raise ValueError(f"llama.cpp does not quantise {source} to {kind} (code {code}): {last_complaint()}")
 
 
 def stored_types(path: Path) -> dict[str, int]:

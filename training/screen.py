@@ -19,9 +19,17 @@ from langchain_divconq.solver import Solver
 from langchain_divconq.types import Decomposition, Mode
 from training.config import Config, Role
 from training.demonstrate import ask_teacher, preview_teacher, read_stage
-from training.durable import Journal, fingerprint, run_durably
-from training.example import Example, save_examples
-from training.left_out import LeftOut, Outcome, kept, render_counts, save_left_out
+from training.durable import Journal, run_durably
+from training.example import (
+    Example,
+    LeftOut,
+    Outcome,
+    examples_fingerprint,
+    kept,
+    render_counts,
+    save_examples,
+    save_left_out,
+)
 from training.scoring import same_answer
 from training.teachers import RECORDED, load_teacher, preview, solver_prompts
 
@@ -90,13 +98,13 @@ def select(outcome: Outcome, role: Role) -> Outcome:
         return outcome  # undivided, and its source says that one step is enough: there is no plan to mislead
     if role in ("S_E-T", "S_E-T-direct"):
         if not outcome.prediction:
-            return LeftOut(outcome.id, "no final answer")
+            return LeftOut(id=outcome.id, reason="no final answer")
     elif not outcome.answers:
-        return LeftOut(outcome.id, "no gold answer")
+        return LeftOut(id=outcome.id, reason="no gold answer")
     if role == "S_D-R" and not is_right_answer(outcome):
-        return LeftOut(outcome.id, WRONG)
+        return LeftOut(id=outcome.id, reason=WRONG)
     if role in ("S_E-T", "S_E-A") and outcome.subquestions and not outcome.subanswers:
-        return LeftOut(outcome.id, "no answer to each subquestion")
+        return LeftOut(id=outcome.id, reason="no answer to each subquestion")
     return outcome
 
 
@@ -164,7 +172,7 @@ def answer_through(example: Example, solver: Solver) -> Outcome:
     try:
         solution = solver.invoke(decomposition)
     except ContextOverflowError:
-        return LeftOut(example.id, "too long for the solver")
+        return LeftOut(id=example.id, reason="too long for the solver")
     answers = [known.answer for known in solution.subanswers or ()]
     found = tuple(answer for answer in answers if answer is not None)
     is_complete = len(found) == len(example.subquestions)
@@ -185,12 +193,12 @@ def _solve(
     # Where the student learns to answer subquestions, each is asked on its own, so that its answer is known.
     mode: Mode = "sequential" if config.finetune.role in ("S_E-T", "S_E-A") else "fused"
     settings = {"solver": options.solver, "mode": mode}
-    with _journal(config, name, settings, examples, journals) as journal:
-        unanswered = journal.unfinished(examples)
-        prompts = (prompt for one in unanswered for prompt in solver_prompts(one.asked, one.subquestions or (), mode))
-        print(preview(prompts, reply_tokens=_REPLY_TOKENS).render(options.solver))
-        work = partial(answer_through, solver=Solver(model=model, mode=mode))
-        return run_durably(examples, work, journal, concurrency=options.concurrency, attempts=options.attempts)
+    journal = _journal(config, name, settings, examples, journals)
+    unanswered = journal.unfinished(examples)
+    prompts = (prompt for one in unanswered for prompt in solver_prompts(one.asked, one.subquestions or (), mode))
+    print(preview(prompts, reply_tokens=_REPLY_TOKENS).render(options.solver))
+    work = partial(answer_through, solver=Solver(model=model, mode=mode))
+    return run_durably(examples, work, journal, concurrency=options.concurrency, attempts=options.attempts)
 
 
 def _attempt_again(
@@ -211,9 +219,9 @@ def _attempt_again(
         model=load_teacher(options.teacher) if teacher is None else teacher, max_subquestions=options.max_subquestions
     )
     settings = {"teacher": options.teacher, "temperature": _SECOND_TEMPERATURE}
-    with _journal(config, "3-second-demonstrations.jsonl", settings, failed, journals) as journal:
-        print(preview_teacher(journal.unfinished(failed), options).render(options.teacher))
-        plans = ask_teacher(failed, decomposer, journal, options, temperature=_SECOND_TEMPERATURE)
+    journal = _journal(config, "3-second-demonstrations.jsonl", settings, failed, journals)
+    print(preview_teacher(journal.unfinished(failed), options).render(options.teacher))
+    plans = ask_teacher(failed, decomposer, journal, options, temperature=_SECOND_TEMPERATURE)
     solved = _solve(config, kept(plans), model, "3-second-screened.jsonl", journals)
     right = {example.id: example for example in kept(solved) if is_right_answer(example)}
     counts = {"asked": len(failed), "kept": len(right)}
@@ -225,7 +233,7 @@ def _journal(
     config: Config, name: str, settings: dict[str, Any], examples: Sequence[Example], journals: list[Journal]
 ) -> Journal:
     """Return a journal, which is removed with the others once the stage's artifacts are written."""
-    settings = {**settings, "prompts": PROMPT_VERSION, "examples": fingerprint(examples)}
+    settings = {**settings, "prompts": PROMPT_VERSION, "examples": examples_fingerprint(examples)}
     journals.append(Journal(config.folder / f"{name}.journal", settings))
     return journals[-1]
 

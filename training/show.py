@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from textwrap import indent, shorten
 
 from langchain_divconq.parsing import render_plan
-from langchain_divconq.types import Decomposition
+from training.arms.plans import Planned, load_plans
 from training.config import Config
-from training.evaluate import STYLES, choose, load_plans, plans_file, reference_plan
-from training.example import Example, load_examples
+from training.evaluate import STYLES, plans_file, reference_plan
+from training.example import Example, choose, load_examples
 
 EXAMPLES = 10
 _CONTEXT = 300
@@ -36,7 +36,9 @@ def render(config: Config) -> Iterator[str]:
     limit = EXAMPLES if config.evaluate.limit is None else min(EXAMPLES, config.evaluate.limit)
     for source, examples in choose(load_examples(config.folder / "1-evaluation.jsonl"), limit, config.seed).items():
         yield f"\n=== {source} ==="
-        written = {arm: load_plans(path) for arm in STYLES if (path := plans_file(config, arm, source)).exists()}
+        written = {
+            arm: load_plans(path).records for arm in STYLES if (path := plans_file(config, arm, source)).exists()
+        }
         for example in examples:
             yield _heading(example)
             for arm, plans in written.items():
@@ -50,11 +52,11 @@ def _heading(example: Example) -> str:
     return f"\n{example.id}{context}\n  {example.question}"
 
 
-def _plan(record: dict[str, object]) -> str:
+def _plan(planned: Planned) -> str:
     """Return what the library makes of the reply and, where that differs, the reply."""
-    if "failed" in record:
-        return f"({record['failed']})"
-    decomposition = Decomposition.model_validate(record["decomposition"])
+    if planned.no_plan is not None:
+        return f"({planned.no_plan})"
+    decomposition = planned.decomposition
     kept = render_plan(decomposition.subquestions)
     if kept == decomposition.text:
         return kept

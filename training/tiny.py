@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from langchain_divconq import Question
 from langchain_divconq.prompts import NO_DECOMPOSITION, decomposition_prompt
+from training.store import whole
 
 if TYPE_CHECKING:
     import numpy as np
+    from gguf import GGUFWriter
 
 Architecture: TypeAlias = Literal["llama", "qwen2", "qwen3"]
 
@@ -48,16 +50,29 @@ def make_tiny(path: Path, architecture: Architecture = "llama", seed: int = 0) -
     """Write a random model that llama.cpp and transformers load, and return its path.
 
     Args:
-        path: The GGUF; it is written to a temporary name and renamed.
+        path: The GGUF.
         architecture: Which family it belongs to.
         seed: For the weights. The tokenizer is always the same.
     """
     import gguf
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
     tokens, merges = _train_tokenizer()
-    writer = gguf.GGUFWriter(temporary, architecture)
+    with whole(path) as temporary:
+        writer = gguf.GGUFWriter(temporary, architecture)
+        _describe(writer, architecture)
+        _add_tokenizer(writer, tokens, merges)
+        for name, tensor in _tensors(architecture, len(tokens), seed).items():
+            writer.add_tensor(name, tensor)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    return path
+
+
+def _describe(writer: GGUFWriter, architecture: Architecture) -> None:
+    import gguf
+
     writer.add_type("model")
     writer.add_name(f"Tiny {architecture}")
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
@@ -72,6 +87,11 @@ def make_tiny(path: Path, architecture: Architecture = "llama", seed: int = 0) -
     writer.add_rope_dimension_count(_HEAD)
     writer.add_rope_freq_base(10000.0)
     writer.add_layer_norm_rms_eps(1e-5)
+
+
+def _add_tokenizer(writer: GGUFWriter, tokens: list[str], merges: list[str]) -> None:
+    import gguf
+
     writer.add_vocab_size(len(tokens))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
@@ -86,14 +106,6 @@ def make_tiny(path: Path, architecture: Architecture = "llama", seed: int = 0) -
     writer.add_add_bos_token(False)
     writer.add_add_space_prefix(False)
     writer.add_chat_template(CHAT_TEMPLATE)
-    for name, tensor in _tensors(architecture, len(tokens), seed).items():
-        writer.add_tensor(name, tensor)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    temporary.replace(path)
-    return path
 
 
 def _tensors(architecture: Architecture, vocabulary: int, seed: int) -> dict[str, np.ndarray[Any, Any]]:

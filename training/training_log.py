@@ -12,6 +12,7 @@ from typing import Any
 
 from langchain_divconq.prompts import PROMPT_VERSION
 from training.config import Config
+from training.store import changes, refuse_changes, save_json, save_text, whole
 
 _CHECKPOINT = "checkpoint.pt"
 _METRICS = "metrics.jsonl"
@@ -54,11 +55,11 @@ class TrainingLog:
                 (self.folder / _METRICS).unlink(missing_ok=True)
             return 0
         state = torch.load(path, weights_only=True)
-        if state["settings"] != self._settings():
-            raise ValueError(
-                f"{path} was made with other settings: {state['settings']}, now {self._settings()}. "
-                "Give the run another name, or delete the folder."
-            )
+        refuse_changes(
+            changes(state["settings"], self._settings()),
+            f"The steps in {path}",
+            "give the run another name, or delete the folder",
+        )
         weights = dict(student.named_parameters())
         with torch.no_grad():
             for name, value in state["adapter"].items():
@@ -71,7 +72,7 @@ class TrainingLog:
             return done
         lines = (self.folder / _METRICS).read_text(encoding="utf-8").splitlines()
         self.records = [json.loads(line) for line in lines[:done]]
-        self._write(_METRICS, "".join(json.dumps(record) + "\n" for record in self.records))
+        save_text(self.folder / _METRICS, "".join(json.dumps(record) + "\n" for record in self.records))
         print(f"Resumed after step {done} of {self.steps}.", flush=True)
         return done
 
@@ -102,9 +103,8 @@ class TrainingLog:
             "optimiser": optimiser.state_dict(),
             "random": torch.get_rng_state(),
         }
-        temporary = self.folder / (_CHECKPOINT + ".partial")
-        torch.save(state, temporary)
-        temporary.replace(self.folder / _CHECKPOINT)
+        with whole(self.folder / _CHECKPOINT) as temporary:
+            torch.save(state, temporary)
 
     def finish(self, student: Any, *, examples: int, too_long: int) -> Path:
         """Save adapter, summary and plot, and give the folder its final name."""
@@ -128,7 +128,7 @@ class TrainingLog:
             "held_out_loss": held_out[-1] if held_out else None,
             "parse_rate": parse_rates[-1] if parse_rates else None,
         }
-        self._write("training.json", json.dumps(summary, indent=2) + "\n")
+        save_json(self.folder / "training.json", summary)
         plot(self.records, self.folder / "loss.png")
         final = self.folder.with_suffix("")
         if final.exists():
@@ -151,11 +151,6 @@ class TrainingLog:
             "steps": self.steps,
             "prompt_version": PROMPT_VERSION,
         }
-
-    def _write(self, name: str, text: str) -> None:
-        temporary = self.folder / (name + ".partial")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self.folder / name)
 
 
 def plot(records: list[dict[str, Any]], path: Path) -> None:

@@ -8,7 +8,8 @@ from langchain_core.messages import BaseMessage
 
 from tests.unit_tests.fakes import ScriptedModel, scripted
 from training.arms.config import Measurement
-from training.arms.records import AnswerRecord, ResultFile
+from training.arms.records import AnswerRecord
+from training.store import Records
 
 ROWS = [
     {
@@ -66,7 +67,7 @@ def models(**changes: ScriptedModel) -> dict[str, ScriptedModel]:
 
 def records(config: Measurement, arm: str = "a") -> dict[str, AnswerRecord]:
     """Return an arm's records by the row's own id, in the file's order, without what depends on the clock."""
-    file = ResultFile(config.results_folder / f"{arm}.jsonl", AnswerRecord)
+    file = Records(config.results_folder / f"{arm}.jsonl", AnswerRecord)
     return {name.rsplit("/", 1)[1]: timeless(record) for name, record in file.records.items()}
 
 

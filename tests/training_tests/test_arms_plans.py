@@ -11,8 +11,7 @@ from tests.unit_tests.fakes import failing, scripted
 from training.arms.config import DecomposerOptions
 from training.arms.plans import take_recorded, write_plans
 from training.config import DATA, Source
-from training.evaluate import choose
-from training.example import Example
+from training.example import Example, choose
 from training.sources import read_source
 
 SETTINGS = {"decomposer": {"name": "d"}}
@@ -62,7 +61,7 @@ def test_written_plans_are_kept_and_not_asked_for_again(tmp_path: Path) -> None:
 def test_plans_of_other_settings_are_refused(tmp_path: Path) -> None:
     asked, path = examples(tmp_path)[:1], tmp_path / "d.jsonl"
     write_plans(asked, Decomposer(model=scripted(plan)), path, SETTINGS, concurrency=1, title="")
-    with pytest.raises(ValueError, match=r"d\.jsonl were written under other settings"):
+    with pytest.raises(ValueError, match=r"d\.jsonl were made under other settings"):
         write_plans(asked, Decomposer(model=scripted(plan)), path, {"decomposer": {}}, concurrency=1, title="")
     path.unlink()
     write_plans(asked, Decomposer(model=scripted(plan)), path, {"decomposer": {}}, concurrency=1, title="")

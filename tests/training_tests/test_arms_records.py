@@ -1,4 +1,4 @@
-"""What a measurement leaves: durable lines, and settings that records keep to."""
+"""What a measurement leaves, as it may be committed: records, and settings that they keep to."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from langchain_divconq.usage import StageUsage
-from training.arms.records import REPEATED, AnswerRecord, ResultFile, Used, locked, save_settings, shortened
+from training.arms.records import REPEATED, AnswerRecord, Used, save_settings, shortened
+from training.store import Records
 
 SHARED = {"name": "try", "kind": "answers", "seed": 0, "prompt_version": "2"}
 
@@ -22,7 +23,7 @@ def record(name: str = "s/1", **fields: Any) -> AnswerRecord:
 
 
 def fill(path: Path, *records: AnswerRecord) -> None:
-    file = ResultFile(path, AnswerRecord)
+    file = Records(path, AnswerRecord)
     for one in records:
         file.add(one)
 
@@ -40,59 +41,15 @@ def test_a_line_holds_what_differs_from_the_default(tmp_path: Path) -> None:
         "mode": "fused",
         "solve": {"calls": 1, "output_tokens": 7},
     }
-    assert ResultFile(path, AnswerRecord).records["s/1"] == record(answer="5 °C", solve=Used(calls=1, output_tokens=7))
-
-
-@given(cut=st.integers(min_value=0))
-def test_wherever_a_file_is_cut_off_what_was_whole_is_kept(cut: int, tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.mktemp("cut") / "arm.jsonl"
-    written = [record(f"s/{number}", answer="ü\u2028") for number in range(3)]
-    fill(path, *written)
-    data = path.read_bytes()
-    path.write_bytes(data[: cut % (len(data) + 1)])
-    file = ResultFile(path, AnswerRecord)
-    assert [*file.records.values()] == written[: path.read_bytes().count(b"\n")]
-    for one in written[len(file.records) :]:
-        file.add(one)
-    assert path.read_bytes() == data
-
-
-def test_a_line_that_is_no_record_is_refused_and_the_file_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "arm.jsonl"
-    fill(path, record())
-    before = path.read_bytes() + b'{"id": "s/2", "question": "Who?"}\n'
-    path.write_bytes(before)
-    with pytest.raises(ValueError, match=r"arm\.jsonl, line 2, is no AnswerRecord"):
-        ResultFile(path, AnswerRecord)
-    assert path.read_bytes() == before
-
-
-def test_an_id_has_one_record(tmp_path: Path) -> None:
-    path = tmp_path / "arm.jsonl"
-    fill(path, record())
-    with pytest.raises(ValueError, match=r"s/1 has a record in .* already"):
-        ResultFile(path, AnswerRecord).add(record())
-    path.write_bytes(path.read_bytes() * 2)
-    with pytest.raises(ValueError, match="line 2: s/1 stands there already"):
-        ResultFile(path, AnswerRecord)
-
-
-def test_records_are_sorted_as_drawn(tmp_path: Path) -> None:
-    path = tmp_path / "arm.jsonl"
-    fill(path, record("s/1"), record("s/2"), record("s/3"))
-    file = ResultFile(path, AnswerRecord)
-    file.sort(["s/3", "s/9", "s/1", "s/2"])
-    assert [*ResultFile(path, AnswerRecord).records] == [*file.records] == ["s/3", "s/1", "s/2"]
-    with pytest.raises(ValueError, match="holds a record of s/3, which is no question of this arm"):
-        file.sort(["s/1", "s/2"])
+    assert Records(path, AnswerRecord).records["s/1"] == record(answer="5 °C", solve=Used(calls=1, output_tokens=7))
 
 
 def test_failures_can_be_dropped(tmp_path: Path) -> None:
     path = tmp_path / "arm.jsonl"
     whys = ["right", "wrong", "no answer", "timeout", "error: KeyError", "refused", "empty reply", "not text"]
     fill(path, *[record(why, why=why) for why in whys])
-    assert ResultFile(path, AnswerRecord).drop(lambda one: one.is_failure) == 5
-    assert [*ResultFile(path, AnswerRecord).records] == whys[:3]
+    Records(path, AnswerRecord).drop(lambda one: one.is_failure)
+    assert [*Records(path, AnswerRecord).records] == whys[:3]
 
 
 def test_a_reason_is_one_of_the_known_ones() -> None:
@@ -120,13 +77,6 @@ def test_what_a_servers_cache_held_is_not_recorded() -> None:
 
 def test_questions_asked_at_once_share_the_seconds() -> None:
     assert Used.of(StageUsage(calls=1, seconds=6.0), 4).seconds == 1.5
-
-
-def test_one_process_measures_under_a_name(tmp_path: Path) -> None:
-    with locked(tmp_path), pytest.raises(ValueError, match="Another process is measuring into"), locked(tmp_path):
-        pass
-    with locked(tmp_path):
-        pass
 
 
 def test_settings_are_merged_by_arm_and_an_arm_without_records_is_forgotten(tmp_path: Path) -> None:

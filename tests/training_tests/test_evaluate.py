@@ -10,19 +10,16 @@ from langchain_core.messages import BaseMessage
 from langchain_divconq import Decomposer
 from langchain_divconq.prompts import NO_DECOMPOSITION
 from tests.unit_tests.fakes import PLAN, QUESTION, ScriptedModel, failing, scripted
+from training.arms.plans import load_plans, write_plans
 from training.config import Config
 from training.evaluate import (
-    _check_plans,
-    choose,
     compare,
     evaluate,
-    load_plans,
     plans_file,
     reference_plan,
     verdict,
-    write_plans,
 )
-from training.example import Example, Recorded, save_examples
+from training.example import Example, Recorded, choose, save_examples
 from training.plan_metrics import Verdict
 from training.publish import publish, render
 from training.show import show
@@ -52,8 +49,7 @@ def student(messages: list[BaseMessage]) -> str:
 
 def verdicts(model: ScriptedModel, folder: Path, *examples: Example) -> list[Verdict]:
     path = folder / "plans.jsonl"
-    write_plans(examples, Decomposer(model=model, prompt_style="student"), path, "scripted")
-    plans = load_plans(path)
+    plans = write_plans(examples, Decomposer(model=model, prompt_style="student"), path, {}, free=True)
     return [verdict(example, plans[example.id], reference_plan(example, config(folder))) for example in examples]
 
 
@@ -87,10 +83,10 @@ def test_a_reply_that_is_no_plan_is_a_result(tmp_path: Path) -> None:
 
 def test_any_other_error_ends_the_evaluation_and_what_is_finished_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "plans.jsonl"
-    write_plans([TWO_STEPS], Decomposer(model=scripted(student)), path, "")
+    write_plans([TWO_STEPS], Decomposer(model=scripted(student)), path, {}, free=True)
     with pytest.raises(RuntimeError, match="no memory"):
-        write_plans([TWO_STEPS, ONE_STEP], Decomposer(model=failing(RuntimeError("no memory"))), path, "")
-    assert set(load_plans(path)) == {TWO_STEPS.id}
+        write_plans([TWO_STEPS, ONE_STEP], Decomposer(model=failing(RuntimeError("no memory"))), path, {}, free=True)
+    assert set(load_plans(path).records) == {TWO_STEPS.id}
 
 
 def test_a_killed_evaluation_asks_for_what_is_left_alone(tmp_path: Path) -> None:
@@ -104,15 +100,6 @@ def test_a_killed_evaluation_asks_for_what_is_left_alone(tmp_path: Path) -> None
     assert [one.model_copy(update={"seconds": 0.0}) for one in resumed] == [
         one.model_copy(update={"seconds": 0.0}) for one in whole
     ]
-
-
-def test_the_seed_chooses_questions_and_fewer_are_some_of_more() -> None:
-    examples = [Example(id=f"{s}/{n}", source=s, split="dev", question="Who?") for s in "ba" for n in range(30)]
-    five, ten = choose(examples, 5, 0), choose(reversed(examples), 10, 0)
-    assert list(five) == ["a", "b"]
-    assert all(five[source] == ten[source][:5] for source in five)
-    assert five != choose(examples, 5, 1)
-    assert {len(found) for found in choose(examples, None, 0).values()} == {30}
 
 
 def test_arms_are_compared_on_each_source_and_on_all_questions(tmp_path: Path) -> None:
@@ -138,8 +125,8 @@ def evaluated(folder: Path) -> Config:
     for arm, model in (("ours", scripted(student)), ("untuned", scripted("Let me think."))):
         for source, examples in choose([TWO_STEPS, ONE_STEP, UNKNOWN], None, 0).items():
             path = plans_file(run, arm, source)  # type: ignore[arg-type]
-            write_plans(examples, Decomposer(model=model), path, "")
-            judged[arm] += [verdict(one, load_plans(path)[one.id], reference_plan(one, run)) for one in examples]
+            plans = write_plans(examples, Decomposer(model=model), path, {}, free=True)
+            judged[arm] += [verdict(one, plans[one.id], reference_plan(one, run)) for one in examples]
     lines = [json.dumps({"arm": arm, **one.model_dump()}) + "\n" for arm, found in judged.items() for one in found]
     (run.folder / "6-verdicts.jsonl").write_text("".join(lines), encoding="utf-8")
     evaluation = {
@@ -188,13 +175,6 @@ def test_the_table_leaves_out_what_one_arm_lacks() -> None:
     found = {"weights": {"adapter": "a"}, "prompt_version": "2", "max_subquestions": 3, "questions": {"s": 4}}
     table = render("try", {**found, "metrics": {"s": {"agreement": {"ours": one}}}})
     assert "| agreement with the reference | 4 | 0.50 [0.25, 0.75] |  |  |" in table
-
-
-def test_plans_of_other_weights_are_not_gone_on_with(tmp_path: Path) -> None:
-    _check_plans(tmp_path / "6-plans", {"weights": {"adapter": "a"}})
-    _check_plans(tmp_path / "6-plans", {"weights": {"adapter": "a"}})
-    with pytest.raises(ValueError, match=r"written under other settings: .*'a'.*now .*'b'.*Delete that folder"):
-        _check_plans(tmp_path / "6-plans", {"weights": {"adapter": "b"}})
 
 
 def test_a_solver_is_not_measured_by_plans(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

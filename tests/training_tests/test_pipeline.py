@@ -143,8 +143,8 @@ def test_two_runs_cannot_work_in_one_folder_and_a_killed_one_leaves_it_free(make
     config = make()
     complete(config, *STAGES)
     code = (
-        "import sys, pathlib, training.pipeline as pipeline\n"
-        "with pipeline._alone(pathlib.Path(sys.argv[1])):\n"
+        "import sys, pathlib, training.store as store\n"
+        "with store.hold(pathlib.Path(sys.argv[1])):\n"
         "    print('held', flush=True)\n"
         "    sys.stdin.read()\n"
     )
@@ -152,7 +152,7 @@ def test_two_runs_cannot_work_in_one_folder_and_a_killed_one_leaves_it_free(make
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(ValueError, match="Another run is at work in"):
+        with pytest.raises(ValueError, match="Another process is at work in"):
             run(config)
         other.kill()
     run(config)

@@ -436,7 +436,7 @@ def test_settings_that_cannot_be_read_are_refused(tmp_path: Path, text: str, mes
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (json.dumps({"id": "gsm8k/0"}), "line 2, is no AnswerRecord"),
+        (json.dumps({"id": "gsm8k/0"}), "line 2, is no record of its kind"),
         (json.dumps(answer(0, True)), "line 2: gsm8k/0 stands there already"),
     ],
 )

@@ -17,13 +17,14 @@ from tests.unit_tests.fakes import failing, scripted
 from tests.unit_tests.shelf import asked
 from training.arms.corpus import passages, questions
 from training.arms.readers import gold_answer, matching_hop, parse_query
-from training.arms.records import AnswerRecord, ResultFile, Used
+from training.arms.records import AnswerRecord, Used
 from training.arms.retrieval import retrieve
 from training.arms.retrieval_config import RetrievalConfig, load_retrieval, parse_arm
 from training.arms.retrieval_records import Found, RetrievalRecord
 from training.arms.search import PACKAGE, load_retriever, words
 from training.config import ROOT
 from training.report.report import report
+from training.store import Records
 
 ANSWERS = {
     "Which town is the Long Bridge in?": "Lund",
@@ -58,12 +59,12 @@ def measured(config: RetrievalConfig, **options: Any) -> dict[str, dict[str, Any
 
 
 def records(config: RetrievalConfig, arm: str) -> dict[str, RetrievalRecord]:
-    file = ResultFile(config.results_folder / f"{arm}.jsonl", RetrievalRecord)
+    file = Records(config.results_folder / f"{arm}.jsonl", RetrievalRecord)
     return {name.rpartition("-")[2]: timeless(record) for name, record in file.records.items()}
 
 
 def answers(config: RetrievalConfig, arm: str) -> dict[str, AnswerRecord]:
-    file = ResultFile(config.results_folder / f"{arm}.jsonl", AnswerRecord)
+    file = Records(config.results_folder / f"{arm}.jsonl", AnswerRecord)
     return {name.rpartition("-")[2]: timeless(record) for name, record in file.records.items()}
 
 
@@ -353,5 +354,5 @@ def test_a_config_that_cannot_be_read_is_refused(tmp_path: Path, text: str | Non
 def test_what_was_found_is_kept_by_id(tmp_path: Path) -> None:
     config = retrieval(tmp_path, "whole")
     measured(config)
-    found = ResultFile(config.folder / "found" / "whole.jsonl", Found).records
+    found = Records(config.folder / "found" / "whole.jsonl", Found).records
     assert {len(one.documents) for one in found.values()} == {3}

@@ -12,8 +12,7 @@ from langchain_divconq.prompts import fused_prompt
 from tests.unit_tests.fakes import ScriptedModel, scripted
 from training.config import Config, Demonstrate, Finetune, Load, Role, Screen
 from training.durable import UnfinishedError
-from training.example import Example, Recorded, load_examples, save_examples
-from training.left_out import LeftOut
+from training.example import Example, LeftOut, Recorded, load_examples, save_examples
 from training.screen import WRONG, answer_through, recorded_subanswers, screen, select, take_recorded_answers
 
 PLAN = ("How many jars are on the shelves?", "What is #1 less 4?")
@@ -145,7 +144,7 @@ def test_no_solver_is_asked_where_only_gold_answers_are_learned(tmp_path: Path) 
 )
 def test_each_role_keeps_what_it_can_learn_from(role: Role, fields: dict[str, Any], reason: str | None) -> None:
     given = example(1, **fields)
-    assert select(given, role) == (given if reason is None else LeftOut("own/1", reason))
+    assert select(given, role) == (given if reason is None else LeftOut(id="own/1", reason=reason))
 
 
 def test_a_question_without_subquestions_is_answered_in_one_stage() -> None:
@@ -158,7 +157,9 @@ def test_an_example_too_long_for_the_solver_is_left_out() -> None:
     def overflow(_: list[BaseMessage]) -> str:
         raise ContextOverflowError("too long")
 
-    assert answer_through(example(1), Solver(model=scripted(overflow))) == LeftOut("own/1", "too long for the solver")
+    assert answer_through(example(1), Solver(model=scripted(overflow))) == LeftOut(
+        id="own/1", reason="too long for the solver"
+    )
 
 
 def test_an_example_without_a_plan_names_the_stage_to_run() -> None:

@@ -75,10 +75,7 @@ TOO_LONG = {
     "tests/unit_tests/test_chain.py",
     "tests/unit_tests/test_chat_models.py",
     "tests/unit_tests/test_cli.py",
-    "training/durable.py run_durably",
-    "training/evaluate.py evaluate",
     "training/finetune.py finetune",
-    "training/tiny.py make_tiny",
 }
 
 

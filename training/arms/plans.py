@@ -1,50 +1,57 @@
-"""The decompositions an arm's solver is given: written by a model and kept, or recorded in a dataset."""
+"""The decompositions an arm is given: written by a model and kept, or recorded in a dataset."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from langchain_core.exceptions import ContextOverflowError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from langchain_divconq.cli.jsonl import Item, RecordFile
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import DecompositionError
+from langchain_divconq.prompts import decomposition_prompt
 from langchain_divconq.types import Decomposition
 from training.arms.config import DecomposerOptions
-from training.arms.records import save_bytes
 from training.arms.solvers import Meter, ask_all, why_failed
 from training.config import Source
 from training.example import Example
 from training.plans import LongPlans, Unusable, recorded_plan
 from training.sources import read_source
+from training.store import Records
 
 _LONG_PLANS: LongPlans = "first"
 """What becomes of a recorded plan beyond the cap: as the shipped student was taught."""
 
+_FREE_TOKENS = 128
+"""Most tokens of a reply that is held to no grammar; one that is longer ends nowhere."""
 
-@dataclass(frozen=True)
-class Planned:
-    """What a decomposer makes of a question.
 
-    Attributes:
-        decomposition: Without subquestions where there are none, for whatever reason; with what it took to ask.
-        no_plan: Why there is no usable plan, in a short phrase of a fixed set; None: there is one, or the decomposer
-            says that none is needed.
-        failure: Why the decomposer gave no reply, in the words of an answer's record; None: it did, or is no model.
-    """
+class Planned(BaseModel):
+    """A question's plan, as it was written or recorded: a line of a file of plans."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    """The example's."""
     decomposition: Decomposition
-    no_plan: str | None = None
+    """Without subquestions where there are none, for whatever reason; with what it took to ask."""
+    no_plan: str | None = Field(default=None, validation_alias=AliasChoices("no_plan", "failed"))
+    """Why there is no usable plan, in a short phrase of a fixed set; None: there is one, or the decomposer says that
+    none is needed. ("failed" is how older files say it.)"""
     failure: str | None = None
+    """Why the decomposer gave no reply, in the words of an answer's record; None: it did, or is no model. Never in a
+    file: such a question is asked again."""
+    free: str | None = None
+    """What the model writes when it is held to no grammar; None: it was not asked."""
+    ended: bool = True
+    """Whether that reply ends by itself."""
 
 
 def undivided(examples: Sequence[Example]) -> dict[str, Planned]:
     """Return the examples without subquestions, by id: nobody was asked for any."""
-    return {example.id: Planned(Decomposition(question=example.asked)) for example in examples}
+    return {one.id: Planned(id=one.id, decomposition=Decomposition(question=one.asked)) for one in examples}
 
 
 def take_recorded(examples: Sequence[Example], options: DecomposerOptions, asked: Source) -> dict[str, Planned]:
@@ -72,7 +79,7 @@ def take_recorded(examples: Sequence[Example], options: DecomposerOptions, asked
         except Unusable as error:
             no_plan = error.reason
         decomposition = Decomposition(question=example.asked, subquestions=subquestions)
-        planned[example.id] = Planned(decomposition, no_plan=no_plan)
+        planned[example.id] = Planned(id=example.id, decomposition=decomposition, no_plan=no_plan)
     return planned
 
 
@@ -82,78 +89,65 @@ def write_plans(
     path: Path,
     settings: dict[str, Any],
     *,
-    concurrency: int,
-    title: str,
+    concurrency: int = 1,
+    title: str = "",
+    free: bool = False,
 ) -> dict[str, Planned]:
     """Return a model's decomposition of each example, by its id; those that the file at `path` holds are taken from it.
-
-    A question the model gave no reply to is not kept: it is asked again by whoever needs its plan next.
 
     Args:
         examples: What to divide.
         decomposer: With its model.
-        path: One record a question, added as soon as it is there. Beside it, as .json, what they were written under.
+        path: One record a question, added as soon as it is there.
         settings: What the plans depend on, in JSON's types.
         concurrency: Most questions at once.
         title: Stands beside the progress bar.
+        free: Whether the model is asked a second time, held to no grammar. Then nothing may fail.
 
     Raises:
-        ValueError: The file holds plans that were written under other settings.
+        ValueError: The file holds plans that were written under other settings, or of other questions.
         Exception: What would fail every question alike (no key, no file, no server), as it came.
     """
+    file = load_plans(path, settings)
     failures: dict[str, Planned] = {}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    check_plans(path, settings)
-    with RecordFile(path, "decomposition") as file:
 
-        async def divide(item: Item) -> None:
-            meter = Meter()
-            asked = Decomposition(question=item.question)
-            failed: dict[str, str] = {}
-            try:
-                decomposition = await decomposer.ainvoke(item.question, {"callbacks": [meter]})
-            except (DecompositionError, ContextOverflowError) as error:
-                # No plan comes of this question however often it is asked, so this is a result as well.
-                decomposition = asked.model_copy(update={"usage": meter.usage})
-                failed = {"failed": type(error).__name__}
-            except Exception as error:  # whatever a provider's package raises
-                usage = {"usage": meter.usage}
-                failures[str(item.key[1])] = Planned(asked.model_copy(update=usage), failure=why_failed(error))
-                return
-            file.add(item.record(decomposition=decomposition.model_dump(mode="json"), **failed))
+    async def divide(example: Example) -> None:
+        meter = Meter()
+        planned = Planned(id=example.id, decomposition=Decomposition(question=example.asked))
+        try:
+            decomposition = await decomposer.ainvoke(example.asked, {"callbacks": [meter]})
+            planned = planned.model_copy(update={"decomposition": decomposition})
+            if free:
+                planned = planned.model_copy(update=await _free_reply(decomposer, example))
+        except (DecompositionError, ContextOverflowError) as error:
+            # No plan comes of this question however often it is asked, so this is a result as well.
+            nothing = Decomposition(question=example.asked, usage=meter.usage)
+            planned = Planned(id=example.id, decomposition=nothing, no_plan=type(error).__name__)
+        except Exception as error:  # whatever a provider's package raises
+            if free:
+                raise
+            nothing = Decomposition(question=example.asked, usage=meter.usage)
+            failures[example.id] = Planned(id=example.id, decomposition=nothing, failure=why_failed(error))
+            return
+        file.add(planned)
 
-        items = [Item(("id", example.id), example.asked) for example in examples]
-        left = [item for item in items if not file.is_finished(item)]
-        ask_all(left, divide, concurrency=concurrency, done=len(items) - len(left), title=title)
-    known = load_plans(path)
-    return {example.id: failures.get(example.id) or known[example.id] for example in examples}
-
-
-def load_plans(path: Path) -> dict[str, Planned]:
-    """Return the plans of a file, by the example's id; none where there is no file."""
-    if not path.exists():
-        return {}
-    planned = {}
-    with path.open("rb") as lines:  # a plan may hold what else would count as the end of a line
-        for line in lines:
-            if not line.endswith(b"\n"):
-                break  # half-written by a killed run
-            record = json.loads(line)
-            decomposition = Decomposition.model_validate(record["decomposition"])
-            planned[str(record["id"])] = Planned(decomposition, no_plan=record.get("failed"))
-    return planned
+    for example in examples:
+        if example.id in file.records and file.records[example.id].decomposition.question != example.asked:
+            raise ValueError(f"{path} holds the plan of another question under {example.id}. Move the file away.")
+    left = [example for example in examples if example.id not in file.records]
+    ask_all(left, divide, concurrency=concurrency, done=len(examples) - len(left), title=title)
+    return {example.id: failures.get(example.id) or file.records[example.id] for example in examples}
 
 
-def check_plans(path: Path, settings: dict[str, Any]) -> None:
-    """Refuse to go on with plans that other weights wrote, or that were asked for otherwise; note what they are."""
-    beside = path.with_suffix(".json")
-    before = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() and path.exists() else settings
-    if before != settings:
-        raise ValueError(
-            f"The plans in {path} were written under other settings: {before}, now {settings}. Restore them, or delete "
-            "the file and ask for the plans anew."
-        )
-    save_bytes(beside, (json.dumps(settings) + "\n").encode())
+def load_plans(path: Path, settings: dict[str, Any] | None = None) -> Records[Planned]:
+    """Return the plans in a file, none where there is no file; refuse them where they are of other settings."""
+    return Records(path, Planned, settings)
+
+
+async def _free_reply(decomposer: Decomposer, example: Example) -> dict[str, Any]:
+    prompt = decomposition_prompt(example.asked, decomposer.max_subquestions, decomposer.prompt_style or "one_shot")
+    reply = await decomposer.model.ainvoke(prompt, max_tokens=_FREE_TOKENS)
+    return {"free": reply.text, "ended": reply.response_metadata.get("finish_reason") != "length"}
 
 
 def _words(example: Example) -> str:

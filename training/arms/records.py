@@ -7,21 +7,16 @@ while an arm runs, in the order the questions end; a complete arm's file is in t
 from __future__ import annotations
 
 import json
-import os
 import platform
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from langchain_divconq.engines import physical_cores
 from langchain_divconq.usage import StageUsage
-
-if sys.platform != "win32":
-    import fcntl
+from training.store import changes, refuse_changes, save_json
 
 Mode: TypeAlias = Literal["direct", "step_by_step", "fused", "sequential", "parallel", "self_ask"]
 
@@ -124,111 +119,6 @@ def shortened(answer: str | None, *texts: str | None) -> str | None:
     return answer if len(answer) <= _LONGEST_ANSWER else answer[: _LONGEST_ANSWER - 1] + "…"
 
 
-R = TypeVar("R", bound=BaseModel)
-
-
-class ResultFile(Generic[R]):
-    """An arm's records, one durable line each. Whoever writes it holds the folder's lock (see `locked`).
-
-    Attributes:
-        records: All records, by the example's id.
-    """
-
-    def __init__(self, path: Path, kind: type[R]) -> None:
-        """Read the file, if there is one. A half-written last line, left by a killed run, is dropped.
-
-        Args:
-            path: The file.
-            kind: The records' class, which has an `id`.
-
-        Raises:
-            ValueError: A line is no such record, or an id stands there twice; names the line.
-        """
-        self.path = path
-        self.records: dict[str, R] = {}
-        data = path.read_bytes() if path.exists() else b""
-        whole = data.rfind(b"\n") + 1
-        for number, line in enumerate(data[:whole].split(b"\n")[:-1], start=1):
-            try:
-                record = kind.model_validate_json(line)
-            except ValueError as error:
-                raise ValueError(
-                    f"{path}, line {number}, is no {kind.__name__}: {error}. The file was left as it is: mend the "
-                    "line, or move the file away to begin anew."
-                ) from None
-            name = _id(record)
-            if name in self.records:
-                raise ValueError(f"{path}, line {number}: {name} stands there already. Delete one of the two.")
-            self.records[name] = record
-        if whole < len(data):
-            with path.open("rb+") as file:
-                file.truncate(whole)
-
-    def add(self, record: R) -> None:
-        """Add a record; when this returns, it survives the process and the machine."""
-        name = _id(record)
-        if name in self.records:
-            raise ValueError(f"{name} has a record in {self.path} already; ids must differ.")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        line = _render(record)
-        with self.path.open("ab", buffering=0) as file:
-            end = file.seek(0, os.SEEK_END)
-            try:
-                while line:
-                    line = line[file.write(line) :]
-                os.fsync(file.fileno())
-            except BaseException:
-                file.truncate(end)
-                raise
-        self.records[name] = record
-
-    def drop(self, is_dropped: Callable[[R], bool]) -> int:
-        """Remove records, at one stroke; return how many."""
-        kept = {name: record for name, record in self.records.items() if not is_dropped(record)}
-        dropped = len(self.records) - len(kept)
-        if dropped:
-            self._replace(kept)
-        return dropped
-
-    def sort(self, ids: Iterable[str]) -> None:
-        """Put the records in the order of the ids, at one stroke.
-
-        Raises:
-            ValueError: A record is of none of them; the file is left as it is.
-        """
-        ordered = {name: self.records[name] for name in ids if name in self.records}
-        if unknown := sorted(set(self.records) - set(ordered)):
-            raise ValueError(
-                f"{self.path} holds a record of {unknown[0]}, which is no question of this arm. Move the file away, or "
-                "restore the source it was measured on."
-            )
-        if [*ordered] != [*self.records]:
-            self._replace(ordered)
-
-    def _replace(self, records: dict[str, R]) -> None:
-        save_bytes(self.path, b"".join(map(_render, records.values())))
-        self.records = records
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock (where the system has locks), so that one process at a time measures under a name.
-
-    Raises:
-        ValueError: Another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("ab") as file:
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ValueError(
-                    f"Another process is measuring into {folder}. Wait for it to end, or give this config another name."
-                ) from None
-        yield
-
-
 def save_settings(
     folder: Path, shared: Mapping[str, Any], drawn: Mapping[str, int], arms: Mapping[str, Mapping[str, Any]]
 ) -> None:
@@ -246,54 +136,25 @@ def save_settings(
         ValueError: There are records that were measured under other settings; names each change.
     """
     path = folder / "settings.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    before = json.loads(path.read_bytes()) if path.exists() else {}
     known = {arm: found for arm, found in before.get("arms", {}).items() if (folder / f"{arm}.jsonl").exists()}
-    if known:
-        _refuse_changes(folder, "", {name: before.get(name) for name in shared}, shared)
+    found = [*changes({name: before.get(name) for name in shared}, shared)] if known else []
     for arm, settings in arms.items():
-        if arm in known:
-            _refuse_changes(folder, f"{arm}: ", known[arm], settings)
-    value = {
-        **shared,
-        "n": {**(before.get("n", {}) if known else {}), **drawn},
-        "arms": {**known, **arms},
-        "machine": f"{platform.system()} {platform.machine()}, {physical_cores()} cores",
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    save_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
-
-
-def save_bytes(path: Path, data: bytes) -> None:
-    """Write a file through to the disk under a temporary name and rename it, so that it is whole or as before."""
-    temporary = path.with_name(path.name + ".partial")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _refuse_changes(folder: Path, place: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    names = [name for name in {**before, **now} if name not in _FREE]
-    if changes := [change for name in names for change in _changes((name,), before.get(name), now.get(name))]:
-        raise ValueError(
-            f"The records in {folder} were measured under other settings: {place}{'; '.join(changes)}. Restore them to "
-            "go on, delete the arm's file to measure it anew, or give the config another name."
-        )
-
-
-def _changes(place: Sequence[str], before: Any, now: Any) -> Iterator[str]:
-    """Yield what differs, by dotted name."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for name in {**before, **now}:
-            yield from _changes((*place, name), before.get(name), now.get(name))
-    elif before != now:
-        yield f"{'.'.join(place)} was {before!r} and is {now!r}"
-
-
-def _render(record: BaseModel) -> bytes:
-    return json.dumps(record.model_dump(exclude_defaults=True), ensure_ascii=False).encode() + b"\n"
-
-
-def _id(record: BaseModel) -> str:
-    return str(record.id)  # type: ignore[attr-defined]  # every kind of record has one
+        bound = [
+            change
+            for change in changes(known.get(arm, settings), settings)
+            if change.name.partition(".")[0] not in _FREE
+        ]
+        found += [change._replace(name=f"{arm}: {change.name}") for change in bound]
+    refuse_changes(
+        found, f"The records in {folder}", "delete the arm's file to measure it anew, or give the config another name"
+    )
+    save_json(
+        folder / "settings.json",
+        {
+            **shared,
+            "n": {**(before.get("n", {}) if known else {}), **drawn},
+            "arms": {**known, **arms},
+            "machine": f"{platform.system()} {platform.machine()}, {physical_cores()} cores",
+        },
+    )

@@ -22,13 +22,14 @@ from training.arms.corpus import SOURCE, MultiHop, corpus_fingerprint, passages,
 from training.arms.plans import Planned, undivided, write_plans
 from training.arms.preview import preview_readings
 from training.arms.readers import Reader, parse_query, rewriting_prompt
-from training.arms.records import AnswerRecord, ResultFile, Used, locked, save_settings, shortened
+from training.arms.records import AnswerRecord, Used, save_settings, shortened
 from training.arms.retrieval_config import REFERENCE, REWRITE, RetrievalArm, RetrievalConfig, parse_arm
 from training.arms.retrieval_records import Found, RetrievalRecord
 from training.arms.retrieval_settings import arm_settings, plan_settings, shared_settings
 from training.arms.search import load_retriever
 from training.arms.solvers import Meter, ask_all, load_decomposer, load_solver, why_failed, why_no_reply
-from training.evaluate import choose
+from training.example import choose
+from training.store import Records, hold
 from training.verdicts import judge
 
 
@@ -83,7 +84,7 @@ def retrieve(
     drawn = choose((question.example for question in asked.values()), None, config.seed)[SOURCE]
     texts = {str(document.id): document.page_content for document in documents}
     run = _Run(config, [asked[example.id] for example in drawn], texts, load_retriever(config, documents), solver)
-    with locked(config.folder):
+    with hold(config.folder):
         most = min(limit or config.limit, config.limit)
         save_settings(
             config.results_folder,
@@ -107,8 +108,8 @@ def _chosen(config: RetrievalConfig, names: Sequence[str]) -> list[RetrievalArm]
 def _search(
     run: _Run, arm: RetrievalArm, asked: Sequence[MultiHop], retry: bool, decomposer: Runnable[Any, Any] | None
 ) -> None:
-    records = ResultFile(run.config.results_folder / f"{arm.name}.jsonl", RetrievalRecord)
-    found = ResultFile(_found_file(run, arm.name), Found)
+    records = Records(run.config.results_folder / f"{arm.name}.jsonl", RetrievalRecord)
+    found = Records(_found_file(run, arm.name), Found)
     if retry:
         again = {question.id for question in asked}
         records.drop(lambda record: record.failure is not None and record.id in again)
@@ -138,7 +139,10 @@ def _plans(
     if arm.decomposer is None:
         return undivided([question.example for question in asked])
     if arm.decomposer == REFERENCE:
-        return {one.id: Planned(Decomposition(question=one.example.asked, subquestions=one.plan)) for one in asked}
+        return {
+            one.id: Planned(id=one.id, decomposition=Decomposition(question=one.example.asked, subquestions=one.plan))
+            for one in asked
+        }
     options = config.decomposers[arm.decomposer]
     decomposer = load_decomposer(options, model)
     assert decomposer is not None
@@ -209,9 +213,9 @@ async def _rewritten(run: _Run, arm: RetrievalArm, question: MultiHop) -> tuple[
 def _answer(run: _Run, arm: RetrievalArm, asked: Sequence[MultiHop], retry: bool) -> None:
     """Have the solver answer each question from what another arm found; what that arm used is counted in."""
     assert arm.answered is not None
-    records = ResultFile(run.config.results_folder / f"{arm.name}.jsonl", AnswerRecord)
-    searched = ResultFile(run.config.results_folder / f"{arm.answered}.jsonl", RetrievalRecord).records
-    found = ResultFile(_found_file(run, arm.answered), Found).records
+    records = Records(run.config.results_folder / f"{arm.name}.jsonl", AnswerRecord)
+    searched = Records(run.config.results_folder / f"{arm.answered}.jsonl", RetrievalRecord).records
+    found = Records(_found_file(run, arm.answered), Found).records
     if retry:
         again = {question.id for question in asked}
         records.drop(lambda record: record.is_failure and record.id in again)

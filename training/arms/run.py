@@ -22,7 +22,7 @@ from langchain_divconq.usage import Price
 from training.arms.config import Arm, DecomposerOptions, Measurement, SolverOptions
 from training.arms.plans import Planned, load_plans, take_recorded, undivided, write_plans
 from training.arms.preview import preview_answers, preview_plans
-from training.arms.records import AnswerRecord, Mode, ResultFile, Used, locked, save_settings, shortened
+from training.arms.records import AnswerRecord, Mode, Used, save_settings, shortened
 from training.arms.self_ask import SELF_ASK_VERSION, self_ask
 from training.arms.solvers import (
     Meter,
@@ -39,9 +39,9 @@ from training.arms.solvers import (
 )
 from training.config import Source
 from training.durable import UnfinishedError
-from training.evaluate import choose
-from training.example import Example
+from training.example import Example, choose
 from training.sources import read_source
+from training.store import Records, hold
 from training.verdicts import Verdict
 from training.verdicts import judge as judge_reply
 
@@ -59,7 +59,7 @@ class _Run:
     arm: Arm
     source: Source
     examples: list[Example]
-    file: ResultFile[AnswerRecord]
+    file: Records[AnswerRecord]
     plans: Path
     settings: dict[str, Any]
     decomposer_options: DecomposerOptions
@@ -103,7 +103,7 @@ def measure(
         Exception: What fails every question alike (no server, no key, no file), as it came.
     """
     chosen = _choose_arms(config, arms)
-    with locked(config.folder):
+    with hold(config.folder):
         drawn = _draw(config, chosen)
         runs = []
         for arm in chosen:
@@ -179,7 +179,7 @@ def _prepare(
         arm=arm,
         source=source,
         examples=examples[:limit],
-        file=ResultFile(config.results_folder / f"{arm.name}.jsonl", AnswerRecord),
+        file=Records(config.results_folder / f"{arm.name}.jsonl", AnswerRecord),
         plans=config.folder / "plans" / f"{arm.decomposer}-{source.name}.jsonl",
         settings=settings,
         decomposer_options=decomposer,
@@ -280,7 +280,7 @@ def _mode(arm: Arm, planned: Planned) -> Mode:
 
 def _show_preview(run: _Run) -> None:
     arm, left = run.arm, run.left
-    known = load_plans(run.plans) if run.decomposer else _plans(run, left)
+    known = load_plans(run.plans).records if run.decomposer else _plans(run, left)
     if run.decomposer:
         unplanned = [example for example in left if example.id not in known]
         plans = preview_plans(unplanned, run.decomposer_options)

@@ -32,8 +32,7 @@ from langchain_divconq.usage import StageUsage
 from langchain_divconq.weights import default_adapter, default_weights
 from training.arms.config import DecomposerOptions, SolverOptions
 from training.config import ROOT, Source
-from training.durable import fingerprint as examples_fingerprint
-from training.example import Example
+from training.example import Example, examples_fingerprint
 from training.teachers import load_teacher
 
 T = TypeVar("T")

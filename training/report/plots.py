@@ -23,6 +23,7 @@ from training.report.figures import (
     strict,
 )
 from training.report.read import AnswerArm, Folder
+from training.store import whole
 
 _KEY = b"Figures"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -117,10 +118,9 @@ def draw(plot: Plot, path: Path) -> None:
     )
     if plot.figures["kind"] != "cost":
         axes.legend(fontsize="small")
-    temporary = path.with_name(path.name + ".partial")
     metadata = {_KEY.decode(): render_figures(plot), "Software": None}
-    figure.savefig(temporary, format="png", dpi=120, metadata=metadata)
-    temporary.replace(path)
+    with whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120, metadata=metadata)
 
 
 def render_figures(plot: Plot) -> str:

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel
-
 from langchain_divconq.usage import Price
 from training.arms.config import NONE, TUNING
 from training.arms.records import AnswerRecord
 from training.arms.retrieval_config import ANSWER, REFERENCE
 from training.arms.retrieval_records import RetrievalRecord
+from training.store import Records
 
-R = TypeVar("R", bound=BaseModel)
+R = TypeVar("R", AnswerRecord, RetrievalRecord)
 Gate: TypeAlias = float | Literal["always"]
 
 _RECORDED = "recorded"
@@ -61,7 +60,7 @@ class Arm(Generic[R]):
     @property
     def by_id(self) -> dict[str, R]:
         """The records by id."""
-        return {str(record.id): record for record in self.records}  # type: ignore[attr-defined]  # both kinds have one
+        return {record.id: record for record in self.records}
 
 
 AnswerArm: TypeAlias = Arm[AnswerRecord]
@@ -117,29 +116,15 @@ def _load_folder(path: Path) -> Folder:
     for arm, found in arms.items():
         file = path.parent / f"{arm}.jsonl"
         if kind == "answers" or arm.startswith(ANSWER):
-            answers.append(_arm(arm, found, drawn, load_records(file, AnswerRecord)))
+            answers.append(_arm(arm, found, drawn, _records(file, AnswerRecord)))
         else:
-            retrievals.append(_arm(arm, found, drawn, load_records(file, RetrievalRecord)))
+            retrievals.append(_arm(arm, found, drawn, _records(file, RetrievalRecord)))
     return Folder(name, kind, settings, tuple(answers), tuple(retrievals))
 
 
-def load_records(path: Path, kind: type[R]) -> tuple[R, ...]:
-    """Return a file's records by id; none where there is no file. A half-written last line is passed over.
-
-    Raises:
-        ValueError: A line is no such record, or an id stands there twice; names the line.
-    """
-    data = path.read_bytes() if path.exists() else b""
-    records: dict[str, R] = {}
-    for number, line in enumerate(data[: data.rfind(b"\n") + 1].split(b"\n")[:-1], start=1):
-        try:
-            record = kind.model_validate_json(line)
-        except ValueError as error:
-            raise ValueError(f"{path}, line {number}, is no {kind.__name__}: {error}") from None
-        name = str(record.id)  # type: ignore[attr-defined]  # both kinds have one
-        if name in records:
-            raise ValueError(f"{path}, line {number}: {name} stands there already. Delete one of the two.")
-        records[name] = record
+def _records(path: Path, kind: type[R]) -> tuple[R, ...]:
+    """Return a file's records, sorted by id; none where there is no file. A half-written last line is passed over."""
+    records = Records(path, kind).records
     return tuple(records[name] for name in sorted(records))
 
 

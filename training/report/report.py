@@ -9,7 +9,6 @@ from pathlib import Path
 
 from langchain_divconq.usage import Price
 from training.arms.config import NONE
-from training.arms.records import save_bytes
 from training.estimates import RESAMPLES
 from training.publish import RESULTS
 from training.report.answers import render_answers
@@ -17,6 +16,7 @@ from training.report.definitions import DEFINITIONS
 from training.report.plots import Plot, draw, plots, read_figures, render_figures
 from training.report.read import AnswerArm, Folder, RetrievalArm, load_folders
 from training.report.retrieval import render_retrieval
+from training.store import save_text
 
 NAME = "report.md"
 PLOTS = "report"
@@ -56,7 +56,7 @@ def report(results: Path = RESULTS, *, check: bool = False) -> bool:
         draw(plot, results / PLOTS / f"{plot.name}.png")
     for stale in _stale(results / PLOTS, drawn):
         stale.unlink()
-    save_bytes(results / NAME, text.encode())
+    save_text(results / NAME, text)
     print(f"Written: {results / NAME} and {len(drawn)} plots", flush=True)
     return True
 
