@@ -83,13 +83,7 @@ def run_durably(
     if len({example.id for example in examples}) < len(examples):
         raise ValueError("Two examples have the same id; ids must differ.")
     stopped = threading.Event()
-    retrying = Retrying(
-        stop=stop_after_attempt(attempts) | stop_when_event_set(stopped),
-        wait=wait_exponential(multiplier=first_wait, max=_LONGEST_WAIT) + wait_random(0, first_wait),
-        retry=retry_if_exception(_may_pass),
-        sleep=sleep_using_event(stopped),
-        reraise=True,
-    )
+    retrying = _retrying(attempts, first_wait, stopped)
 
     def one(example: Example) -> None:
         if stopped.is_set():
@@ -116,6 +110,16 @@ def run_durably(
     if failures:
         raise UnfinishedError(_report(failures, len(journal.unfinished(examples)), attempts, journal.path))
     return [journal.records[example.id] for example in examples]
+
+
+def _retrying(attempts: int, first_wait: float, stopped: threading.Event) -> Retrying:
+    return Retrying(
+        stop=stop_after_attempt(attempts) | stop_when_event_set(stopped),
+        wait=wait_exponential(multiplier=first_wait, max=_LONGEST_WAIT) + wait_random(0, first_wait),
+        retry=retry_if_exception(_may_pass),
+        sleep=sleep_using_event(stopped),
+        reraise=True,
+    )
 
 
 def _failures(futures: Mapping[Future[None], Example], bar: Any) -> dict[str, Exception]:
