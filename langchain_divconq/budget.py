@@ -1,9 +1,9 @@
-"""Budgets: what a call may cost, held to by checking before each of the solver's calls what that may cost at most.
+"""Budgets: what a call may cost, held to by checking before each wave of the solver's calls what it may cost at most.
 
-A ledger shares a budget among the questions of a batch: each opens an account with an equal part of what is left, may
-claim more where that pays for no answer at all, and gives back what it did not use. Within an account a call is
-reserved at the most it may cost and settled at what it did cost. So neither calls nor questions at once can overrun
-together.
+A pool holds what a budget has left, for all questions of a batch. Each question has a purse: it keeps what its cheapest
+way to answer may cost, and claims what a better way may cost if the pool can spare that: all but what other questions
+claim, and the cheapest way for each question still to come. A claim is settled at what the calls did cost. Where others
+may still give something back, a claim waits for it. So neither calls nor questions at once overrun together.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage
 from pydantic import BaseModel, ConfigDict
 
-from langchain_divconq.usage import Count, NonNegative, Price, StageUsage
+from langchain_divconq.calls import Call, Pause, Reply, Stage
+from langchain_divconq.errors import BudgetExceededError
+from langchain_divconq.limits import Held, hold, most_tokens
+from langchain_divconq.usage import Count, NonNegative, StageUsage
 
-# What a chat template puts around a message, and before them all (some bring a system message of their own).
-_TOKENS_AROUND_A_MESSAGE = 16
-_TOKENS_AROUND_A_CHAT = 64
+_CENT_OF_A_CENT = 1e-12  # dollars that sums of floats may be off
 
 
 class Budget(BaseModel):
@@ -53,163 +55,238 @@ class Cost:
         return Cost(self.tokens + other.tokens, self.dollars + other.dollars)
 
     def __sub__(self, other: Cost) -> Cost:
-        return Cost(_minus(self.tokens, other.tokens), _minus(self.dollars, other.dollars))
+        return Cost(self.tokens - other.tokens, self.dollars - other.dollars)
 
-    def __truediv__(self, parts: int) -> Cost:
-        return Cost(self.tokens / parts, self.dollars / parts)
+    def at_least(self, other: Cost) -> Cost:
+        """Return the larger of both, tokens and dollars apart."""
+        return Cost(max(self.tokens, other.tokens), max(self.dollars, other.dollars))
+
+    def at_most(self, other: Cost) -> Cost:
+        """Return the smaller of both, tokens and dollars apart."""
+        return Cost(min(self.tokens, other.tokens), min(self.dollars, other.dollars))
+
+    def fits(self, other: Cost) -> bool:
+        """Return whether the other is as large, in tokens and in dollars."""
+        return self.tokens <= other.tokens and self.dollars <= other.dollars + _CENT_OF_A_CENT
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """The most that one call may use.
+class Wave:
+    """Calls that a way to answer makes at once.
 
     Attributes:
-        input_tokens: Tokens of the prompt.
-        output_tokens: Tokens of the reply.
-        is_held: Whether the model is told to write no more than that.
-        most_output_tokens: What it may be told instead where more is left; 0: nothing else.
-        price: What they cost; None: not counted in dollars.
+        calls: The calls.
+        ahead: Those that have to follow, as far as they can be told; empty: this is the closing call.
+        rounds: How many waves there are still to be, this one included.
     """
 
-    input_tokens: int = 0
-    output_tokens: int = 0
-    is_held: bool = False
-    most_output_tokens: int = 0
-    price: Price | None = None
-
-    @property
-    def cost(self) -> Cost:
-        """What the call costs if it uses all of it."""
-        return self._cost(self.output_tokens)
-
-    def actual(self, message: AIMessage) -> Cost:
-        """Return what the call did cost; where the model does not report it, the most its reply can stand for."""
-        usage = StageUsage.of_call(message, seconds=0.0, price=self.price)
-        if usage.unmetered_calls:
-            written = _most_tokens(str(message.content))
-            return self._cost(min(written, self.output_tokens) if self.is_held else written)
-        return Cost(usage.input_tokens + usage.output_tokens, usage.dollars or 0.0)
-
-    def _cost(self, output_tokens: int) -> Cost:
-        tokens = self.input_tokens + output_tokens
-        if self.price is None:
-            return Cost(tokens)
-        # A provider may charge more for a prompt that it puts in its cache.
-        cached = self.input_tokens if (self.price.cached_input or 0) > self.price.input else 0
-        dollars = self.price.cost(input_tokens=self.input_tokens, cached_tokens=cached, output_tokens=output_tokens)
-        return Cost(tokens, dollars)
+    calls: tuple[Call, ...]
+    ahead: tuple[Call, ...] = ()
+    rounds: int = 1
 
 
-class Account:
-    """One question's part of a budget: what is left of it, and how long calls take.
+Strategy: TypeAlias = Generator[Wave, list[Reply] | None, None]
+"""Yields waves and gets their replies; None: a wave is not paid for, and the closing call has to follow."""
+
+
+class Pool:
+    """What a budget has left, for a number of questions that may run at once.
 
     Attributes:
-        left: What may still be used; less than nothing after a reply longer than the model was allowed.
+        unspent: What has not been used.
+        kept: Of it, what open purses keep for their calls.
+        promised: What the cheapest ways of the open purses' questions may cost.
+        to_come: What those of questions without a purse so far may cost.
+        busy: How many open purses do not wait for the others.
+        slowest: Seconds that the slowest call took.
     """
 
-    def __init__(self, ledger: Ledger, left: Cost, deadline: float | None, slowest: float) -> None:
-        self.left = left
-        self.slowest = slowest
-        self._ledger = ledger
-        self._deadline = deadline
+    def __init__(self, budget: Budget | None) -> None:
+        limits = budget or Budget()
+        self.unspent = Cost(*(math.inf if limit is None else limit for limit in (limits.tokens, limits.dollars)))
+        self.deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
+        self.kept = self.promised = self.to_come = Cost()
+        self.busy = 0
+        self.slowest = 0.0
+        self.lock = threading.Lock()
+        self.limits_dollars = limits.dollars is not None
+        self.limits_replies = self.limits_dollars or limits.tokens is not None
+
+    def expect(self, cheapest: Call) -> None:
+        """Count in a question to come, with the call that answers it at the least cost."""
+        self.to_come += cost_of(hold(cheapest))
+
+    @contextmanager
+    def purse(self) -> Iterator[Purse]:
+        """Open a purse for one question, and close it in the end."""
+        purse = Purse(self)
+        try:
+            yield purse
+        finally:
+            purse.close()
+
+
+class Purse:
+    """What one question may use of a pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._kept = self._promise = self._under_way = Cost()
+        self._waits = False
+        with pool.lock:
+            pool.busy += 1
 
     @property
     def limits_dollars(self) -> bool:
         """Whether dollars are limited."""
-        return math.isfinite(self.left.dollars)
+        return self._pool.limits_dollars
 
-    @property
-    def limits_replies(self) -> bool:
-        """Whether it matters how much is written."""
-        return self.limits_dollars or math.isfinite(self.left.tokens)
+    def hold(self, call: Call) -> Held:
+        """Return the call, held to the most it may use; as it is where that does not matter."""
+        return hold(call) if self._pool.limits_replies else Held(call)
 
-    def shortage(self, cost: Cost, rounds: int) -> str:
-        """Return in words what is too little for calls that may cost so much; empty: there is enough.
+    def open(self, cheapest: Call) -> Stage[None]:
+        """Keep what the cheapest way to answer may cost.
+
+        Raises:
+            BudgetExceededError: There is not as much.
+        """
+        self._promise = cost_of(self.hold(cheapest))
+        with self._pool.lock:
+            self._pool.promised += self._promise
+            self._pool.to_come = (self._pool.to_come - self._promise).at_least(Cost())
+        if shortage := (yield from self._claim(self._promise, rounds=1)):
+            raise _refused(shortage)
+
+    def walk(self, ways: Iterable[tuple[str, Strategy]]) -> Stage[tuple[str, Held, list[str]]]:
+        """Make the calls of the first way that is paid for, but for its closing one.
 
         Args:
-            cost: The most they may cost, all together.
-            rounds: How many of them wait for one another.
-        """
-        if cost.tokens > self.left.tokens:
-            return f"it may take {cost.tokens:,} tokens, and {max(0, math.floor(self.left.tokens)):,} are left"
-        if cost.dollars > self.left.dollars:
-            return f"it may take ${cost.dollars:.6f}, and ${max(0.0, self.left.dollars):.6f} is left"
-        if self._deadline is not None:
-            seconds, time_left = rounds * self.slowest, self._deadline - time.monotonic()
-            if seconds >= time_left:
-                return f"it may take {seconds:.1f} seconds, and {max(0.0, time_left):.1f} are left"
-        return ""
+            ways: Each with its name, the one that was asked for first, the cheapest last.
 
-    def claim(self, cost: Cost) -> None:
-        """Take from what no question holds, if it is there, what is missing for such a cost."""
-        missing = Cost(max(0.0, cost.tokens - self.left.tokens), max(0.0, cost.dollars - self.left.dollars))
-        if self._ledger.grant(missing):
-            self.left += missing
+        Returns:
+            The way's name, its closing call, and in words what was not paid for.
+
+        Raises:
+            BudgetExceededError: None is.
+        """
+        cuts: list[str] = []
+        for name, strategy in ways:
+            wave, has_begun = next(strategy), False
+            while True:
+                now = [self.hold(call) for call in wave.calls]
+                after = sum((cost_of(self.hold(call)) for call in wave.ahead), Cost())
+                cost = sum(map(cost_of, now), after.at_least(self._promise) if wave.ahead else Cost())
+                if shortage := (yield from self._claim(cost, wave.rounds)):
+                    if not (has_begun and wave.ahead):
+                        break
+                    cuts.append(f"the budget does not pay for more subquestions: with the next, {shortage}")
+                    wave = strategy.send(None)
+                    continue
+                self._under_way = sum(map(cost_of, now), Cost())
+                if not wave.ahead:
+                    return name, now[0], cuts
+                replies = yield [held.call for held in now]
+                for held, reply in zip(now, replies, strict=True):
+                    self.settle(held, reply)
+                wave, has_begun = strategy.send(replies), True
+            if has_begun or not cuts:
+                cuts.append(f"the budget does not pay for {name}: {shortage}")
+        raise _refused(shortage)
 
     def spend(self, cost: Cost) -> None:
-        """Take away what was, or may be, used."""
-        self.left -= cost
+        """Take away what was used beside the solver's calls."""
+        with self._pool.lock:
+            self._pool.unspent -= cost
 
-    def settle(self, estimate: Estimate, message: AIMessage, seconds: float) -> None:
-        """Replace what was reserved for a call by what it cost; one that failed may be billed, and stays reserved."""
-        self.left = self.left + estimate.cost - estimate.actual(message)
-        self.slowest = max(self.slowest, seconds)
+    def settle(self, held: Held, reply: Reply) -> None:
+        """Replace what was claimed for a call by what it cost."""
+        most, actual = cost_of(held), actual_cost(held, reply.message)
+        with self._pool.lock:
+            self._pool.unspent -= actual
+            self._pool.kept -= most
+            self._pool.slowest = max(self._pool.slowest, reply.seconds)
+        self._kept -= most
+        self._under_way -= most
 
+    def close(self) -> None:
+        """Give back what is left; a call that failed may be billed, and counts at the most it may have cost."""
+        with self._pool.lock:
+            self._pool.unspent -= self._under_way
+            self._pool.kept -= self._kept
+            self._pool.promised -= self._promise
+            self._pool.busy -= not self._waits
 
-class Ledger:
-    """What a budget has left, for a number of questions that may run at once."""
+    def _claim(self, cost: Cost, rounds: int) -> Stage[str]:
+        """Keep so much, once it is there; return in words what is too little, where waiting for others is of no use."""
+        while True:
+            pool = self._pool
+            with pool.lock:
+                if not (shortage := self._shortage(cost, rounds)):
+                    pool.kept += cost - self._kept
+                    self._kept = cost
+                others_are_busy = pool.busy > (0 if self._waits else 1)
+                waits = bool(shortage) and others_are_busy and self._may_come(cost, rounds)
+                pool.busy += self._waits - waits
+                self._waits = waits
+            if not waits:
+                return shortage
+            yield Pause()
 
-    def __init__(self, budget: Budget | None, questions: int = 1) -> None:
-        limits = budget or Budget()
-        self._left = Cost(*(math.inf if limit is None else limit for limit in (limits.tokens, limits.dollars)))
-        self._deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
-        self._to_come = questions
-        self._slowest = 0.0
-        self._lock = threading.Lock()
+    def _shortage(self, cost: Cost, rounds: int) -> str:
+        pool = self._pool
+        if pool.deadline is not None:
+            seconds, time_left = rounds * pool.slowest, pool.deadline - time.monotonic()
+            if seconds >= time_left:
+                return f"it may take {seconds:.1f} seconds, and {max(0.0, time_left):.1f} are left"
+        left = self._own(pool.unspent - (pool.kept - self._kept))
+        if cost.fits(left):
+            return ""
+        if cost.tokens > left.tokens:
+            return f"it may take {cost.tokens:,} tokens, and {max(0, math.floor(left.tokens)):,} are left"
+        return f"it may take ${cost.dollars:.6f}, and ${max(0.0, left.dollars):.6f} is left"
 
-    @contextmanager
-    def account(self) -> Iterator[Account]:
-        """Open the next question's account, and take back what is left of it in the end."""
-        with self._lock:
-            account = Account(self, self._left / max(1, self._to_come), self._deadline, self._slowest)
-            self._left -= account.left
-            self._to_come -= 1
-        try:
-            yield account
-        finally:
-            with self._lock:
-                self._left += account.left
-                self._slowest = max(self._slowest, account.slowest)
+    def _may_come(self, cost: Cost, rounds: int) -> bool:
+        """Return whether it would be there if the others needed the cheapest way alone."""
+        pool = self._pool
+        is_late = pool.deadline is not None and rounds * pool.slowest >= pool.deadline - time.monotonic()
+        return not is_late and cost.fits(self._own(pool.unspent - (pool.promised - self._promise)))
 
-    def grant(self, cost: Cost) -> bool:
-        """Return whether so much is held by no question, and take it."""
-        with self._lock:
-            is_there = cost.tokens <= self._left.tokens and cost.dollars <= self._left.dollars
-            self._left -= cost if is_there else Cost()
-            return is_there
-
-
-def unlimited() -> Account:
-    """Return an account that pays for everything."""
-    return Account(Ledger(None), Cost(math.inf, math.inf), deadline=None, slowest=0.0)
-
-
-def prompt_tokens(messages: Sequence[BaseMessage]) -> int:
-    """Return the most tokens that a prompt can have, whatever the model's tokenizer: one a byte, and the template's.
-
-    What a message refers to without holding it, such as a picture's address, is not counted.
-    """
-    return _TOKENS_AROUND_A_CHAT + sum(_message_tokens(message) for message in messages)
-
-
-def _message_tokens(message: BaseMessage) -> int:
-    calls = getattr(message, "tool_calls", None) or ""
-    return _TOKENS_AROUND_A_MESSAGE + _most_tokens(f"{message.content}{calls}")
-
-
-def _most_tokens(text: str) -> int:
-    return len(text.encode(errors="surrogatepass"))
+    def _own(self, left: Cost) -> Cost:
+        # What is kept for questions to come is not for a better way, but does not stand in that of the cheapest.
+        return (left - self._pool.to_come).at_least(left.at_most(self._kept.at_least(self._promise)))
 
 
-def _minus(left: float, right: float) -> float:
-    return left if math.isinf(left) else left - right
+def unlimited() -> Purse:
+    """Return a purse that pays for everything."""
+    return Purse(Pool(None))
+
+
+def cost_of(held: Held) -> Cost:
+    """Return the most that a call may cost."""
+    return _cost(held, held.output_tokens)
+
+
+def actual_cost(held: Held, message: AIMessage) -> Cost:
+    """Return what a call did cost; where the model does not report it, the most its reply can stand for."""
+    usage = StageUsage.of_call(message, seconds=0.0, price=held.call.price)
+    if usage.unmetered_calls:
+        written = most_tokens(str(message.content))
+        return _cost(held, min(written, held.output_tokens) if held.is_held else written)
+    return Cost(usage.input_tokens + usage.output_tokens, usage.dollars or 0.0)
+
+
+def _cost(held: Held, output_tokens: int) -> Cost:
+    price, read = held.call.price, held.input_tokens
+    if price is None:
+        return Cost(read + output_tokens)
+    # A provider may charge more for a prompt that it puts in its cache.
+    cached = read if (price.cached_input or 0) > price.input else 0
+    return Cost(read + output_tokens, price.cost(input_tokens=read, cached_tokens=cached, output_tokens=output_tokens))
+
+
+def _refused(shortage: str) -> BudgetExceededError:
+    return BudgetExceededError(
+        f"The budget does not pay for the cheapest way to answer: {shortage} for this question. Raise the budget, hold "
+        "the solver to shorter replies (its max_tokens), or ask fewer questions in one batch."
+    )

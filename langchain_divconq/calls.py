@@ -24,15 +24,11 @@ from langchain_core.messages import (
     HumanMessage,
     message_chunk_to_message,
 )
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableParallel, RunnableSequence
-from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ContextThreadPoolExecutor, get_executor_for_config, merge_configs
-from langchain_core.runnables.configurable import DynamicRunnable
-from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 
-from langchain_divconq.budget import Estimate
 from langchain_divconq.errors import ConfigurationError
-from langchain_divconq.usage import add_metadata, is_cached
+from langchain_divconq.usage import Price, add_metadata, is_cached
 
 T = TypeVar("T")
 
@@ -47,8 +43,11 @@ class Call:
         name: The run's name in a trace, also its tag.
         quiet: Whether its tokens stay out of a graph's message stream.
         options: Keyword arguments of the call.
-        estimate: The most it may use; nothing where no budget asks.
+        price: What its tokens cost; None: they are not counted in dollars.
         may_fail: Whether an error comes back in the reply instead of being raised.
+        is_short: Whether the reply may be held to a line, where a budget pays for no more.
+        held: What is called in the model's place: the model, held to a schema.
+        schema_tokens: Most tokens that this schema adds to the prompt.
     """
 
     model: Runnable[Any, Any]
@@ -56,8 +55,16 @@ class Call:
     name: str
     quiet: bool = True
     options: dict[str, Any] = field(default_factory=dict)
-    estimate: Estimate = field(default_factory=Estimate)
+    price: Price | None = None
     may_fail: bool = False
+    is_short: bool = False
+    held: Runnable[Any, Any] | None = None
+    schema_tokens: int = 0
+
+    @property
+    def runnable(self) -> Runnable[Any, Any]:
+        """What is called."""
+        return self.model if self.held is None else self.held
 
     def config(self, config: RunnableConfig) -> RunnableConfig:
         """Return the config of the run this call becomes, a child of the run `config` belongs to."""
@@ -97,8 +104,15 @@ class Announcement:
     data: Any
 
 
-Stage = Generator[list[Call] | Announcement, list[Reply], T]
-"""Yields calls that may run at once, gets their replies, and returns the stage's result; may announce between them."""
+@dataclass(frozen=True)
+class Pause:
+    """A moment to wait for others."""
+
+    seconds: float = 0.05
+
+
+Stage = Generator[list[Call] | Announcement | Pause, list[Reply], T]
+"""Yields calls that may run at once, gets their replies, and returns the stage's result; may announce or pause between."""
 
 
 class Limiter:
@@ -135,6 +149,9 @@ def drive(stage: Stage[T], config: RunnableConfig, limiter: Limiter) -> T:
         if isinstance(calls, Announcement):
             dispatch_custom_event(calls.name, calls.data, config=config)
             replies = []
+        elif isinstance(calls, Pause):
+            time.sleep(calls.seconds)
+            replies = []
         elif len(calls) <= 1:
             replies = [call_model(call, config, limiter) for call in calls]
         else:
@@ -152,6 +169,9 @@ async def adrive(stage: Stage[T], config: RunnableConfig, limiter: Limiter) -> T
             return stop.value  # type: ignore[no-any-return]  # as in drive
         if isinstance(calls, Announcement):
             await adispatch_custom_event(calls.name, calls.data, config=config)
+            replies = []
+        elif isinstance(calls, Pause):
+            await asyncio.sleep(calls.seconds)
             replies = []
         else:
             replies = await gather(*(acall_model(call, config, limiter) for call in calls))
@@ -173,7 +193,7 @@ def call_model(call: Call, config: RunnableConfig, limiter: Limiter) -> Reply:
     with limiter.hold():
         start = time.perf_counter()
         try:
-            output = call.model.invoke(call.prompt, call.config(config), **call.options)
+            output = call.runnable.invoke(call.prompt, call.config(config), **call.options)
         except Exception as error:  # whatever a model raises, where its failure is a result
             if not call.may_fail:
                 raise
@@ -186,7 +206,7 @@ async def acall_model(call: Call, config: RunnableConfig, limiter: Limiter) -> R
     async with limiter.ahold():
         start = time.perf_counter()
         try:
-            output = await call.model.ainvoke(call.prompt, call.config(config), **call.options)
+            output = await call.runnable.ainvoke(call.prompt, call.config(config), **call.options)
         except Exception as error:  # as in call_model
             if not call.may_fail:
                 raise
@@ -197,57 +217,15 @@ async def acall_model(call: Call, config: RunnableConfig, limiter: Limiter) -> R
 def stream_model(call: Call, config: RunnableConfig, limiter: Limiter) -> Iterator[AIMessageChunk]:
     """Make one call and yield its reply as it comes."""
     with limiter.hold():
-        for output in call.model.stream(call.prompt, call.config(config), **call.options):
+        for output in call.runnable.stream(call.prompt, call.config(config), **call.options):
             yield as_chunk(output)
 
 
 async def astream_model(call: Call, config: RunnableConfig, limiter: Limiter) -> AsyncIterator[AIMessageChunk]:
     """Make one call and yield its reply as it comes."""
     async with limiter.ahold():
-        async for output in call.model.astream(call.prompt, call.config(config), **call.options):
+        async for output in call.runnable.astream(call.prompt, call.config(config), **call.options):
             yield as_chunk(output)
-
-
-def can_structure(model: Any) -> bool:
-    """Return whether a model, perhaps bound, configurable or given fallbacks, can be held to a schema."""
-    if isinstance(model, RunnableBindingBase):
-        return can_structure(model.bound)
-    if isinstance(model, RunnableWithFallbacks):
-        return all(map(can_structure, model.runnables))
-    return hasattr(model, "with_structured_output")
-
-
-def structured(model: Any, schema: type, options: dict[str, Any]) -> Runnable[Any, Any]:
-    """Return a chat model held to a schema, raw replies included, and called with keyword arguments.
-
-    LangChain's own way to it leaves out what is bound to the model, what a config chooses, and a call's arguments.
-    """
-    if isinstance(model, RunnableBindingBase):
-        bound = structured(model.bound, schema, {**model.kwargs, **options})
-        return model.model_copy(update={"bound": bound, "kwargs": {}})
-    if isinstance(model, RunnableWithFallbacks):
-        first, *others = (structured(alternative, schema, options) for alternative in model.runnables)
-        return model.model_copy(update={"runnable": first, "fallbacks": others})
-    if isinstance(model, DynamicRunnable):
-
-        def chosen(_: object, config: RunnableConfig) -> Runnable[Any, Any]:
-            return structured(model.prepare(config)[0], schema, options)
-
-        return RunnableLambda(chosen)
-    return _given(model.with_structured_output(schema, include_raw=True), options)
-
-
-def _given(runnable: Any, options: dict[str, Any]) -> Runnable[Any, Any]:
-    """Return a Runnable whose model gets keyword arguments, below those that hold it to its schema."""
-    if isinstance(runnable, RunnableSequence):
-        return runnable.model_copy(update={"first": _given(runnable.first, options)})
-    if isinstance(runnable, RunnableParallel) and "raw" in runnable.steps__:
-        steps = {**runnable.steps__, "raw": _given(runnable.steps__["raw"], options)}
-        return runnable.model_copy(update={"steps__": steps})
-    if isinstance(runnable, RunnableBindingBase):
-        return runnable.model_copy(update={"bound": _given(runnable.bound, options)})
-    bound: Runnable[Any, Any] = runnable.bind(**options)
-    return bound
 
 
 def run_all(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from langchain_core.callbacks import (
@@ -23,22 +24,21 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_con
 from pydantic import ConfigDict, Field, field_validator
 
 from langchain_divconq.asking import OnTrouble, as_decomposer, ask_decomposer
-from langchain_divconq.budget import Account, Budget, Ledger
+from langchain_divconq.budget import Budget, Pool, Purse
 from langchain_divconq.calls import (
     Limiter,
+    Reply,
     acall_model,
     adrive,
-    as_message,
     astream_model,
     call_model,
     drive,
     stream_model,
 )
-from langchain_divconq.closing import Closing, timed
 from langchain_divconq.decomposer import Decomposer
-from langchain_divconq.errors import ConfigurationError
+from langchain_divconq.errors import ConfigurationError, DivConqError
 from langchain_divconq.runnable import ChatRunnable
-from langchain_divconq.solver import Solver
+from langchain_divconq.solver import Closing, Solver
 from langchain_divconq.types import METADATA_KEY, Question, QuestionInput, Solution
 from langchain_divconq.unwrap import models
 from langchain_divconq.usage import add_metadata, is_cached
@@ -59,8 +59,8 @@ class DivideAndConquer(ChatRunnable):
         decomposer: A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`;
             default: the bundled one, on this machine.
         budget: What a call may cost at most; None: there is no limit. `budget=` with a call takes its place; a batch
-            shares one. Rather than overrun it, the chain steps down (sequential or parallel, fused, single-stage, a
-            short reply), says so in the Solution's reason, and refuses a question that it cannot pay for.
+            shares one. Rather than overrun it, a question waits for what others may give back, steps down (sequential
+            or parallel, fused, single-stage, a short reply) and says so in the Solution's reason, or is refused.
         on_trouble: What happens when the decomposer fails (no usable plan, too long a question, a server that is out of
             reach): "go_on" solves the question without subquestions, and says so in the Solution and the log; "raise"
             raises. A broken set-up always raises.
@@ -113,7 +113,7 @@ class DivideAndConquer(ChatRunnable):
         **kwargs: Any,
     ) -> Iterator[tuple[int, AIMessage | Exception]]:
         """Answer many questions, within one budget, and yield each with its position as soon as it is done."""
-        kwargs["budget"] = self._ledger(kwargs, len(inputs))
+        kwargs["budget"] = self._pool(kwargs, inputs)
         return super().batch_as_completed(inputs, config, **kwargs)
 
     def abatch_as_completed(  # type: ignore[override]  # as in ChatRunnable
@@ -123,17 +123,23 @@ class DivideAndConquer(ChatRunnable):
         **kwargs: Any,
     ) -> AsyncIterator[tuple[int, AIMessage | Exception]]:
         """Answer many questions, within one budget, and yield each with its position as soon as it is done."""
-        kwargs["budget"] = self._ledger(kwargs, len(inputs))
+        kwargs["budget"] = self._pool(kwargs, inputs)
         return super().abatch_as_completed(inputs, config, **kwargs)
 
-    def _ledger(self, kwargs: dict[str, Any], questions: int = 1) -> Ledger:
-        """Return what pays for a call: its own budget, the chain's, or the ledger of the batch it belongs to."""
+    def _pool(self, kwargs: dict[str, Any], inputs: Sequence[QuestionInput] = ()) -> Pool:
+        """Return what pays for a call: its own budget, the chain's, or the pool of the batch it belongs to."""
         budget = kwargs.pop("budget", self.budget)
-        if isinstance(budget, Ledger):
+        if isinstance(budget, Pool):
             return budget
-        if budget is None or isinstance(budget, Budget):
-            return Ledger(budget, questions)
-        raise ConfigurationError(f"budget must be a Budget or None, got {budget!r}.")
+        if budget is not None and not isinstance(budget, Budget):
+            raise ConfigurationError(f"budget must be a Budget or None, got {budget!r}.")
+        pool = Pool(budget)
+        if pool.limits_replies:
+            [(solver, _)] = models(self.solver)
+            for value in inputs:
+                with suppress(DivConqError):  # its own run raises it
+                    pool.expect(solver.cheapest(Question.from_input(value), kwargs))
+        return pool
 
     def _invoke(
         self,
@@ -144,8 +150,8 @@ class DivideAndConquer(ChatRunnable):
         **kwargs: Any,
     ) -> AIMessage:
         config = patch_config(config, callbacks=run_manager.get_child())
-        with self._ledger(kwargs).account() as account:
-            closing = self._prepare(value, config, limiter, kwargs, account)
+        with self._pool(kwargs).purse() as purse:
+            closing = self._prepare(value, config, limiter, kwargs, purse)
             reply = call_model(closing.call, config, limiter)
             return _finished(closing, closing.finish(reply), reply.message)
 
@@ -158,32 +164,32 @@ class DivideAndConquer(ChatRunnable):
         **kwargs: Any,
     ) -> AIMessage:
         config = patch_config(config, callbacks=run_manager.get_child())
-        with self._ledger(kwargs).account() as account:
-            closing = await self._aprepare(value, config, limiter, kwargs, account)
+        with self._pool(kwargs).purse() as purse:
+            closing = await self._aprepare(value, config, limiter, kwargs, purse)
             reply = await acall_model(closing.call, config, limiter)
             return _finished(closing, closing.finish(reply), reply.message)
 
     def _prepare(
-        self, value: QuestionInput, config: RunnableConfig, limiter: Limiter, options: dict[str, Any], account: Account
+        self, value: QuestionInput, config: RunnableConfig, limiter: Limiter, options: dict[str, Any], purse: Purse
     ) -> Closing:
         """Divide, announce the plan, and ask what comes before the closing call."""
         question = Question.from_input(value)
         solver, config = _resolve(self.solver, config)
-        solver.check(question, options, account)
+        drive(solver.open(question, options, purse), config, limiter)
         decomposition = drive(ask_decomposer(self.decomposer, question, self.on_trouble), config, Limiter(None))
         dispatch_custom_event(DECOMPOSITION_EVENT, decomposition.model_dump(mode="json"), config=config)
-        return drive(solver.stage(decomposition, options, account), config, limiter)
+        return drive(solver.stage(decomposition, options, purse), config, limiter)
 
     async def _aprepare(
-        self, value: QuestionInput, config: RunnableConfig, limiter: Limiter, options: dict[str, Any], account: Account
+        self, value: QuestionInput, config: RunnableConfig, limiter: Limiter, options: dict[str, Any], purse: Purse
     ) -> Closing:
         question = Question.from_input(value)
         solver, config = _resolve(self.solver, config)
-        solver.check(question, options, account)
+        await adrive(solver.open(question, options, purse), config, limiter)
         asking = ask_decomposer(self.decomposer, question, self.on_trouble)
         decomposition = await adrive(asking, config, Limiter(None))
         await adispatch_custom_event(DECOMPOSITION_EVENT, decomposition.model_dump(mode="json"), config=config)
-        return await adrive(solver.stage(decomposition, options, account), config, limiter)
+        return await adrive(solver.stage(decomposition, options, purse), config, limiter)
 
     def _transform(
         self,
@@ -194,13 +200,13 @@ class DivideAndConquer(ChatRunnable):
     ) -> Iterator[AIMessage]:
         # Unlike in _invoke, the config handed over already belongs to this run: its callbacks are the run's children.
         limiter = Limiter(config.get("max_concurrency"))
-        with self._ledger(kwargs).account() as account:
-            closing = self._prepare(_joined(list(inputs)), config, limiter, kwargs, account)
+        with self._pool(kwargs).purse() as purse:
+            closing = self._prepare(_joined(list(inputs)), config, limiter, kwargs, purse)
             start, total = time.perf_counter(), AIMessageChunk(content="")
             for chunk in stream_model(closing.call, config, limiter):
                 total += chunk
                 yield chunk
-            yield _last_chunk(closing, closing.finish(timed(as_message(total), start)), total)
+            yield _last_chunk(closing, closing.finish(Reply(total, time.perf_counter() - start)), total)
 
     async def _atransform(
         self,
@@ -211,13 +217,13 @@ class DivideAndConquer(ChatRunnable):
     ) -> AsyncIterator[AIMessage]:
         limiter = Limiter(config.get("max_concurrency"))
         question = _joined([piece async for piece in inputs])
-        with self._ledger(kwargs).account() as account:
-            closing = await self._aprepare(question, config, limiter, kwargs, account)
+        with self._pool(kwargs).purse() as purse:
+            closing = await self._aprepare(question, config, limiter, kwargs, purse)
             start, total = time.perf_counter(), AIMessageChunk(content="")
             async for chunk in astream_model(closing.call, config, limiter):
                 total += chunk
                 yield chunk
-            yield _last_chunk(closing, closing.finish(timed(as_message(total), start)), total)
+            yield _last_chunk(closing, closing.finish(Reply(total, time.perf_counter() - start)), total)
 
 
 def _resolve(solver: Runnable[Any, Any], config: RunnableConfig) -> tuple[Solver, RunnableConfig]:

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableSerializable
+from langchain_core.messages import BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from langchain_core.runnables.config import patch_config
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from langchain_divconq.budget import Account, Cost, unlimited
-from langchain_divconq.calls import (
-    Call,
-    Limiter,
-    Stage,
-    acall_model,
-    adrive,
-    call_model,
-    can_structure,
-    drive,
-    structured,
-)
-from langchain_divconq.closing import Closing, Findings
+from langchain_divconq.budget import Cost, Purse, Strategy, Wave, unlimited
+from langchain_divconq.calls import Call, Limiter, Reply, Stage, acall_model, adrive, call_model, drive
 from langchain_divconq.errors import ConfigurationError
-from langchain_divconq.ladder import Rung, choose, estimated, lengthened, shortened, total_cost, waves
+from langchain_divconq.limits import Held
+from langchain_divconq.parsing import parse_answer
 from langchain_divconq.prompts import (
     ANSWER_MARKER,
     closing_prompt,
@@ -35,6 +26,7 @@ from langchain_divconq.prompts import (
     single_stage_prompt,
     subquestion_prompt,
 )
+from langchain_divconq.structured import can_hold, held_to, render_json, schema_tokens
 from langchain_divconq.subsolvers import Route, pick, read_subanswer, subsolver_input
 from langchain_divconq.types import (
     Decomposition,
@@ -47,7 +39,7 @@ from langchain_divconq.types import (
     references,
 )
 from langchain_divconq.unwrap import is_chat_model
-from langchain_divconq.usage import Price, StageUsage, add_metadata
+from langchain_divconq.usage import Price, StageUsage, Usage, add_metadata
 
 
 class FinalAnswer(BaseModel):
@@ -55,10 +47,6 @@ class FinalAnswer(BaseModel):
 
     working: str = Field(description="The reasoning that leads to the answer, step by step.")
     answer: str = Field(description="The final answer alone, as short as possible.")
-
-
-_SCHEMA_TOKENS = len(str(FinalAnswer.model_json_schema()))
-"""More than the schema takes in a prompt: a token a character."""
 
 
 class Solver(RunnableSerializable[Decomposition, Solution]):
@@ -75,7 +63,8 @@ class Solver(RunnableSerializable[Decomposition, Solution]):
             a message, or a state that ends with one. It gets none of a call's keyword arguments.
         single_stage: How a question without subquestions is asked: "step_by_step" or "direct".
         structured: Whether the final answer is asked for as structured output (the model must support
-            `with_structured_output`) instead of being read from the text.
+            `with_structured_output`) instead of being read from the text. A schema of your own (a Pydantic class, a
+            TypedDict, a JSON schema) makes the reply its JSON; `DivideAndConquer.with_structured_output` reads it.
         price: What the model costs; None: not counted in dollars. What a subsolver costs is not.
     """
 
@@ -85,12 +74,12 @@ class Solver(RunnableSerializable[Decomposition, Solution]):
     mode: Mode = "fused"
     subsolver: Runnable[Any, Any] | Route | None = None
     single_stage: SingleStage = "step_by_step"
-    structured: bool = False
+    structured: bool | type[Any] | dict[str, Any] = False
     price: Price | None = None
 
     @model_validator(mode="after")
     def _go_together(self) -> Solver:
-        if self.structured and not can_structure(self.model):
+        if self.structured and not can_hold(self.model):
             raise ConfigurationError(
                 f"structured=True needs a model with with_structured_output; {type(self.model).__name__} has none. "
                 "Pass the chat model itself, or structured=False."
@@ -131,171 +120,199 @@ class Solver(RunnableSerializable[Decomposition, Solution]):
         closing = await adrive(self.stage(value, kwargs), config, limiter)
         return closing.finish(await acall_model(closing.call, config, limiter))
 
-    def check(self, question: Question, options: dict[str, Any], account: Account) -> None:
-        """Refuse a question that cannot be answered even undivided.
-
-        Raises:
-            BudgetExceededError: The account does not pay for it.
-            ConfigurationError: It is in dollars, and the model has no price.
-        """
-        choose(self._rungs(Decomposition(question=question), options, account), account)
-
     def stage(
-        self, decomposition: Decomposition, options: dict[str, Any], account: Account | None = None
+        self, decomposition: Decomposition, options: dict[str, Any], purse: Purse | None = None
     ) -> Stage[Closing]:
         """Ask what has to be known before the closing call, and return that call.
 
         Args:
             decomposition: What to solve.
             options: Keyword arguments for every call of the model.
-            account: What it may cost; None: there is no limit.
+            purse: What pays for it; None: there is no limit.
 
         Raises:
-            BudgetExceededError: The account pays for no way to answer.
+            BudgetExceededError: The purse pays for no way to answer.
         """
-        account = account or unlimited()
-        account.spend(Cost(dollars=decomposition.usage.dollars or 0.0))
-        rung, cut = choose(self._rungs(decomposition, options, account), account)
-        reasons = [decomposition.reason or f"{len(decomposition.subquestions)} subquestions", cut]
+        purse = purse or unlimited()
+        purse.spend(Cost(dollars=decomposition.usage.dollars or 0.0))
         found = Findings()
-        if rung.mode in ("sequential", "parallel"):
-            found = yield from self._ask(decomposition, options, account, (account.left - rung.cost) / len(rung.calls))
-            missing = sum(subanswer.answer is None for subanswer in found.subanswers or ())
-            unanswered = f"{missing} of {len(decomposition.subquestions)} have no answer" if missing else ""
-            rung, cut = choose(self._last_rungs(decomposition, found, options, account), account)
-            reasons += [found.cut, unanswered, cut]
-        call = lengthened(rung.calls[-1], account.left)
-        account.spend(call.estimate.cost)
-        return Closing(
-            decomposition=decomposition,
-            call=call,
-            mode=rung.mode,
-            reason="; ".join(reason for reason in (*reasons, rung.note) if reason),
-            found=found,
-            price=self.price,
-            account=account,
-        )
+        mode, call, cuts = yield from purse.walk(self._ways(decomposition, options, found))
+        missing = sum(subanswer.answer is None for subanswer in found.subanswers or ())
+        count = len(decomposition.subquestions)
+        reasons = [
+            decomposition.reason or f"{count} subquestions",
+            *cuts,
+            f"{missing} of {count} have no answer" if missing else "",
+            f"the reply is held to {call.output_tokens} tokens" if call.call.is_short and call.is_held else "",
+        ]
+        return Closing(decomposition, call, mode, "; ".join(filter(None, reasons)), found, purse)
 
-    def _ask(
-        self, decomposition: Decomposition, options: dict[str, Any], account: Account, spare: Cost
-    ) -> Stage[Findings]:
-        question, subquestions = decomposition.question, decomposition.subquestions
-        found: dict[int, Subanswer] = {}
-        usage, usage_metadata, cut = StageUsage(), None, ""
-        for wave in self._waves(subquestions):
-            answers = {number: known.answer for number, known in found.items() if known.answer is not None}
-            filled = {number: fill_references(subquestions[number - 1], answers) for number in wave}
-            known = list(found.values())
-            calls: dict[int, Call] = {}
-            if not cut:
-                askable = [n for n in wave if all(needed in answers for needed in references(subquestions[n - 1]))]
-                who = [(n, pick(self.subsolver, filled[n], question)) for n in askable]
-                calls = {n: self._subquestion_call(s, n, filled[n], question, known, options, account) for n, s in who}
-                pending = unanswered([s for n, s in enumerate(subquestions, start=1) if n not in found])
-                closing = self._closing_call(closing_prompt(question, [*known, *pending]), options, account)
-                if calls and (shortage := account.shortage(total_cost([*calls.values(), closing]), rounds=2)):
-                    cut, calls = f"the budget does not pay for more subquestions: with the next, {shortage}", {}
-            calls = {number: lengthened(call, call.estimate.cost + spare) for number, call in calls.items()}
-            account.spend(total_cost(calls.values()))
-            replies = (yield list(calls.values())) if calls else []
-            replied: dict[int, str | None] = {}
-            for (number, call), reply in zip(calls.items(), replies, strict=True):
-                account.settle(call.estimate, reply.message, reply.seconds)
-                is_own = call.model is self.model
-                replied[number] = read_subanswer(reply.message, is_told=is_own or is_chat_model(call.model))
-                price = self.price if is_own else None
-                usage += StageUsage.of_call(reply.message, seconds=reply.seconds, price=price)
-                usage_metadata = add_metadata(usage_metadata, reply.message.usage_metadata)
-            found.update({n: Subanswer(subquestion=filled[n], answer=replied.get(n)) for n in wave})
-        subanswers = tuple(found[number] for number in sorted(found))
-        return Findings(subanswers=subanswers, usage=usage, usage_metadata=usage_metadata, cut=cut)
+    def open(self, question: Question, options: dict[str, Any], purse: Purse) -> Stage[None]:
+        """Keep in the purse what the cheapest answer may cost.
 
-    def _rungs(self, decomposition: Decomposition, options: dict[str, Any], account: Account) -> Iterator[Rung]:
-        if account.limits_dollars and self.price is None:
+        Raises:
+            BudgetExceededError: There is not as much.
+            ConfigurationError: The budget is in dollars, and the model has no price.
+        """
+        if purse.limits_dollars and self.price is None:
             raise ConfigurationError(
                 "A budget in dollars needs to know what the solver's model costs: Solver(model=…, price=Price(input=…, "
                 "output=…)), in dollars per million tokens."
             )
+        yield from purse.open(self.cheapest(question, options))
+
+    def cheapest(self, question: Question, options: dict[str, Any]) -> Call:
+        """Return the call that answers a question at the least cost: undivided, in a line."""
+        call = self._closing_call(single_stage_prompt(question, "direct"), options)
+        # A reply cut short would be no JSON.
+        return call if call.held else replace(call, is_short=True)
+
+    def _ways(
+        self, decomposition: Decomposition, options: dict[str, Any], found: Findings
+    ) -> Iterator[tuple[Mode | SingleStage, Strategy]]:
+        """Yield the ways to answer, the one that was asked for first, the cheapest last."""
         question, subquestions = decomposition.question, decomposition.subquestions
         if subquestions and self.mode != "fused":
-            asked = unanswered(subquestions)
-            # Which subsolver a function picks is known once the references are filled in; until then it is the model.
-            fixed = self.subsolver if isinstance(self.subsolver, Runnable) else None
-            calls = [
-                self._subquestion_call(fixed, n, known.subquestion, question, asked[:n], options, account)
-                for n, known in enumerate(asked)
-            ]
-            closing = self._closing_call(closing_prompt(question, asked), options, account)
-            yield Rung(self.mode, (*calls, closing), rounds=len(self._waves(subquestions)) + 1)
-        if subquestions:
-            yield Rung("fused", (self._closing_call(fused_prompt(question, subquestions), options, account),))
-        yield from self._single_stage_rungs(question, options, account)
-
-    def _last_rungs(
-        self, decomposition: Decomposition, found: Findings, options: dict[str, Any], account: Account
-    ) -> Iterator[Rung]:
-        prompt = closing_prompt(decomposition.question, found.subanswers or ())
-        yield Rung(self.mode, (self._closing_call(prompt, options, account),))
-        yield from self._single_stage_rungs(decomposition.question, options, account)
-
-    def _single_stage_rungs(self, question: Question, options: dict[str, Any], account: Account) -> Iterator[Rung]:
+            yield self.mode, self._one_by_one(question, subquestions, options, found)
+        if subquestions and found.subanswers is None:
+            yield "fused", _at_once(self._closing_call(fused_prompt(question, subquestions), options))
         prompt = single_stage_prompt(question, self.single_stage)
-        yield Rung(self.single_stage, (self._closing_call(prompt, options, account),))
-        call = shortened(self._closing_call(single_stage_prompt(question, "direct"), options, account), account)
-        note = f"the reply is held to {call.estimate.output_tokens} tokens" if call.estimate.is_held else ""
-        yield Rung("direct", (call,), note=note)
+        yield self.single_stage, _at_once(self._closing_call(prompt, options))
+        yield "direct", _at_once(self.cheapest(question, options))
 
-    def _waves(self, subquestions: Sequence[str]) -> list[list[int]]:
-        return waves(subquestions) if self.mode == "parallel" else [[n] for n in range(1, len(subquestions) + 1)]
-
-    def _subquestion_prompt(
-        self, question: Question, subquestion: str, known: Sequence[Subanswer]
-    ) -> list[BaseMessage]:
-        return subquestion_prompt(question, subquestion, known if self.mode == "sequential" else [])
+    def _one_by_one(
+        self, question: Question, subquestions: Sequence[str], options: dict[str, Any], found: Findings
+    ) -> Strategy:
+        """Ask the subquestions, wave after wave, and then the question with what was found."""
+        waves = _waves(subquestions) if self.mode == "parallel" else [[n] for n, _ in enumerate(subquestions, start=1)]
+        known = _unanswered(subquestions)
+        # Whom a function picks is known once the references are filled in; until then it is the model.
+        fixed = self.subsolver if isinstance(self.subsolver, Runnable) else None
+        ahead = [self._subquestion_call(fixed, n, question, known, options) for wave in waves[1:] for n in wave]
+        answers: dict[int, str] = {}
+        rounds, is_paid = len(waves) + 1, True
+        for wave in waves:
+            for n in wave:
+                filled = fill_references(subquestions[n - 1], answers)
+                known[n - 1] = Subanswer(subquestion=filled, answer=None)
+            askable = [n for n in wave if is_paid and answers.keys() >= set(references(subquestions[n - 1]))]
+            who = [pick(self.subsolver, known[n - 1].subquestion, question) for n in askable]
+            calls = [
+                self._subquestion_call(one, n, question, known, options) for n, one in zip(askable, who, strict=True)
+            ]
+            if not calls:
+                continue
+            closing = self._closing_call(closing_prompt(question, known), options)
+            replies = yield Wave(tuple(calls), (*ahead, closing), rounds)
+            ahead, rounds, is_paid = [], 2, replies is not None
+            for n, call, reply in zip(askable, calls, replies or (), strict=False):
+                answer = found.add(call, reply, is_told=call.model is self.model or is_chat_model(call.model))
+                known[n - 1] = known[n - 1].model_copy(update={"answer": answer})
+                answers |= {} if answer is None else {n: answer}
+        found.subanswers = tuple(known)
+        yield Wave((self._closing_call(closing_prompt(question, known), options),))
 
     def _subquestion_call(
         self,
         subsolver: Runnable[Any, Any] | None,
         number: int,
-        subquestion: str,
         question: Question,
         known: Sequence[Subanswer],
         options: dict[str, Any],
-        account: Account,
     ) -> Call:
-        name = f"divconq:subquestion-{number}"
-        prompt = self._subquestion_prompt(question, subquestion, known)
+        name, subquestion = f"divconq:subquestion-{number}", known[number - 1].subquestion
+        earlier = known[: number - 1] if self.mode == "sequential" else []
+        prompt = subquestion_prompt(question, subquestion, earlier)
         if subsolver is None:
-            return self._model_call(prompt, name, options, account)
-        given = prompt if is_chat_model(subsolver) else subsolver_input(subsolver, subquestion)
-        return estimated(Call(subsolver, given, name), prompt, None, account)
+            return Call(self.model, prompt, name, options=options, price=self.price)
+        return Call(subsolver, prompt if is_chat_model(subsolver) else subsolver_input(subsolver, subquestion), name)
 
-    def _model_call(self, prompt: list[BaseMessage], name: str, options: dict[str, Any], account: Account) -> Call:
-        return estimated(Call(self.model, prompt, name, options=options), prompt, self.price, account)
+    def _closing_call(self, prompt: list[BaseMessage], options: dict[str, Any]) -> Call:
+        call = Call(self.model, prompt, "divconq:solve", quiet=False, options=options, price=self.price)
+        if self.structured is False:
+            return call
+        schema = FinalAnswer if self.structured is True else self.structured
+        write = _in_words if self.structured is True else render_json
+        return replace(call, held=held_to(self.model, schema, write), schema_tokens=schema_tokens(schema))
 
-    def _closing_call(self, prompt: list[BaseMessage], options: dict[str, Any], account: Account) -> Call:
-        call = self._model_call(prompt, "divconq:solve", options, account)
-        if not self.structured:
-            return replace(call, quiet=False)
-        return replace(
-            call,
-            model=structured(self.model, FinalAnswer, options) | RunnableLambda(_structured_message),
-            quiet=False,
-            options={},
-            # The schema is part of the prompt, and a reply cut short would be no JSON: the budget does not hold it.
-            estimate=replace(call.estimate, input_tokens=call.estimate.input_tokens + _SCHEMA_TOKENS, is_held=False),
+
+@dataclass
+class Findings:
+    """What was found before the closing call.
+
+    Attributes:
+        subanswers: Answers found by earlier calls; None: the closing call answers all, or there are no subquestions.
+        usage: What the earlier calls used.
+        usage_metadata: The same as LangChain counts it; None: there were none, or they reported nothing.
+    """
+
+    subanswers: tuple[Subanswer, ...] | None = None
+    usage: StageUsage = field(default_factory=StageUsage)
+    usage_metadata: UsageMetadata | None = None
+
+    def add(self, call: Call, reply: Reply, *, is_told: bool) -> str | None:
+        """Count a call, and return the answer in its reply; `is_told`: it was told how to mark the answer."""
+        self.usage += StageUsage.of_call(reply.message, seconds=reply.seconds, price=call.price)
+        self.usage_metadata = add_metadata(self.usage_metadata, reply.message.usage_metadata)
+        return read_subanswer(reply.message, is_told=is_told)
+
+
+@dataclass(frozen=True)
+class Closing:
+    """The last call of a solution, ready to be made, with what was found before it.
+
+    Attributes:
+        decomposition: What is solved.
+        held: The call whose reply holds the final answer.
+        mode: The mode that runs.
+        reason: Why.
+        found: What earlier calls found.
+        purse: What has paid for the call.
+    """
+
+    decomposition: Decomposition
+    held: Held
+    mode: Mode | SingleStage
+    reason: str
+    found: Findings
+    purse: Purse
+
+    @property
+    def call(self) -> Call:
+        """The call to be made."""
+        return self.held.call
+
+    def finish(self, reply: Reply) -> Solution:
+        """Return the solution in the closing call's reply, once that is paid for."""
+        self.purse.settle(self.held, reply)
+        text = reply.message.text
+        used = StageUsage.of_call(reply.message, seconds=reply.seconds, price=self.call.price)
+        return Solution(
+            answer=parse_answer(text),
+            text=text,
+            decomposition=self.decomposition,
+            subanswers=self.found.subanswers,
+            mode=self.mode,
+            reason=self.reason,
+            usage=Usage(decompose=self.decomposition.usage, solve=self.found.usage + used),
         )
 
 
-def unanswered(subquestions: Sequence[str]) -> list[Subanswer]:
-    """Return subquestions as they stand before anyone was asked."""
+def _at_once(call: Call) -> Strategy:
+    yield Wave((call,))
+
+
+def _unanswered(subquestions: Sequence[str]) -> list[Subanswer]:
     return [Subanswer(subquestion=subquestion, answer=None) for subquestion in subquestions]
 
 
-def _structured_message(output: dict[str, Any]) -> AIMessage:
-    """Return the model's message with the parsed answer in words; what could not be parsed stays as it was."""
-    raw: AIMessage = output["raw"]
-    if not isinstance(parsed := output.get("parsed"), FinalAnswer):  # a stream leaves out what could not be parsed
-        return raw
-    answer = " ".join(parsed.answer.split())
-    return raw.model_copy(update={"content": f"{parsed.working}\n\n{ANSWER_MARKER} {answer}"})
+def _waves(subquestions: Sequence[str]) -> list[list[int]]:
+    """Return the subquestions' numbers grouped so that each needs answers from earlier groups alone."""
+    depth: dict[int, int] = {}
+    for number, subquestion in enumerate(subquestions, start=1):
+        depth[number] = 1 + max((depth[needed] for needed in references(subquestion)), default=0)
+    return [[n for n in depth if depth[n] == level] for level in range(1, max(depth.values()) + 1)]
+
+
+def _in_words(answer: FinalAnswer) -> str:
+    return f"{answer.working}\n\n{ANSWER_MARKER} {' '.join(answer.answer.split())}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeGuard
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
@@ -34,3 +34,27 @@ def models(value: Any, options: Mapping[str, Any] | None = None) -> Iterator[tup
 def is_chat_model(value: object) -> TypeGuard[Runnable[Any, Any]]:
     """Return whether only chat models stand behind a value."""
     return all(isinstance(model, BaseChatModel) for model, _ in models(value))
+
+
+def rewrap(value: Any, change: Callable[[Any, dict[str, Any]], Runnable[Any, Any]], **bound: Any) -> Any:
+    """Return a Runnable with each model behind it changed, and the same around it.
+
+    Args:
+        value: The Runnable.
+        change: From a model and the keyword arguments bound to it to what takes the place of both.
+        bound: Keyword arguments that are bound further out.
+    """
+    if isinstance(value, RunnableBindingBase):
+        inner = rewrap(value.bound, change, **{**value.kwargs, **bound})
+        return value.model_copy(update={"bound": inner, "kwargs": {}})
+    if isinstance(value, RunnableWithFallbacks):
+        first, *others = (rewrap(alternative, change, **bound) for alternative in value.runnables)
+        return value.model_copy(update={"runnable": first, "fallbacks": others})
+    if isinstance(value, DynamicRunnable):
+
+        def chosen(_: object, config: RunnableConfig, **options: Any) -> Runnable[Any, Any]:
+            changed: Runnable[Any, Any] = rewrap(value.prepare(config)[0], change, **bound)
+            return changed.bind(**options)
+
+        return RunnableLambda(chosen)
+    return change(value, bound)

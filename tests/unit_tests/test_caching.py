@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration
 
 from langchain_divconq import prompts
-from langchain_divconq.budget import Budget, Ledger
+from langchain_divconq.budget import Budget, Pool
 from langchain_divconq.chain import DivideAndConquer
 from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.decomposer import Decomposer
@@ -194,13 +194,11 @@ def test_a_model_that_counts_nothing_can_be_cached() -> None:
 
 
 def test_a_budget_is_not_charged_for_what_is_cached() -> None:
-    cached, ledger = chain(), Ledger(Budget(tokens=50_000))
-    cached.invoke(QUESTION, budget=ledger)
-    with ledger.account() as account:
-        left = account.left.tokens
-    cached.invoke(QUESTION, budget=ledger)
-    with ledger.account() as account:
-        assert account.left.tokens == left < 50_000
+    cached, pool = chain(), Pool(Budget(tokens=50_000))
+    cached.invoke(QUESTION, budget=pool)
+    left = pool.unspent.tokens
+    cached.invoke(QUESTION, budget=pool)
+    assert pool.unspent.tokens == left < 50_000
 
 
 def test_counts_add_up_in_any_order_and_grouping() -> None:

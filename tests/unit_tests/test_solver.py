@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from langchain_core.exceptions import ModelTimeoutError
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
+from langchain_core.output_parsers import PydanticOutputParser
 from langchain_core.runnables import ConfigurableField, Runnable, RunnableLambda
 from pydantic import Field, ValidationError
 
@@ -138,25 +139,32 @@ def test_a_runnable_that_returns_something_else_is_refused_in_words() -> None:
 class Structuring(ScriptedModel):
     """Supports structured output, as a provider's model does."""
 
-    parsed: FinalAnswer | None = None
-
     def with_structured_output(self, schema: Any, *, include_raw: bool = False, **kwargs: Any) -> Any:
-        assert schema is FinalAnswer
-        assert include_raw
-        return self | RunnableLambda(lambda raw: {"raw": raw, "parsed": self.parsed, "parsing_error": None})
+        return self.bind(schema=schema) | PydanticOutputParser(pydantic_object=schema)
 
 
 def test_the_answer_is_structured_output_where_asked_for() -> None:
-    model = Structuring(reply=lambda _: "{...}", parsed=FinalAnswer(working="2 + 2 is 4", answer="4\n"))
+    model = Structuring(reply=lambda _: '{"working": "2 + 2 is 4", "answer": "4\\n"}')
     solution = Solver(model=model, structured=True).invoke(UNDIVIDED)
     assert solution.answer == "4"
     assert solution.text == "2 + 2 is 4\n\nAnswer: 4"
-    assert solution.usage.solve.output_tokens == 1
+    assert solution.usage.solve.output_tokens == 8
+    assert model.options == [{"schema": FinalAnswer}]
 
 
 def test_structured_output_that_cannot_be_parsed_falls_back_to_the_text() -> None:
     solution = Solver(model=Structuring(reply=lambda _: "Answer: 5"), structured=True).invoke(UNDIVIDED)
     assert solution.answer == "5"
+
+
+def test_structured_output_of_an_unknown_kind_is_refused_in_words() -> None:
+    class Other(ScriptedModel):
+        def with_structured_output(self, schema: Any, **kwargs: Any) -> Any:
+            return RunnableLambda(lambda _: schema(working="", answer="4"))
+
+    solver = Solver(model=Other(reply=lambda _: "x"), structured=True)
+    with pytest.raises(ConfigurationError, match="with_structured_output of Other returns a RunnableLambda"):
+        solver.invoke(UNDIVIDED)
 
 
 class Tooled(ScriptedModel):

@@ -20,10 +20,10 @@ MOST_ADAPTER_BYTES = 10_000_000
 LAYERS = [
     {"_version", "errors", "usage"},
     {"types"},
-    {"prompts", "grammar", "parsing", "budget", "calls", "unwrap", "runnable"},
+    {"prompts", "grammar", "parsing", "unwrap", "calls", "limits", "budget", "runnable"},
     {"engines"},
     {"weights", "messages", "structured", "chat_models"},
-    {"decomposer", "solver", "closing", "ladder", "subsolvers", "asking"},
+    {"decomposer", "asking", "subsolvers", "solver"},
     {"chain"},
     {"retrieval", "agents"},
     {"cli"},
