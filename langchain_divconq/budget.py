@@ -14,7 +14,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from langchain_core.messages import AIMessage
 from pydantic import BaseModel, ConfigDict
@@ -24,7 +24,9 @@ from langchain_divconq.errors import BudgetExceededError
 from langchain_divconq.limits import Held, hold, most_tokens
 from langchain_divconq.usage import Count, NonNegative, StageUsage
 
-_CENT_OF_A_CENT = 1e-12  # dollars that sums of floats may be off
+Name = TypeVar("Name", bound=str)
+
+_SLACK = 1e-12  # dollars that sums of floats may be off
 
 
 class Budget(BaseModel):
@@ -67,7 +69,7 @@ class Cost:
 
     def fits(self, other: Cost) -> bool:
         """Return whether the other is as large, in tokens and in dollars."""
-        return self.tokens <= other.tokens and self.dollars <= other.dollars + _CENT_OF_A_CENT
+        return self.tokens <= other.tokens and self.dollars <= other.dollars + _SLACK
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class Purse:
         if shortage := (yield from self._claim(self._promise, rounds=1)):
             raise _refused(shortage)
 
-    def walk(self, ways: Iterable[tuple[str, Strategy]]) -> Stage[tuple[str, Held, list[str]]]:
+    def walk(self, ways: Iterable[tuple[Name, Strategy]]) -> Stage[tuple[Name, Held, list[str]]]:
         """Make the calls of the first way that is paid for, but for its closing one.
 
         Args:

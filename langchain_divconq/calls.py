@@ -112,7 +112,7 @@ class Pause:
 
 
 Stage = Generator[list[Call] | Announcement | Pause, list[Reply], T]
-"""Yields calls that may run at once, gets their replies, and returns the stage's result; may announce or pause between."""
+"""Yields calls that may run at once, gets their replies, and returns the result; may announce or pause between."""
 
 
 class Limiter:

@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.runnables import (
     Runnable,
+    RunnableBinding,
     RunnableConfig,
     RunnableLambda,
     RunnableMap,
@@ -82,13 +83,13 @@ def held_to(model: Any, schema: Any, write: Callable[[Any], str]) -> Runnable[An
 
     def change(one: Any, bound: dict[str, Any]) -> Runnable[Any, Any]:
         steps = one.with_structured_output(schema)
-        if not (isinstance(steps, RunnableSequence) and hasattr(steps.first, "bound")):
+        if not (isinstance(steps, RunnableSequence) and isinstance(steps.first, RunnableBinding)):
             raise ConfigurationError(
                 f"with_structured_output of {type(one).__name__} returns a {type(steps).__name__} where a bound model "
                 "and its parser were expected. Ask for the answer as text: Solver(structured=False)."
             )
         # What is bound to the model stands below what holds it to the schema.
-        asked = steps.first.model_copy(update={"bound": steps.first.bound.bind(**bound)})
+        asked: Runnable[Any, Any] = steps.first.model_copy(update={"bound": steps.first.bound.bind(**bound)})
         read = steps.steps[1] if len(steps.steps) == 2 else RunnableSequence(*steps.steps[1:])
 
         def rewritten(message: AIMessage, config: RunnableConfig) -> AIMessage:
