@@ -7,4 +7,5 @@ from langchain_divconq.retrieval.hops import Query as Query
 from langchain_divconq.retrieval.reading import Reading as Reading
 from langchain_divconq.retrieval.reading import parse_reading as parse_reading
 from langchain_divconq.retrieval.retriever import DecomposedRetriever as DecomposedRetriever
+from langchain_divconq.retrieval.tool import render_passages as render_passages
 from langchain_divconq.retrieval.walk import HOP_EVENT as HOP_EVENT
