@@ -132,7 +132,7 @@ def chat_roles(messages: Sequence[BaseMessage]) -> list[dict[str, str]]:
         raise InvalidQuestionError("There are no messages to answer.")
     roles: list[dict[str, str]] = []
     for message in messages:
-        role, content = _role(message), _text(message)
+        role, content = _role(message), _text(message).encode(errors="replace").decode()  # no lone surrogates
         if roles and roles[-1]["role"] == role:
             roles[-1]["content"] += f"\n\n{content}"
         else:

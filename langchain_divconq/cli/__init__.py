@@ -170,7 +170,10 @@ def _add_serving(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--slots", type=_positive, default=1, metavar="N", help="requests decoded at once; others wait (%(default)s)"
     )
-    command.add_argument("--threads", type=_positive, metavar="N", help="default: one fewer than the cores there are")
+    command.add_argument("--engine", choices=ENGINES, help="what runs the model; default: what is installed")
+    command.add_argument(
+        "--threads", type=_positive, metavar="N", help="for each slot; default: one fewer than the cores, shared out"
+    )
     command.add_argument(
         "--n-ctx", type=_positive, default=4096, metavar="N", help="context of each request, in tokens (%(default)s)"
     )

@@ -1,27 +1,31 @@
-"""What `divconq serve` does: one machine's decomposer for a team, over llama.cpp's own OpenAI-compatible server.
+"""What `divconq serve` does: one machine's decomposer for a team, as an OpenAI-compatible API.
 
-The server is the one that the engine over xllamacpp runs inside a process, with the same settings, so a decomposition
-is the same whether it was asked for here or there.
+The models are those that run in a process, with the same settings, so a decomposition is the same whether it was asked
+for here or there. What may be asked, and by whom, is in `http_api.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import errno
-import importlib
 import os
 import signal
 import socket
+import threading
 import time
-from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
+from pydantic import PrivateAttr
+
+from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.cli.console import note, show
-from langchain_divconq.engines import default_threads
-from langchain_divconq.engines.gguf import GgufHeader, check_adapter, check_model, read_header
-from langchain_divconq.errors import ConfigurationError, EngineError, EngineNotInstalledError
+from langchain_divconq.cli.http_api import MOST_SECONDS, Api, Server
+from langchain_divconq.engines import default_threads, load_engine
+from langchain_divconq.engines.base import Engine, EngineName
+from langchain_divconq.engines.gguf import read_header
+from langchain_divconq.engines.trial import create_engine
+from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.weights import default_adapter, default_weights
 
 KEY_VARIABLE = "DIVCONQ_API_KEY"
@@ -34,39 +38,76 @@ def serve(args: argparse.Namespace) -> int:
         _serve(args)
     except KeyboardInterrupt:
         note("stopped")
-        os._exit(0)  # not by returning: the server's destructor never ends if a reply is under way
+        os._exit(0)  # not by returning: replies under way would be waited for
     finally:
         signal.signal(signal.SIGTERM, before)
     return 0
 
 
 def _serve(args: argparse.Namespace) -> None:
-    key = args.api_key or os.environ.get(KEY_VARIABLE) or None
-    _check_address(args.host, args.port, key)
-    if find_spec("xllamacpp") is None:
-        raise EngineNotInstalledError(
-            "xllamacpp, which carries the server, is not installed. Install it with: "
-            'pip install "langchain-divconq[serve]"'
-        )
+    key = _key(args.api_key)
+    family, address = _address(args.host, args.port, key)
     model = default_weights() if args.model is None else args.model.expanduser()
     adapter = default_adapter() if args.model is None and args.adapter is None else args.adapter
-    header = read_header(model)
-    check_model(header)
-    if adapter is not None:
-        check_adapter(header, read_header(adapter))
-    params = _params(args, header, adapter, key)
-    try:
-        server = importlib.import_module("xllamacpp").Server(params)
-    except Exception as error:  # the wheel documents no class of its own
-        raise EngineError(f"xllamacpp does not serve {model}: {error}") from error
-    port = int(server.listening_address.rpartition(":")[2])
-    show(render_client(args.host, port, has_key=key is not None, has_adapter=adapter is not None))
-    note(
-        f"Serving {header.name}{'' if adapter is None else f' with {adapter.name}'}; slots: {args.slots}, threads: "
-        f"{params.cpuparams.n_threads}, context: {args.n_ctx} tokens. Ctrl-C stops it."
-    )
-    while True:
-        time.sleep(0.2)  # short, since a signal may reach another thread, which wakes nobody here
+    threads = args.threads or max(1, default_threads() // args.slots)
+    models = _load(model, adapter, args.engine, threads, args)
+    name = read_header(model).name
+    with Server(address, family, Api(models, name, key)) as server:
+        port = server.server_address[1]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        show(render_client(args.host, port, has_key=key is not None, has_adapter=adapter is not None))
+        note(
+            f"Serving {name}{'' if adapter is None else f' with {adapter.name}'} by {models[0]._engine().name}; slots: "
+            f"{args.slots}, threads: {threads} each, context: {args.n_ctx} tokens. Ctrl-C stops it."
+        )
+        while True:
+            time.sleep(0.2)  # short, since a signal may reach another thread, which wakes nobody here
+
+
+class _Slot(ChatGGUF):
+    """A model with an engine of its own, so that it decodes beside the others."""
+
+    _own: Engine = PrivateAttr()
+
+    def _engine(self) -> Engine:
+        return self._own
+
+
+def _load(
+    model: Path, adapter: Path | None, engine: EngineName | None, threads: int, args: argparse.Namespace
+) -> list[ChatGGUF]:
+    """Return a model for each request that is decoded at once, loaded; the first may be shared with this process."""
+    models = [
+        _Slot(
+            model_path=model,
+            adapter_path=adapter,
+            engine=engine,
+            n_ctx=args.n_ctx,
+            n_threads=threads,
+            timeout=MOST_SECONDS,
+            max_tokens=args.n_ctx,
+        )
+        for _ in range(args.slots)
+    ]
+    models[0]._own = load_engine(models[0]._settings(), engine)
+    for other in models[1:]:
+        other._own = create_engine(other._settings(), models[0]._own.name)
+    return list(models)
+
+
+def _key(option: str | None) -> str | None:
+    """Return the key that clients are to send; None: there is none.
+
+    Raises:
+        ConfigurationError: It is blank, or no header can carry it.
+    """
+    key = os.environ.get(KEY_VARIABLE) or None if option is None else option
+    if key is not None and not (key.isascii() and key.isprintable() and key.strip() == key != ""):
+        raise ConfigurationError(
+            f"The key in {KEY_VARIABLE if option is None else '--api-key'} is blank, begins or ends with a space, or "
+            "has characters that a header cannot carry. Choose one of letters and digits."
+        )
+    return key
 
 
 def render_client(host: str, port: int, *, has_key: bool, has_adapter: bool) -> str:
@@ -93,10 +134,11 @@ def render_client(host: str, port: int, *, has_key: bool, has_adapter: bool) -> 
     return "\n".join(lines) + "\n\n"
 
 
-def _check_address(host: str, port: int, key: str | None) -> None:
-    """Refuse an address that is not this machine's or is taken, and one that others reach without a key.
+def _address(host: str, port: int, key: str | None) -> tuple[socket.AddressFamily, tuple[str, int]]:
+    """Return what to bind; refuse an address that is not this machine's or is taken, or open without a key.
 
-    The server says only that it cannot start, not why.
+    Raises:
+        ConfigurationError: What is wrong with it.
     """
     if key is None and not _is_loopback(host):
         raise ConfigurationError(
@@ -108,9 +150,7 @@ def _check_address(host: str, port: int, key: str | None) -> None:
         family, kind, protocol, _, address = found[0]
         with socket.socket(family, kind, protocol) as probe:
             if os.name == "posix":
-                probe.setsockopt(
-                    socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-                )  # a port just left is free, as for llama.cpp
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port just left is free
             probe.bind(address)
     except (OSError, UnicodeError) as error:
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
@@ -118,6 +158,7 @@ def _check_address(host: str, port: int, key: str | None) -> None:
             f"Port {port} of {host} cannot be served: {'another program has it' if taken else error}. "
             "Pass another --port (0: any that is free) or --host."
         ) from error
+    return family, (str(address[0]), port)
 
 
 def _is_loopback(host: str) -> bool:
@@ -125,31 +166,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"  # any other name counts as seen by others
-
-
-def _params(args: argparse.Namespace, header: GgufHeader, adapter: Path | None, key: str | None) -> Any:
-    """Return the server's settings: those of `XllamacppEngine` for all that shapes a reply."""
-    from langchain_divconq.engines.xllamacpp import BATCH, cache_mib
-
-    lib: Any = importlib.import_module("xllamacpp")
-    params = lib.CommonParams()
-    params.model.path = str(header.path)
-    params.model_alias = {header.name}
-    if adapter is not None:
-        params.lora_adapters = [lib.CommonAdapterLoraInfo(str(adapter), 1.0)]
-    params.n_ctx = args.n_ctx * args.slots  # divided among the slots
-    params.n_batch = params.n_ubatch = BATCH
-    params.flash_attn_type = lib.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = args.threads or default_threads()
-    params.n_gpu_layers = 0
-    params.n_parallel = args.slots
-    params.cache_ram_mib = cache_mib(header, args.n_ctx, 2 * args.slots)
-    params.fit_params = params.warmup = params.ui = params.prefill_assistant = False
-    params.verbosity = -1
-    params.sampling.temp = 0.0  # for clients that name no temperature
-    params.hostnames = [args.host]
-    params.port = args.port
-    params.api_keys = [] if key is None else [key]
-    params.endpoint_slots = False  # it shows what others ask
-    params.cors_origins = ""  # no page in a browser may read replies
-    return params

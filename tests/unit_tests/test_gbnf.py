@@ -116,6 +116,30 @@ def assert_checks(schema: Any) -> str:
     return grammar
 
 
+@pytest.mark.parametrize(
+    ("body", "fits"),
+    [
+        ('"a"{0,2000}', True),
+        ("([a-z]{0,40}){0,40}", True),
+        ("([a-z]{0,50}){0,40}", False),
+        ("[a-z]{0,50} [a-z]{0,50}", True),
+        ('("a"? "b"?){0,600}', True),
+        ('("a"? "b"?){0,700}', False),
+        ('("a"{2000} "b"){1,2}', True),
+        ("(x){0,2000}", False),
+        ("(([a-z]{0,2000}){0,2000}){0,2000}", False),
+    ],
+)
+def test_repetitions_within_repetitions_are_bounded_as_llama_cpp_bounds_them(body: str, fits: bool) -> None:
+    # It prints the grammar to standard error where it refuses one; this was compared with what it does.
+    grammar = f'root ::= {body}\nx ::= "a"'
+    if fits:
+        check_grammar(grammar)
+        return
+    with pytest.raises(GrammarError, match="make more than 2000 rules"):
+        check_grammar(grammar)
+
+
 def test_references_are_followed_even_to_themselves() -> None:
     tree = {"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#/$defs/tree"}, {"type": "null"}]}}}
     grammar = assert_checks({"$ref": "#/$defs/tree", "$defs": {"tree": tree}})
