@@ -1,4 +1,4 @@
-"""The command line: `divconq ask`, `divconq decompose` and `divconq serve`.
+"""The command line: `divconq ask`, `divconq decompose`, `divconq evaluate` and `divconq serve`.
 
 This module reads the arguments and turns errors into words and exit codes; what does the work is imported once it is
 known to be wanted, so that `divconq --help` answers at once.
@@ -31,6 +31,18 @@ questions in a file:
 exit codes:
   0: all is well; 1: something failed, in a file perhaps one question of many; 2: wrong use; 130: interrupted
 """
+_EVALUATE_EPILOG = """\
+questions and passages:
+  --questions FILE holds JSON lines, or a JSON list: {"question": "...", "passages": ["...", ...]}, perhaps with "id".
+  Its passages are those that answer it, by id, title or text. --corpus FOLDER holds .txt and .md files, a passage each,
+  known by their names without the ending; or .jsonl and .json files with rows {"text": "...", "title": "...",
+  "id": "..."}. BM25 searches it: for the whole question, hop by hop, and hop by hop with reciprocal rank fusion.
+
+  The same command run again skips what is finished; the table is made of all records.
+
+exit codes:
+  0: all is well; 1: a question failed; 2: wrong use; 130: interrupted
+"""
 _SERVE_EPILOG = """\
 exit codes:
   0: stopped by Ctrl-C or SIGTERM; 1: the model cannot be served; 2: wrong use, such as a port that is taken
@@ -52,6 +64,10 @@ def main(argv: list[str] | None = None) -> int:
             from langchain_divconq.cli.serve import serve
 
             return serve(args)
+        if args.command == "evaluate":
+            from langchain_divconq.cli.evaluate import evaluate
+
+            return evaluate(args)
         from langchain_divconq.cli.commands import ask, decompose
 
         return {"ask": ask, "decompose": decompose}[args.command](args)
@@ -83,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Divide a question with a small local model, conquer it with any chat model.",
     )
     parser.add_argument("--version", action="version", version=f"divconq {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="ask | decompose | serve")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="ask | decompose | evaluate | serve")
     ask = _command(commands, "ask", "divide a question and answer it", _EPILOG)
     decompose = _command(commands, "decompose", "only divide a question", _EPILOG)
     for command in (ask, decompose):
@@ -102,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     for command in (ask, decompose):
         _add_dividing(command)
+    _add_evaluating(_command(commands, "evaluate", "measure retrieval on questions of your own", _EVALUATE_EPILOG))
     _add_serving(
         _command(commands, "serve", "serve the decomposer to others, as an OpenAI-compatible API", _SERVE_EPILOG)
     )
@@ -150,6 +167,33 @@ def _add_dividing(command: argparse.ArgumentParser) -> None:
     dividing.add_argument(
         "--n-ctx", type=int, default=4096, metavar="N", help="context of GGUF models, in tokens (%(default)s)"
     )
+
+
+def _add_evaluating(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--questions", type=Path, required=True, metavar="FILE", help="questions with their passages")
+    command.add_argument("--corpus", type=Path, required=True, metavar="FOLDER", help="what is searched")
+    command.add_argument("--k", type=_positive, default=9, metavar="N", help="passages that count (%(default)s)")
+    command.add_argument(
+        "--reader",
+        metavar="MODEL",
+        help="what reads the answers that later subquestions need, gguf:PATH or PROVIDER:MODEL; default: nobody, the "
+        "best passage's title or the subquestion's words stand for them",
+    )
+    command.add_argument("--max-tokens", type=_positive, default=64, metavar="N", help=argparse.SUPPRESS)
+    command.add_argument(
+        "--price", type=_price, metavar="IN,OUT", help="the reader's price in dollars per million tokens, to be counted"
+    )
+    command.add_argument(
+        "--output", type=Path, metavar="FILE", help="where the records go; default: beside the questions"
+    )
+    command.add_argument("--plot", type=Path, metavar="FILE", help="a picture of what was found (needs matplotlib)")
+    command.add_argument(
+        "--concurrency", type=_positive, default=4, metavar="N", help="questions at once (%(default)s)"
+    )
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    _add_dividing(command)
+    # Every question is divided: what a gate would give follows from the records.
+    command.set_defaults(gate=1.0, max_subquestions=4)
 
 
 def _add_serving(command: argparse.ArgumentParser) -> None:

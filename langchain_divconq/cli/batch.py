@@ -49,7 +49,7 @@ class Batch:
             items: The questions.
             before: How many more were finished by an earlier run, for bar and summary.
         """
-        self._bar = _bar(len(items) + before, before)
+        self._bar = progress_bar(len(items) + before, before)
         try:
             # On an event loop, an interrupt cancels the calls in flight instead of waiting for their replies.
             asyncio.run(self._run(items))
@@ -95,7 +95,7 @@ class Batch:
         self.succeeded += 1
 
 
-def _bar(total: int, done: int) -> Any:
+def progress_bar(total: int, done: int) -> Any:
     """Return a progress bar that shows itself on a terminal alone; None without tqdm."""
     try:
         from tqdm import tqdm

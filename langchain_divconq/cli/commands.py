@@ -48,7 +48,7 @@ def ask(args: argparse.Namespace) -> int:
     with _options_checked():
         price = None if args.price is None else Price(input=args.price[0], output=args.price[1])
         solver = Solver(model=_solver_model(args), mode=args.mode, price=price)
-        chain = DivideAndConquer(solver=solver, decomposer=_decomposer(args))
+        chain = DivideAndConquer(solver=solver, decomposer=make_decomposer(args))
     if isinstance(asked, list):
         return _batch(chain, asked, args, "solution")
     if args.json:
@@ -62,7 +62,7 @@ def decompose(args: argparse.Namespace) -> int:
     """Divide one question, or a file of them; return the exit code."""
     asked = _asked(args)
     with _options_checked():
-        decomposer = _decomposer(args)
+        decomposer = make_decomposer(args)
     if isinstance(asked, list):
         return _batch(decomposer, asked, args, "decomposition")
     decomposition = decomposer.invoke(asked)
@@ -149,20 +149,21 @@ def _question_from_stdin() -> str:
 
 def _solver_model(args: argparse.Namespace) -> BaseChatModel:
     if args.solver is not None:
-        return _model("--solver", args.solver, args, args.max_tokens)
+        return make_model("--solver", args.solver, args, args.max_tokens)
     note(_EMBEDDED_NOTE)
     return ChatGGUF(engine=args.engine, n_ctx=args.n_ctx, max_tokens=args.max_tokens or _EMBEDDED_REPLY_TOKENS)
 
 
-def _decomposer(args: argparse.Namespace) -> Decomposer:
+def make_decomposer(args: argparse.Namespace) -> Decomposer:
+    """Return the decomposer that the options describe."""
     if args.decomposer is not None:
-        model = _model("--decomposer", args.decomposer, args, None)
+        model = make_model("--decomposer", args.decomposer, args, None)
     else:
         model = ChatGGUF(adapter_path=default_adapter(), engine=args.engine, n_ctx=args.n_ctx)
     return Decomposer(model=model, max_subquestions=args.max_subquestions, gate=args.gate)
 
 
-def _model(option: str, name: str, args: argparse.Namespace, max_tokens: int | None) -> BaseChatModel:
+def make_model(option: str, name: str, args: argparse.Namespace, max_tokens: int | None) -> BaseChatModel:
     """Return the chat model that an option names, as gguf:PATH or PROVIDER:MODEL."""
     provider, _, rest = name.partition(":")
     if provider == "gguf":

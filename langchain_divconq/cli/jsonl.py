@@ -1,7 +1,7 @@
 """Questions from JSON lines, and records of what became of them: durable, each once, whatever kills the run.
 
 questions   {"id": "q7", "question": "...", "context": "..."}     id and context may be missing; other keys are ignored
-finished    {"id": "q7", "solution": {...}}                       or "decomposition"; {"line": 7, ...} without an id
+finished    {"id": "q7", "solution": {...}}    or "decomposition", or "evaluation"; {"line": 7, ...} without an id
 failed      {"id": "q7", "question": {...}, "error": "..."}       asked again by the next run
 """
 
@@ -30,7 +30,7 @@ Key: TypeAlias = tuple[str, str | int]
 Record: TypeAlias = dict[str, Any]
 
 _KEY_NAMES = ("id", "line")
-_RESULTS = ("solution", "decomposition", "error")
+_RESULTS = ("solution", "decomposition", "evaluation", "error")
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class RecordFile:
 
         Args:
             path: The file.
-            kind: What finished records hold: "solution" or "decomposition".
+            kind: What finished records hold: "solution", "decomposition" or "evaluation".
 
         Raises:
             ConfigurationError: The file holds something else, or another run is writing it.
@@ -282,5 +282,7 @@ def _is_half_written(line: bytes) -> bool:
 
 def _asked(record: Record) -> Any:
     """Return the question of a finished record."""
+    if "evaluation" in record:
+        return record["evaluation"]["question"]
     decomposition = record["solution"]["decomposition"] if "solution" in record else record["decomposition"]
     return decomposition["question"]

@@ -241,10 +241,12 @@ class DecomposedRetriever(BaseRetriever):
         }
         return merge_configs(config, {"metadata": metadata})
 
+    def _parts(self, options: dict[str, Any]) -> Parts:
+        return Parts(self.retriever, self._reader, min(self.k, self.read_k), self.on_trouble, options)
+
     def _retrieve(self, plan: Decomposition, options: dict[str, Any]) -> Stage[list[Document]]:
         yield Announcement(DECOMPOSITION_EVENT, plan.model_dump(mode="json"))
-        read_k = min(self.k, self.read_k)
-        walk = Walk(Parts(self.retriever, self._reader, read_k, self.on_trouble, options), plan)
+        walk = Walk(self._parts(options), plan)
         yield from walk.go()
         hits = fused([*walk.searches.values()], self.fuse)
         if self.reranker is None:

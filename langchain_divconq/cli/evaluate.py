@@ -1,0 +1,230 @@
+"""What `divconq evaluate` does: whole question, hop by hop and both fused, on one's own questions and passages."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from langchain_divconq.asking import BROKEN_SETUP
+from langchain_divconq.cli.batch import progress_bar
+from langchain_divconq.cli.commands import make_decomposer, make_model
+from langchain_divconq.cli.console import note, show
+from langchain_divconq.cli.corpus import read_corpus, read_questions
+from langchain_divconq.cli.jsonl import Item, RecordFile
+from langchain_divconq.errors import ConfigurationError
+from langchain_divconq.retrieval import DecomposedRetriever
+from langchain_divconq.retrieval.bm25 import BM25
+from langchain_divconq.retrieval.evaluation import (
+    WAYS,
+    Asked,
+    Interval,
+    Outcome,
+    Recommendation,
+    Way,
+    evaluator,
+    interval,
+    recommend,
+)
+
+_NAMES: dict[Way, str] = {"whole": "whole question", "turns": "hop by hop", "rrf": "hop by hop, rrf"}
+_FEW = 30
+"""With fewer questions hardly any difference can be told from chance."""
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Search for each question in every way, keep a record of each, and show what was found; return the exit code."""
+    documents = read_corpus(args.corpus)
+    asked = read_questions(args.questions, documents)
+    retriever = DecomposedRetriever(
+        retriever=BM25(documents=documents, k=args.k),
+        reader=None if args.reader is None else make_model("--reader", args.reader, args, args.max_tokens),
+        decomposer=make_decomposer(args),
+        k=args.k,
+    )
+    settings = _settings(args, len(documents))
+    path = args.output or args.questions.with_suffix(".evaluated.jsonl")
+    try:
+        file = RecordFile(path, "evaluation")
+    except OSError as error:
+        raise ConfigurationError(f"--output {path}: the file cannot be opened: {error}") from error
+    with file:
+        _check_settings(path, settings)
+        left = [(item, passages) for item, passages in asked if not file.is_finished(item)]
+        file.drop_leftovers()
+        failed = _search(retriever, left, len(asked) - len(left), file, settings, args.concurrency)
+        outcomes = _outcomes(path, [item for item, _ in asked])
+    if outcomes:
+        show(render_outcomes(outcomes, args.k, args.price))
+        if args.plot is not None:
+            plot_outcomes(outcomes, args.k, args.plot)
+    note(f"The records are in {path}.")
+    return 1 if failed else 0
+
+
+def _search(
+    retriever: DecomposedRetriever,
+    left: Sequence[tuple[Item, tuple[str, ...]]],
+    before: int,
+    file: RecordFile,
+    settings: dict[str, Any],
+    concurrency: int,
+) -> int:
+    """Search for what is left, a record each; return how many questions failed."""
+    failed = 0
+    results = evaluator(retriever).batch_as_completed(
+        [Asked(item.question, passages) for item, passages in left],
+        {"max_concurrency": concurrency},
+        return_exceptions=True,
+    )
+    with closing(progress_bar(len(left) + before, before) or _NoBar()) as bar:
+        for position, result in results if left else ():
+            item = left[position][0]
+            if isinstance(result, BROKEN_SETUP):
+                raise result
+            if isinstance(result, Exception):
+                failed += 1
+                error = f"{type(result).__name__}: {result}"
+                file.add(item.record(question=item.question.model_dump(mode="json"), error=error))
+                note(f"{item.name}: {error}")
+            else:
+                file.add(item.record(evaluation=result.model_dump(mode="json"), settings=settings))
+            bar.update()
+    return failed
+
+
+def render_outcomes(outcomes: Sequence[Outcome], k: int, price: tuple[float, float] | None) -> str:
+    """Return the shares found, their intervals and costs, and the gate they speak for, as text."""
+    budgets = sorted({min(5, k), k})
+    header = ["", *(f"all found, {budget}" for budget in budgets), *(f"recall at {budget}" for budget in budgets)]
+    rows = [header]
+    for way in WAYS:
+        shares = [interval([one.is_complete(way, budget) for one in outcomes]) for budget in budgets]
+        shares += [interval([one.recall(way, budget) for one in outcomes]) for budget in budgets]
+        rows.append([_NAMES[way], *map(_percent, shares)])
+    for way in WAYS[1:]:
+        gains = [
+            interval([one.is_complete(way, k) - one.is_complete("whole", k) for one in outcomes]),
+            interval([one.recall(way, k) - one.recall("whole", k) for one in outcomes]),
+        ]
+        rows.append([f"{_NAMES[way]}, gained", *_spread(gains, len(budgets))])
+    divided = [one for one in outcomes if one.subquestions]
+    lines = [*_table(rows), "", f"{len(outcomes)} questions, {len(divided)} with a plan. {_costs(outcomes, price)}"]
+    if partial := sum(bool(one.partial) for one in outcomes):
+        lines.append(f"{partial} of them are partial: a search or a reading failed. The records say which.")
+    return "\n".join([*lines, *_advice(outcomes, k)]) + "\n"
+
+
+def plot_outcomes(outcomes: Sequence[Outcome], k: int, path: Path) -> None:
+    """Draw what each way finds, with intervals.
+
+    Raises:
+        ConfigurationError: matplotlib is not installed, or the file cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ConfigurationError(f"--plot {path} needs matplotlib. Install it: pip install matplotlib") from None
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    budgets = sorted({min(5, k), k})
+    for at, budget in enumerate(budgets):
+        shares = [interval([one.is_complete(way, budget) for one in outcomes]) for way in WAYS]
+        places = [number + (at - (len(budgets) - 1) / 2) * 0.35 for number in range(len(WAYS))]
+        bounds = [[100 * (one.value - one.low) for one in shares], [100 * (one.high - one.value) for one in shares]]
+        values = [100 * one.value for one in shares]
+        axes.bar(places, values, width=0.33, yerr=bounds, capsize=3, label=f"{budget} passages")
+    axes.set_xticks(range(len(WAYS)), [_NAMES[way] for way in WAYS])
+    axes.set_ylabel("questions with all passages found, %")
+    axes.set_title(f"{len(outcomes)} questions, 95% intervals")
+    axes.legend()
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:  # ValueError: an ending that is no picture's
+        raise ConfigurationError(f"--plot {path} cannot be written: {error}") from error
+
+
+def _advice(outcomes: Sequence[Outcome], k: int) -> list[str]:
+    way = max(WAYS[1:], key=lambda one: (recommend(outcomes, one, k).complete, one == "turns"))
+    best: Recommendation = recommend(outcomes, way, k)
+    gain = interval([one.is_complete(way, k) - one.is_complete("whole", k) for one in outcomes])
+    gate = f"{best.gate:.3f}" if isinstance(best.gate, float) else best.gate
+    lines = [
+        "",
+        f'Recommended: gate={gate}, fuse="{way}": all passages found for {100 * best.complete:.1f}% of the questions, '
+        f"{100 * best.divided:.0f}% of them divided; {100 * best.elsewhere:.1f}% where the gate was chosen by other "
+        "questions.",
+    ]
+    if len(outcomes) < _FEW or gain.low <= 0 <= gain.high:
+        lines.append(
+            f"Take this with care: {len(outcomes)} questions do not tell hop by hop from the whole question "
+            f"({_percent(gain)} points)."
+        )
+    return lines
+
+
+def _costs(outcomes: Sequence[Outcome], price: tuple[float, float] | None) -> str:
+    read, written = (fmean(getattr(one, name) for one in outcomes) for name in ("input_tokens", "output_tokens"))
+    text = f"A question took {fmean(one.seconds for one in outcomes):.2f} s, {read:.0f} tokens in and {written:.0f} out"
+    if price is None:
+        return f"{text}."
+    return f"{text}: ${(read * price[0] + written * price[1]) / 1e6:.6f}, were all of them the reader's."
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _spread(gains: Sequence[Interval], budgets: int) -> list[str]:
+    """Return the cells of a row that has figures for the largest budget alone."""
+    return [cell for gain in gains for cell in [*[""] * (budgets - 1), _percent(gain)]]
+
+
+def _percent(share: Interval) -> str:
+    return f"{100 * share.value:.1f} [{100 * share.low:.1f}, {100 * share.high:.1f}]"
+
+
+def _settings(args: argparse.Namespace, documents: int) -> dict[str, Any]:
+    """Return what the records depend on: mixed, they would say nothing."""
+    return {
+        "corpus": str(args.corpus),
+        "documents": documents,
+        "k": args.k,
+        "reader": args.reader,
+        "decomposer": args.decomposer,
+        "max_subquestions": args.max_subquestions,
+    }
+
+
+def _check_settings(path: Path, settings: dict[str, Any]) -> None:
+    before = next((record["settings"] for record in _records(path) if "settings" in record), settings)
+    changed = {name: (before.get(name), value) for name, value in settings.items() if before.get(name) != value}
+    for name, (old, new) in changed.items():
+        raise ConfigurationError(
+            f"{path} was made with {name} {old!r}, and now it is {new!r}. Name another --output, or delete the file."
+        )
+
+
+def _outcomes(path: Path, items: Sequence[Item]) -> list[Outcome]:
+    keys = {item.key for item in items}
+    records = [record for record in _records(path) if "evaluation" in record]
+    kept = {key: record for record in records for key in record.items() if key[0] in ("id", "line") and key in keys}
+    return [Outcome.model_validate(kept[item.key]["evaluation"]) for item in items if item.key in kept]
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []  # without the last, which may be half-written
+    return [json.loads(line) for line in lines if line.strip()]
+
+
+class _NoBar:
+    """In the place of a bar, where tqdm is not installed."""
+
+    def update(self) -> None: ...
+
+    def close(self) -> None: ...
