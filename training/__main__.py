@@ -21,8 +21,7 @@ HELP = {
     "show": "print ten questions of each evaluation source with the plans of both, and the reference",
     "publish": "write the evaluation, without any text, to training/results/",
     "ship": "make the adapter the library's default, with its card and manifest",
-    "measure": "answer benchmark questions by the arms of a config in training/configs/measure/",
-    "retrieve": "search for multi-hop questions by the arms of training/configs/measure/retrieval.toml",
+    "measure": "answer benchmark questions, or search for them, by the arms of a config in training/configs/measure/",
     "report": "write training/results/report.md and its plots from what was measured; takes no config",
 }
 
@@ -62,11 +61,6 @@ def _do(args: argparse.Namespace) -> int:
         from training.arms.run import measure
 
         measure(load_measurement(args.config), limit=args.limit, arms=args.arm, retry_failed=args.retry_failed)
-    elif args.command == "retrieve":
-        from training.arms.retrieval import retrieve
-        from training.arms.retrieval_config import load_retrieval
-
-        retrieve(load_retrieval(args.config), limit=args.limit, arms=args.arm, retry_failed=args.retry_failed)
     else:
         _stage(args)
     return 0
@@ -98,7 +92,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     if (args.config is None) != (args.command == "report"):
         parser.error("report takes no CONFIG" if args.command == "report" else f"{args.command} needs a CONFIG")
     given = {"--arm": args.arm, "--retry-failed": args.retry_failed, "--check": args.check}
-    taken = {"measure": {"--arm", "--retry-failed"}, "retrieve": {"--arm", "--retry-failed"}, "report": {"--check"}}
+    taken = {"measure": {"--arm", "--retry-failed"}, "report": {"--check"}}
     if idle := [option for option, value in given.items() if value and option not in taken.get(args.command, set())]:
         parser.error(f"{args.command} takes no {idle[0]}")
     return args
@@ -118,10 +112,9 @@ def _parser() -> argparse.ArgumentParser:
         "--limit",
         type=_positive,
         metavar="N",
-        help="a quick try: N rows of each source, under a name of its own; measure and retrieve: an arm's first N "
-        "questions",
+        help="a quick try: N rows of each source, under a name of its own; measure: an arm's first N questions",
     )
-    measuring = parser.add_argument_group("measure, retrieve")
+    measuring = parser.add_argument_group("measure")
     measuring.add_argument("--arm", action="append", default=[], metavar="NAME", help="this arm alone; may be repeated")
     measuring.add_argument("--retry-failed", action="store_true", help="ask again where a model failed")
     parser.add_argument("--check", action="store_true", help="report: write nothing, say whether the report is right")

@@ -16,7 +16,7 @@ Share: TypeAlias = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Interval:
     """A ratio, or a difference of two, with its 95% interval.
 
     Attributes:
@@ -31,7 +31,7 @@ class Estimate:
     n: int
 
 
-def estimate(shares: Sequence[Share]) -> Estimate | None:
+def ratio(shares: Sequence[Share]) -> Interval | None:
     """Return the ratio of the sums; None where no question bears on it."""
     value = _ratio(shares)
     if value is None:
@@ -39,7 +39,7 @@ def estimate(shares: Sequence[Share]) -> Estimate | None:
     return _estimate(value, _resampled(shares), sum(below > 0 for _, below in shares))
 
 
-def difference(ours: Sequence[Share], theirs: Sequence[Share]) -> Estimate | None:
+def difference(ours: Sequence[Share], theirs: Sequence[Share]) -> Interval | None:
     """Return our ratio minus theirs, paired question by question; None where one of them is undefined.
 
     Raises:
@@ -55,10 +55,10 @@ def difference(ours: Sequence[Share], theirs: Sequence[Share]) -> Estimate | Non
     return _estimate(left - right, values, sum(a[1] > 0 or b[1] > 0 for a, b in zip(ours, theirs, strict=True)))
 
 
-def _estimate(value: float, resampled: Sequence[float | None], n: int) -> Estimate:
+def _estimate(value: float, resampled: Sequence[float | None], n: int) -> Interval:
     defined = [one for one in resampled if one is not None]
     cuts = quantiles(defined, n=40) if len(defined) > 1 else [value, value]
-    return Estimate(value, cuts[0], cuts[-1], n)
+    return Interval(value, cuts[0], cuts[-1], n)
 
 
 def _ratio(shares: Sequence[Share]) -> float | None:

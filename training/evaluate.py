@@ -18,9 +18,9 @@ from langchain_divconq.parsing import parse_plan
 from langchain_divconq.prompts import PROMPT_VERSION, PromptStyle
 from training.arms.plans import Planned, write_plans
 from training.config import Config
-from training.estimates import Estimate, difference, estimate
+from training.estimates import Interval, difference, ratio
 from training.example import Example, choose, load_examples
-from training.plan_metrics import METRICS, Plan, Verdict, judge
+from training.plan_metrics import METRICS, Plan, PlanVerdict, judge
 from training.plans import Unusable, recorded_plan
 from training.store import save_json, save_text
 from training.student import served_file
@@ -60,7 +60,7 @@ def evaluate(config: Config) -> None:
         "prompt_version": PROMPT_VERSION,
         "max_subquestions": config.evaluate.max_subquestions,
     }
-    verdicts: dict[Arm, list[Verdict]] = {}
+    verdicts: dict[Arm, list[PlanVerdict]] = {}
     for arm, model in _models(config).items():
         most = config.evaluate.untuned_limit if arm == "untuned" else None
         chosen = {source: drawn[:most] for source, drawn in examples.items()}
@@ -82,7 +82,7 @@ def evaluate(config: Config) -> None:
 
 def _measure(
     config: Config, arm: Arm, model: ChatGGUF, examples: dict[str, list[Example]], settings: dict[str, Any]
-) -> list[Verdict]:
+) -> list[PlanVerdict]:
     decomposer = Decomposer(
         model=model, max_subquestions=config.evaluate.max_subquestions, prompt_style=STYLES[arm], gate=GATE
     )
@@ -94,15 +94,15 @@ def _measure(
     return verdicts
 
 
-def verdict(example: Example, planned: Planned, reference: Plan | None) -> Verdict:
+def verdict(example: Example, planned: Planned, reference: Plan | None) -> PlanVerdict:
     """Return what a plan shows, in numbers."""
     known = {"id": example.id, "source": example.source}
     if planned.no_plan is not None:
         judged = judge(example.question, (), (), reference)
-        return Verdict.model_validate({**known, **judged, "parses": False, "error": planned.no_plan})
+        return PlanVerdict.model_validate({**known, **judged, "parses": False, "error": planned.no_plan})
     decomposition = planned.decomposition
     written = _parsed(decomposition.text) or ()
-    return Verdict.model_validate(
+    return PlanVerdict.model_validate(
         {
             **known,
             **judge(example.question, written, decomposition.subquestions, reference),
@@ -122,7 +122,7 @@ def reference_plan(example: Example, config: Config) -> tuple[str, ...] | None:
         return None
 
 
-def compare(verdicts: dict[Arm, list[Verdict]]) -> dict[str, dict[str, dict[str, Any]]]:
+def compare(verdicts: dict[Arm, list[PlanVerdict]]) -> dict[str, dict[str, dict[str, Any]]]:
     """Return source → metric → {"ours", "untuned", "difference"}, each an estimate; what is undefined is left out.
 
     The difference is over the questions that both were asked.
@@ -139,7 +139,7 @@ def compare(verdicts: dict[Arm, list[Verdict]]) -> dict[str, dict[str, dict[str,
         }
         table[source] = {}
         for name, by_arm in shares.items():
-            found: dict[str, Estimate | None] = {arm: estimate(one) for arm, one in by_arm.items()}
+            found: dict[str, Interval | None] = {arm: ratio(one) for arm, one in by_arm.items()}
             if "untuned" in by_arm:
                 asked = {one.id for one in verdicts["untuned"]}
                 both = [

@@ -30,7 +30,7 @@ _FUNCTION_WORD = re.compile(
 Plan: TypeAlias = Sequence[str]
 
 
-class Verdict(BaseModel):
+class PlanVerdict(BaseModel):
     """What is known of one plan, without its words.
 
     Attributes:
@@ -82,14 +82,14 @@ class Metric:
 
     title: str
     definition: str
-    share: Callable[[Verdict], Share]
+    share: Callable[[PlanVerdict], Share]
 
 
 def _if(condition: bool, value: float) -> Share:
     return (float(value), 1.0) if condition else (0.0, 0.0)
 
 
-def _undivided(verdict: Verdict) -> bool:
+def _undivided(verdict: PlanVerdict) -> bool:
     return verdict.kept == 0 and verdict.error is None
 
 
@@ -152,7 +152,7 @@ METRICS: dict[str, Metric] = {
 
 
 def judge(question: str, written: Plan, kept: Plan, reference: Plan | None) -> dict[str, int | float | bool | None]:
-    """Return what a `Verdict` says of a plan's words.
+    """Return what a `PlanVerdict` says of a plan's words.
 
     Args:
         question: What was divided.

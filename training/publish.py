@@ -8,7 +8,7 @@ from typing import Any
 
 from training.config import ROOT, Config
 from training.evaluate import ALL
-from training.plan_metrics import METRICS, Verdict
+from training.plan_metrics import METRICS, PlanVerdict
 
 RESULTS = ROOT / "training" / "results"
 
@@ -31,7 +31,7 @@ def publish(config: Config, results: Path = RESULTS) -> None:
     for line in lines:
         record = json.loads(line)
         record.pop("arm")
-        Verdict.model_validate(record)  # refuses what is no field of it: a question or a plan does not slip through
+        PlanVerdict.model_validate(record)  # refuses what is no field of it: a question or a plan does not slip through
     evaluation = json.loads(metrics.read_text(encoding="utf-8"))
     folder = results / config.name
     folder.mkdir(parents=True, exist_ok=True)

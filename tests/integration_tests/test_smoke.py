@@ -14,7 +14,7 @@ import pytest
 from langchain_divconq import ChatGGUF, Decomposer
 from tests.repository import ROOT
 from training.example import load_examples
-from training.plan_metrics import Verdict
+from training.plan_metrics import PlanVerdict
 
 CONFIG = ROOT / "training" / "configs" / "smoke.toml"
 MOST_SECONDS = 300
@@ -97,7 +97,7 @@ def test_the_recipe_ends_with_an_evaluated_adapter_that_loads(finished: Path) ->
     assert set(evaluation["metrics"]["all"]["parse_rate"]) == {"ours", "untuned", "difference"}
     lines = (finished / "6-verdicts.jsonl").read_text(encoding="utf-8").splitlines()
     verdicts = [json.loads(line) for line in lines]
-    judged = {(one.pop("arm"), Verdict.model_validate(one).id) for one in verdicts}
+    judged = {(one.pop("arm"), PlanVerdict.model_validate(one).id) for one in verdicts}
     assert len(judged) == len(verdicts) == 12
 
 

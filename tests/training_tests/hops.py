@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from training.arms.config import Measurement
 from training.arms.corpus import HOTPOTQA_TRAIN, MUSIQUE_TRAIN, QUESTIONS
-from training.arms.retrieval_config import RetrievalConfig
 
 BRIDGE = "The Long Bridge crosses the river at the town of Lund, below the old mill."
 MAYOR = "Ada Holm was the first mayor of Lund."
@@ -66,18 +66,18 @@ def library(folder: Path) -> Path:
     return folder
 
 
-def retrieval(folder: Path, *arms: str, **changes: Any) -> RetrievalConfig:
+def retrieval(folder: Path, *arms: str, **changes: Any) -> Measurement:
     """Return a measurement over the library, with its results and runs in the folder too."""
-    return RetrievalConfig.model_validate(
+    search = {"budgets": [2, 3], "answer_k": 3, "read_k": 2, "data": library(folder / "data")}
+    solver = {"model": "openai:some", "concurrency": 2, "options": {"api_key": "hidden", "max_tokens": 9}}
+    return Measurement.model_validate(
         {
             "name": "try",
+            "questions": [{"name": "musique", "split": "dev"}],
+            "search": {**search, **changes.pop("search", {})},
             "arms": arms or ["whole"],
-            "budgets": [2, 3],
-            "answer_k": 3,
-            "read_k": 2,
             "decomposers": {"d": {"kind": "model", "model": "openai:some"}},
-            "solver": {"model": "openai:some", "concurrency": 2, "options": {"api_key": "hidden", "max_tokens": 9}},
-            "data": library(folder / "data"),
+            "solvers": {"solver": solver},
             "output": folder / "runs",
             "results": folder / "results",
             **changes,

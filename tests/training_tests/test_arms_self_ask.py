@@ -4,8 +4,8 @@ from langchain_core.messages import AIMessage, BaseMessage
 
 from langchain_divconq.types import Question
 from tests.unit_tests.fakes import QUESTION, scripted
+from training.arms.models import Meter
 from training.arms.self_ask import MAX_FOLLOW_UPS, first_prompt, first_round, self_ask
-from training.arms.solvers import Meter
 
 ROUND = "Follow-up: How many pens are in 3 boxes of 12?\n3 * 12 = 36\nSo: 36"
 

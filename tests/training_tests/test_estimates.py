@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.estimates import difference, estimate
+from training.estimates import difference, ratio
 
 shares = st.lists(st.tuples(st.sampled_from([0.0, 1.0]), st.just(1.0)), min_size=2, max_size=30)
 
 
 def test_a_share_comes_with_an_interval_that_holds_it_and_narrows_with_the_questions() -> None:
     few, many = ([(float(n % 2), 1.0) for n in range(count)] for count in (20, 200))
-    one, other = estimate(few), estimate(many)
+    one, other = ratio(few), ratio(many)
     assert one is not None
     assert other is not None
     assert (one.value, one.n, other.n) == (0.5, 20, 200)
@@ -20,11 +20,11 @@ def test_a_share_comes_with_an_interval_that_holds_it_and_narrows_with_the_quest
 
 
 def test_questions_without_bearing_do_not_count() -> None:
-    found = estimate([(1.0, 2.0), (0.0, 0.0), (3.0, 2.0)])
+    found = ratio([(1.0, 2.0), (0.0, 0.0), (3.0, 2.0)])
     assert found is not None
     assert (found.value, found.n) == (1.0, 2)
-    assert estimate([(0.0, 0.0)]) is None
-    assert estimate([]) is None
+    assert ratio([(0.0, 0.0)]) is None
+    assert ratio([]) is None
 
 
 def test_a_difference_is_paired() -> None:
@@ -43,7 +43,7 @@ def test_a_difference_with_what_is_undefined_is_undefined() -> None:
 
 @given(shares)
 def test_the_interval_holds_the_estimate_and_is_the_same_every_time(found: list[tuple[float, float]]) -> None:
-    once = estimate(found)
+    once = ratio(found)
     assert once is not None
     assert once.low <= once.value <= once.high
-    assert estimate(found) == once
+    assert ratio(found) == once

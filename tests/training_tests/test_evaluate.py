@@ -20,7 +20,7 @@ from training.evaluate import (
     verdict,
 )
 from training.example import Example, Recorded, choose, save_examples
-from training.plan_metrics import Verdict
+from training.plan_metrics import PlanVerdict
 from training.publish import publish, render
 from training.show import show
 
@@ -47,7 +47,7 @@ def student(messages: list[BaseMessage]) -> str:
     return NO_DECOMPOSITION if "plus" in messages[-1].text else PLAN
 
 
-def verdicts(model: ScriptedModel, folder: Path, *examples: Example) -> list[Verdict]:
+def verdicts(model: ScriptedModel, folder: Path, *examples: Example) -> list[PlanVerdict]:
     path = folder / "plans.jsonl"
     plans = write_plans(examples, Decomposer(model=model, prompt_style="student"), path, {}, free=True)
     return [verdict(example, plans[example.id], reference_plan(example, config(folder))) for example in examples]
@@ -121,7 +121,7 @@ def evaluated(folder: Path) -> Config:
     """Return a run that looks as an evaluation leaves it."""
     run = config(folder)
     save_examples([TWO_STEPS, ONE_STEP, UNKNOWN], run.folder / "1-evaluation.jsonl")
-    judged: dict[Any, list[Verdict]] = {"ours": [], "untuned": []}
+    judged: dict[Any, list[PlanVerdict]] = {"ours": [], "untuned": []}
     for arm, model in (("ours", scripted(student)), ("untuned", scripted("Let me think."))):
         for source, examples in choose([TWO_STEPS, ONE_STEP, UNKNOWN], None, 0).items():
             path = plans_file(run, arm, source)  # type: ignore[arg-type]

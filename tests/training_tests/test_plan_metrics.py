@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.plan_metrics import METRICS, Verdict, agreement, copies, judge, repeats
+from training.plan_metrics import METRICS, PlanVerdict, agreement, copies, judge, repeats
 
 QUESTION = "Mia has 3 boxes of 12 pens. How many pens are left when she gives away 7?"
 PLAN = ("How many pens are in 3 boxes of 12?", "How many of #1 pens are left after 7 are gone?")
@@ -15,11 +15,11 @@ words = st.sampled_from(["who", "pens", "boxes", "bridge", "#1", "the", "7"])
 plans = st.lists(st.lists(words, min_size=1, max_size=5).map(lambda text: " ".join(text) + "?"), min_size=1, max_size=4)
 
 
-def verdict(**values: object) -> Verdict:
-    return Verdict.model_validate({"id": "q", "source": "s", "parses": True, **values})
+def verdict(**values: object) -> PlanVerdict:
+    return PlanVerdict.model_validate({"id": "q", "source": "s", "parses": True, **values})
 
 
-def metric(name: str, *verdicts: Verdict) -> float | None:
+def metric(name: str, *verdicts: PlanVerdict) -> float | None:
     shares = [METRICS[name].share(one) for one in verdicts]
     below = sum(share[1] for share in shares)
     return sum(share[0] for share in shares) / below if below else None

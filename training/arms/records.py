@@ -106,6 +106,52 @@ class AnswerRecord(_Record):
         return self.why not in JUDGED
 
 
+class RetrievalRecord(_Record):
+    """What a search for one question found, in one arm: the ranks of its gold passages. No text of any dataset."""
+
+    id: str
+    """The example's."""
+    hops: int
+    """How many gold passages there are, one to a hop."""
+    found: tuple[int | None, ...]
+    """The rank, from 1, of each hop's gold passage among the documents returned; None: it is not there. A smaller
+    budget's documents are the first of these, so recall at every budget follows."""
+    subquestions: int = 0
+    """How many the plan had."""
+    read: int = 0
+    """How many answers were read from documents: the subquestions that are referred to, where an answer came."""
+    read_right: int | None = 0
+    """How many of them are the gold answer of the hop they belong to; None: one belongs to no hop."""
+    no_plan: str | None = None
+    """As in an answer's record."""
+    failure: str | None = None
+    """Why a model gave no reply, in the words of an answer's record; the search went on without it. None: all were
+    answered."""
+    decompose: Used = Used()
+    solve: Used = Used()
+    """What each stage used; the solver reads documents, or rewrites the question."""
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether a model gave no reply."""
+        return self.failure is not None
+
+    def recall(self, budget: int) -> float:
+        """Return the share of the gold passages among the first documents, as many as the budget."""
+        return sum(rank is not None and rank <= budget for rank in self.found) / self.hops
+
+    def is_complete(self, budget: int) -> bool:
+        """Return whether all gold passages are among the first documents."""
+        return self.recall(budget) == 1
+
+
+class Found(_Record):
+    """The documents that an arm returned for one question, by their ids, best first: what answers are read from."""
+
+    id: str
+    documents: tuple[str, ...]
+
+
 def shortened(answer: str | None, *texts: str | None) -> str | None:
     """Return an answer as results may hold it: cut, all of it Unicode, no long run of the words of `texts` in it."""
     if answer is None:

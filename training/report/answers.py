@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from training.arms.records import AnswerRecord
-from training.estimates import difference, estimate
+from training.estimates import difference, ratio
 from training.report.figures import (
     alike,
     baseline,
@@ -140,7 +140,7 @@ def _gate(arms: Sequence[AnswerArm]) -> list[str]:
                     "divide all" if one.threshold is None else fixed(one.threshold, 2),
                     str(len(mine)),
                     fixed(100 * one.coverage, 1),
-                    percent(estimate(mine)),
+                    percent(ratio(mine)),
                     percent(difference(mine, others), signed=True),
                     NOTHING if one.risk_of_divided is None else fixed(100 * one.risk_of_divided, 1),
                     fixed(one.output_tokens, 0),

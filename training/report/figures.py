@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from langchain_divconq.usage import Price
-from training.arms.records import AnswerRecord, Used
-from training.arms.retrieval_records import RetrievalRecord
-from training.estimates import Estimate, difference, estimate
+from training.arms.records import AnswerRecord, RetrievalRecord, Used
+from training.estimates import Interval, difference, ratio
 from training.report.read import AnswerArm, Arm, R
 
 PER = 1000
@@ -20,7 +19,7 @@ THRESHOLDS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
 
 
 @dataclass(frozen=True)
-class Cost:
+class Spending:
     """Dollars for 1,000 questions.
 
     Attributes:
@@ -36,25 +35,25 @@ class Cost:
         return None if self.decomposer is None or self.solver is None else self.decomposer + self.solver
 
 
-def mean_score(records: Iterable[R], score: Callable[[R], float]) -> Estimate | None:
+def mean_score(records: Iterable[R], score: Callable[[R], float]) -> Interval | None:
     """Return the mean score with its interval; None where there are no records."""
-    return estimate([(score(record), 1.0) for record in records])
+    return ratio([(score(record), 1.0) for record in records])
 
 
-def paired_difference(ours: Arm[R], theirs: Arm[R], score: Callable[[R], float]) -> Estimate | None:
+def paired_difference(ours: Arm[R], theirs: Arm[R], score: Callable[[R], float]) -> Interval | None:
     """Return our mean score minus theirs, over the questions that both have; None where there are none."""
     pairs = _pairs(ours, theirs)
     return difference([(score(one), 1.0) for one, _ in pairs], [(score(other), 1.0) for _, other in pairs])
 
 
-def retained(ours: Arm[R], theirs: Arm[R], score: Callable[[R], float]) -> Estimate | None:
+def retained(ours: Arm[R], theirs: Arm[R], score: Callable[[R], float]) -> Interval | None:
     """Return our score as a share of theirs, over the questions that both have, which n counts.
 
     None where there are none, or theirs is 0. Each resample draws questions, and both arms' scores with them.
     """
     pairs = _pairs(ours, theirs)
-    found = estimate([(score(one), score(other)) for one, other in pairs])
-    return found and Estimate(found.value, found.low, found.high, len(pairs))
+    found = ratio([(score(one), score(other)) for one, other in pairs])
+    return found and Interval(found.value, found.low, found.high, len(pairs))
 
 
 def strict(record: AnswerRecord) -> float:
@@ -62,10 +61,10 @@ def strict(record: AnswerRecord) -> float:
     return record.strict
 
 
-def cost(arm: Arm[AnswerRecord] | Arm[RetrievalRecord]) -> Cost:
+def cost(arm: Arm[AnswerRecord] | Arm[RetrievalRecord]) -> Spending:
     """Return what an arm costs: a stage that calls no model costs nothing, but for plans that were only recorded."""
     decomposer = None if arm.is_recorded else _dollars([one.decompose for one in arm.records], arm.decomposer_price)
-    return Cost(decomposer, _dollars([one.solve for one in arm.records], arm.solver_price))
+    return Spending(decomposer, _dollars([one.solve for one in arm.records], arm.solver_price))
 
 
 def seconds(records: Sequence[AnswerRecord] | Sequence[RetrievalRecord]) -> float:
@@ -98,7 +97,7 @@ def pareto(points: Iterable[tuple[str, float, float]]) -> list[str]:
     return front
 
 
-def by_subquestions(records: Iterable[AnswerRecord]) -> dict[int, Estimate]:
+def by_subquestions(records: Iterable[AnswerRecord]) -> dict[int, Interval]:
     """Return the strict score by the number of subquestions."""
     groups: dict[int, list[AnswerRecord]] = {}
     for record in records:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from training.arms.records import Used
-from training.estimates import Estimate
-from training.report.figures import Cost
+from training.estimates import Interval
+from training.report.figures import Spending
 from training.report.read import Arm, R
 
 NOTHING = "\u2013"
@@ -20,7 +20,7 @@ def render_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[s
     return [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}", *lines, ""] if lines else []
 
 
-def percent(found: Estimate | None, *, signed: bool = False) -> str:
+def percent(found: Interval | None, *, signed: bool = False) -> str:
     """Return an estimate with its interval, in percent."""
     if found is None:
         return NOTHING
@@ -49,6 +49,6 @@ def tokens(used: Sequence[Used]) -> str:
     return f"{least}{fmean(one.input_tokens for one in used):.0f} / {fmean(one.output_tokens for one in used):.0f}"
 
 
-def dollars(cost: Cost) -> list[str]:
+def dollars(cost: Spending) -> list[str]:
     """Return the cells of a cost: decomposer, solver, both."""
     return [fixed(part, 3) for part in (cost.decomposer, cost.solver, cost.total)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.estimates import Estimate
+from training.estimates import Interval
 from training.report.answers import by_source
 from training.report.figures import (
     PER,
@@ -102,7 +102,7 @@ def _gates(arms: Sequence[AnswerArm]) -> dict[str, Any]:
     return {"lines": lines} if lines else {}
 
 
-def _rounded(found: Estimate) -> dict[str, Any]:
+def _rounded(found: Interval) -> dict[str, Any]:
     return {"value": round(found.value, 4), "low": round(found.low, 4), "high": round(found.high, 4), "n": found.n}
 
 

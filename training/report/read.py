@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from langchain_divconq.usage import Price
-from training.arms.config import NONE, TUNING
-from training.arms.records import AnswerRecord
-from training.arms.retrieval_config import ANSWER, REFERENCE
-from training.arms.retrieval_records import RetrievalRecord
+from training.arms.config import ANSWER, NONE, REFERENCE, TUNING
+from training.arms.records import AnswerRecord, RetrievalRecord
 from training.store import Records
 
 R = TypeVar("R", AnswerRecord, RetrievalRecord)

@@ -116,8 +116,7 @@ def _price(price: Price | None) -> str:
 
 
 def _commands(folders: Iterable[Folder]) -> list[str]:
-    verbs: Mapping[str, str] = {"answers": "measure", "retrieval": "retrieve"}
-    return [f"$ python -m training {verbs[one.kind]} training/configs/measure/{one.name}.toml" for one in folders]
+    return [f"$ python -m training measure training/configs/measure/{one.name}.toml" for one in folders]
 
 
 def _text_differences(path: Path, text: str) -> list[str]:

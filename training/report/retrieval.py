@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 
-from training.arms.retrieval_config import ANSWER, REFERENCE, WHOLE
-from training.arms.retrieval_records import RetrievalRecord
+from training.arms.config import ANSWER, REFERENCE, WHOLE
+from training.arms.records import RetrievalRecord
 from training.report.answers import render_costs, render_scores
 from training.report.figures import cost, mean_score, paired_difference, retained, seconds
 from training.report.markdown import NOTHING, counted, dollars, fixed, percent, render_table, tokens

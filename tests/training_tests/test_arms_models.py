@@ -11,10 +11,10 @@ from langchain_core.exceptions import ModelConnectionError, ModelNotFoundError
 from langchain_divconq import ChatGGUF
 from langchain_divconq.errors import WeightsNotFoundError
 from tests.training_tests.arms import measurement
+from tests.unit_tests.fakes import scripted
+from training.arms.answers import Answering
 from training.arms.config import DecomposerOptions, SolverOptions
-from training.arms.preview import preview_answers, preview_plans
-from training.arms.records import Mode
-from training.arms.solvers import (
+from training.arms.models import (
     ask_all,
     decomposer_settings,
     decomposer_weights,
@@ -24,6 +24,7 @@ from training.arms.solvers import (
     solver_weights,
     why_failed,
 )
+from training.arms.records import Mode
 from training.sources import read_source
 
 
@@ -107,24 +108,15 @@ def test_what_is_no_questions_fault_is_raised_as_it_came(error: Exception) -> No
 
 @pytest.mark.parametrize(
     ("mode", "requests"),
-    [
-        ("direct", 8),
-        ("step_by_step", 8),
-        ("fused", 8),
-        ("sequential", 3 + 7 * 4),
-        ("parallel", 3 + 7 * 4),
-        ("self_ask", 32),
-    ],
+    [("direct", 8), ("step_by_step", 8), ("fused", 8), ("sequential", 32), ("parallel", 32), ("self_ask", 32)],
 )
 def test_a_preview_counts_the_requests_of_each_mode(tmp_path: Path, mode: Mode, requests: int) -> None:
-    config = measurement(tmp_path)
+    decomposer = "d" if mode in ("fused", "sequential", "parallel") else "none"
+    config = measurement(tmp_path, arms=[{"name": "a", "decomposer": decomposer, "solver": "s", "mode": mode}])
     asked = [*read_source(config.questions[0])]
-    is_divided = mode in ("fused", "sequential", "parallel")
-    plans = {asked[0].id: ("What is 1?", "What is 2?")} if is_divided else {one.id: () for one in asked}
-    found = preview_answers(asked, plans, mode, config.decomposers["d"], config.solvers["s"])
-    assert found.requests == requests
-    assert found.dollars is not None
-    assert preview_plans(asked, config.decomposers["d"]).requests == 8
+    task = Answering(config, config.arms[0], asked, {"s": scripted(""), "d": scripted("")})
+    plan = ("What is 1?", "What is 2?", "What is 3?") if decomposer == "d" else ()
+    assert len([prompt for one in asked for prompt in task.prompts(one, plan)]) == requests
 
 
 def test_arms_that_ask_one_after_another_share_the_loop_that_pooled_connections_belong_to() -> None:
