@@ -12,8 +12,7 @@ from langchain_core.messages import BaseMessage
 
 from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.prompts import closing_prompt, fused_prompt, single_stage_prompt, subquestion_prompt
-from langchain_divconq.solver import unanswered
-from langchain_divconq.types import Mode, Question, SingleStage
+from langchain_divconq.types import Mode, Question, SingleStage, Subanswer
 from langchain_divconq.usage import Price
 from training.config import ROOT
 
@@ -119,7 +118,7 @@ def solver_prompts(
     elif mode == "fused":
         yield fused_prompt(question, subquestions)
     else:
-        asked = unanswered(subquestions)
+        asked = [Subanswer(subquestion=subquestion, answer=None) for subquestion in subquestions]
         for at, subquestion in enumerate(subquestions):
             yield subquestion_prompt(question, subquestion, asked[:at] if mode == "sequential" else [])
         yield closing_prompt(question, asked)
