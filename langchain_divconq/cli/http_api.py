@@ -23,59 +23,22 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler
 from queue import Empty, SimpleQueue
 from socketserver import TCPServer, ThreadingMixIn
-from typing import Any, NamedTuple
+from typing import Any
 
-from langchain_core.exceptions import ModelTimeoutError
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage
 
 from langchain_divconq.chat_models import ChatGGUF
+from langchain_divconq.cli.openai_body import Asked, Refusal, as_refusal, read_body, usage
 from langchain_divconq.engines.pump import iterate
-from langchain_divconq.errors import (
-    ConfigurationError,
-    ContextLengthError,
-    DivConqError,
-    GenerationCancelled,
-    GrammarError,
-    InvalidQuestionError,
-    InvalidWeightsError,
-    WeightsNotFoundError,
-)
+from langchain_divconq.errors import GenerationCancelled
 
 MOST_BYTES = 1_000_000
 MOST_SECONDS = 120.0
 """For a reply, waiting for its turn included."""
 _MOST_READING_SECONDS = 30.0
 _MOST_CONNECTIONS = 64
-_MOST_GRAMMAR = 8_000  # characters of a grammar, or of a schema as JSON: a plan's takes under 2,000
-_ROLES = {"system": SystemMessage, "developer": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
-_OPTIONS = ("temperature", "top_p", "top_k", "seed", "grammar", "response_format", "logprobs", "top_logprobs")
 _METHODS = {"/health": "GET", "/v1/models": "GET", "/v1/chat/completions": "POST"}
 _LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
-_OWN_FAULT = (WeightsNotFoundError, InvalidWeightsError)
-
-
-class Refusal(Exception):
-    """A request that is not answered.
-
-    Args:
-        status: Of HTTP.
-        message: For the client.
-        code: OpenAI's name for it, where it has one.
-    """
-
-    def __init__(self, status: int, message: str, code: str | None = None) -> None:
-        super().__init__(message)
-        self.status, self.code = status, code
-
-
-class Asked(NamedTuple):
-    """A chat completion's body, read and checked."""
-
-    messages: list[BaseMessage]
-    stop: list[str] | None
-    options: dict[str, Any]
-    stream: bool
-    usage_in_stream: bool
 
 
 class Api:
@@ -133,66 +96,6 @@ class Api:
             yield model
         finally:
             self.free.put(model)
-
-
-def read_body(data: bytes) -> Asked:
-    """Return what a chat completion's body asks.
-
-    Raises:
-        Refusal: It is not JSON, or asks for what there is not.
-    """
-    try:
-        body = json.loads(data)
-    except (ValueError, RecursionError):
-        raise Refusal(400, "The body is not JSON in UTF-8.") from None
-    if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
-        raise Refusal(400, "The body must be a JSON object with a list of messages.")
-    if body.get("n", 1) not in (1, None) or body.get("tools") or body.get("functions"):
-        raise Refusal(400, "This server gives one reply (n) and knows no tools.")
-    options = {name: body[name] for name in _OPTIONS if body.get(name) is not None}
-    limit = body.get("max_completion_tokens") or body.get("max_tokens")
-    if limit is not None:
-        options["max_tokens"] = limit
-    for name in ("grammar", "response_format"):
-        size = len(json.dumps(options.get(name)))
-        if size > _MOST_GRAMMAR:
-            raise Refusal(400, f"{name} has {size:,} characters; this server takes {_MOST_GRAMMAR:,}.")
-    stop = [body["stop"]] if isinstance(body.get("stop"), str) else body.get("stop")
-    if stop is not None and not (isinstance(stop, list) and len(stop) <= 16 and len(json.dumps(stop)) <= 2000):
-        raise Refusal(400, "stop is a string, or a list of at most 16 short ones.")
-    shown = body.get("stream_options")
-    return Asked(
-        [_message(message) for message in body["messages"]],
-        stop,
-        options,
-        body.get("stream") is True,
-        isinstance(shown, dict) and shown.get("include_usage") is True,
-    )
-
-
-def _message(message: Any) -> BaseMessage:
-    kind = _ROLES.get(str(message.get("role"))) if isinstance(message, dict) else None
-    content = message.get("content") if kind else None
-    blocks = isinstance(content, list) and all(isinstance(block, dict) for block in content)
-    if kind is None or not (isinstance(content, str) or blocks):
-        raise Refusal(400, f"A message has a role ({', '.join(_ROLES)}) and a content, which is text.")
-    made: BaseMessage = kind(content=content)
-    return made
-
-
-def as_refusal(error: Exception) -> Refusal:
-    """Return what a client is told of an error."""
-    if isinstance(error, Refusal):
-        return error
-    if isinstance(error, ContextLengthError):
-        return Refusal(400, str(error), "context_length_exceeded")
-    if isinstance(error, (ConfigurationError, InvalidQuestionError, GrammarError)):
-        return Refusal(400, str(error))
-    if isinstance(error, ModelTimeoutError):
-        return Refusal(504, f"The reply was not complete in {MOST_SECONDS:.0f} seconds.")
-    if isinstance(error, DivConqError) and not isinstance(error, _OWN_FAULT):
-        return Refusal(500, "The model failed.")
-    return Refusal(500, "The server failed.")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -292,7 +195,7 @@ class Handler(BaseHTTPRequestHandler):
             "finish_reason": message.response_metadata["finish_reason"],
             "logprobs": message.response_metadata.get("logprobs"),
         }
-        self._send(200, {**self._frame("chat.completion"), "choices": [choice], "usage": _usage(message)})
+        self._send(200, {**self._frame("chat.completion"), "choices": [choice], "usage": usage(message)})
 
     def _stream(self, model: ChatGGUF, asked: Asked) -> None:
         call = model._call(asked.messages, asked.stop, asked.options)
@@ -311,7 +214,7 @@ class Handler(BaseHTTPRequestHandler):
                 }
                 self._send_event({**frame, "choices": [choice]})
                 if reason is not None and asked.usage_in_stream:
-                    self._send_event({**frame, "choices": [], "usage": _usage(message)})
+                    self._send_event({**frame, "choices": [], "usage": usage(message)})
         self.wfile.write(b"data: [DONE]\n\n")
 
     def _frame(self, kind: str) -> dict[str, Any]:
@@ -400,13 +303,3 @@ class Server(ThreadingMixIn, TCPServer):
 
 def _run(call: Any, is_gone: Callable[[], bool], emit: Callable[[Any], None], is_cancelled: Callable[[], bool]) -> None:
     call.run(emit, lambda: is_cancelled() or is_gone())
-
-
-def _usage(message: BaseMessage) -> dict[str, Any]:
-    usage = getattr(message, "usage_metadata", None) or {}
-    return {
-        "prompt_tokens": usage.get("input_tokens", 0),
-        "completion_tokens": usage.get("output_tokens", 0),
-        "total_tokens": usage.get("total_tokens", 0),
-        "prompt_tokens_details": {"cached_tokens": usage.get("input_token_details", {}).get("cache_read", 0)},
-    }

@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=100, help="cases (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="the cases follow from it (%(default)s)")
     parser.add_argument("--engine", choices=get_args(EngineName), help="default: each of them in turn")
-    parser.add_argument("--save", action="store_true", help="write results/NAME.json")
+    parser.add_argument("--save", action="store_true", help="write results/NAME.json, or NAME-ENGINE.json")
     args = parser.parse_args()
     if args.engine is not None:
         os.environ["DIVCONQ_TEST_ENGINE"] = args.engine  # children see it too
@@ -54,7 +54,8 @@ def main() -> int:
     text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
     sys.stdout.write(text)
     if args.save:
-        (FOLDER / "results" / f"{args.name}.json").write_text(text, encoding="utf-8")
+        name = args.name if args.engine is None else f"{args.name}-{args.engine}"
+        (FOLDER / "results" / f"{name}.json").write_text(text, encoding="utf-8")
     return 1 if report.failures or report.cases < args.count else 0
 
 
