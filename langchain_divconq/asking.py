@@ -58,6 +58,8 @@ def ask_decomposer(
 ) -> Stage[Decomposition]:
     """Ask for the decomposition of a question, its tokens kept out of a graph's message stream.
 
+    The call does not count among those that `max_concurrency` limits: they are the solver's.
+
     Drive it alone, `drive(ask_decomposer(…), config, Limiter(None))`, or as a part of a stage, with `yield from`.
 
     Args:
@@ -69,7 +71,7 @@ def ask_decomposer(
     Raises:
         ConfigurationError: The decomposer returned something else.
     """
-    [reply] = yield [Call(decomposer, question, RUN_NAME, may_fail=True)]
+    [reply] = yield [Call(decomposer, question, RUN_NAME, may_fail=True, waits=False)]
     if reply.error is not None:
         if on_trouble == "raise" or is_for_the_caller(reply.error):
             raise reply.error

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -27,10 +27,13 @@ from langchain_core.messages import (
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ContextThreadPoolExecutor, get_executor_for_config, merge_configs
 
-from langchain_divconq.errors import ConfigurationError
-from langchain_divconq.usage import Price, add_metadata, is_cached
+from langchain_divconq.errors import ConfigurationError, GenerationCancelled
+from langchain_divconq.types import METADATA_KEY
+from langchain_divconq.usage import Price, add_metadata, sane
 
 T = TypeVar("T")
+
+_CANCELLED = "The model cancelled its own call. Ask again, or look at what the model runs on."
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Call:
         options: Keyword arguments of the call.
         price: What its tokens cost; None: they are not counted in dollars.
         may_fail: Whether an error comes back in the reply instead of being raised.
+        waits: Whether it counts among the calls whose number in flight is limited.
         is_short: Whether the reply may be held to a line, where a budget pays for no more.
         held: What is called in the model's place: the model, held to a schema.
         schema_tokens: Most tokens that this schema adds to the prompt.
@@ -57,6 +61,7 @@ class Call:
     options: dict[str, Any] = field(default_factory=dict)
     price: Price | None = None
     may_fail: bool = False
+    waits: bool = True
     is_short: bool = False
     held: Runnable[Any, Any] | None = None
     schema_tokens: int = 0
@@ -190,7 +195,7 @@ async def gather(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
 
 def call_model(call: Call, config: RunnableConfig, limiter: Limiter) -> Reply:
     """Make one call and wait for its reply."""
-    with limiter.hold():
+    with limiter.hold() if call.waits else nullcontext(), _cancelled_as_error():
         start = time.perf_counter()
         try:
             output = call.runnable.invoke(call.prompt, call.config(config), **call.options)
@@ -203,7 +208,7 @@ def call_model(call: Call, config: RunnableConfig, limiter: Limiter) -> Reply:
 
 async def acall_model(call: Call, config: RunnableConfig, limiter: Limiter) -> Reply:
     """Make one call and await its reply."""
-    async with limiter.ahold():
+    async with limiter.ahold() if call.waits else nullcontext():
         start = time.perf_counter()
         try:
             output = await call.runnable.ainvoke(call.prompt, call.config(config), **call.options)
@@ -216,7 +221,7 @@ async def acall_model(call: Call, config: RunnableConfig, limiter: Limiter) -> R
 
 def stream_model(call: Call, config: RunnableConfig, limiter: Limiter) -> Iterator[AIMessageChunk]:
     """Make one call and yield its reply as it comes."""
-    with limiter.hold():
+    with limiter.hold(), _cancelled_as_error():
         for output in call.runnable.stream(call.prompt, call.config(config), **call.options):
             yield as_chunk(output)
 
@@ -226,6 +231,15 @@ async def astream_model(call: Call, config: RunnableConfig, limiter: Limiter) ->
     async with limiter.ahold():
         async for output in call.runnable.astream(call.prompt, call.config(config), **call.options):
             yield as_chunk(output)
+
+
+@contextmanager
+def _cancelled_as_error() -> Iterator[None]:
+    """Turn a cancellation into an error: without an event loop nobody but the model itself can have cancelled it."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        raise GenerationCancelled(_CANCELLED) from error
 
 
 def run_all(
@@ -258,12 +272,19 @@ async def arun_all(
     work: Callable[[int], Coroutine[Any, Any, T]], count: int, limit: int | None, return_exceptions: bool
 ) -> AsyncIterator[tuple[int, T | Exception]]:
     """Do the same on the event loop; at the first failure, the work under way is cancelled too."""
-    at_work = Limiter(limit)
+    at_work, is_over = Limiter(limit), False
 
     async def one(position: int) -> tuple[int, T | Exception]:
         try:
             async with at_work.ahold():
                 return position, await work(position)
+        except asyncio.CancelledError as error:
+            if is_over:
+                raise
+            fault = GenerationCancelled(_CANCELLED)
+            if return_exceptions:
+                return position, fault
+            raise fault from error
         except Exception as error:  # whatever a model raises may be asked for as a result
             if return_exceptions:
                 return position, error
@@ -274,6 +295,7 @@ async def arun_all(
         for task in asyncio.as_completed(tasks):
             yield await task
     finally:
+        is_over = True
         for pending in tasks:
             pending.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -288,16 +310,31 @@ def as_message(output: object) -> AIMessage:
     if isinstance(output, BaseMessageChunk):
         output = message_chunk_to_message(output)
     if isinstance(output, AIMessage):
-        metadata = output.usage_metadata
-        if metadata is not None and is_cached(metadata) and "input_tokens" not in metadata:
-            # LangChain's cache marks what it answers, also where the model reported no tokens: counts are then missing.
-            counts = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0, "total_cost": 0}
-            return output.model_copy(update={"usage_metadata": counts})
-        return output
+        # LangChain's cache marks what it answers, also where the model reported no tokens: counts are then missing.
+        metadata = {key: value for key, value in output.response_metadata.items() if key != METADATA_KEY}
+        return output.model_copy(
+            update={
+                "content": _encodable(output.content),
+                "usage_metadata": sane(output.usage_metadata),
+                "response_metadata": metadata,
+            }
+        )
     raise ConfigurationError(
         f"A model must return a message or text, got {type(output).__name__}. End a chain used as a model before the "
         "step that makes something else of the reply."
     )
+
+
+def _encodable(content: Any) -> Any:
+    """Return a message's content without halves of surrogate pairs, which cannot be written as UTF-8."""
+    if isinstance(content, str):
+        # By UTF-16, two halves that came one after the other become the character that they stand for.
+        return content.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(content, list):
+        return [_encodable(block) for block in content]
+    if isinstance(content, dict):
+        return {key: _encodable(value) for key, value in content.items()}
+    return content
 
 
 def _last_message(messages: Sequence[object]) -> object:
@@ -315,6 +352,8 @@ def _last_message(messages: Sequence[object]) -> object:
 def as_chunk(output: object) -> AIMessageChunk:
     """Return a piece of a model's output as a message chunk."""
     if isinstance(output, AIMessageChunk):
-        return output
+        # A Solution of the model's own, which may be a chain too, is not ours, and could not be added to ours.
+        metadata = {key: value for key, value in output.response_metadata.items() if key != METADATA_KEY}
+        return output.model_copy(update={"response_metadata": metadata})
     message = as_message(output)
     return AIMessageChunk(**message.model_dump(exclude={"type"}))

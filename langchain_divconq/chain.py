@@ -7,14 +7,9 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from langchain_core.callbacks import (
-    AsyncCallbackManagerForChainRun,
-    CallbackManagerForChainRun,
-    adispatch_custom_event,
-    dispatch_custom_event,
-)
+from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableMap
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import patch_config
 from langchain_core.runnables.configurable import DynamicRunnable
@@ -26,8 +21,10 @@ from pydantic import ConfigDict, Field, field_validator
 from langchain_divconq.asking import OnTrouble, as_decomposer, ask_decomposer
 from langchain_divconq.budget import Budget, Pool, Purse
 from langchain_divconq.calls import (
+    Announcement,
     Limiter,
     Reply,
+    Stage,
     acall_model,
     adrive,
     astream_model,
@@ -39,8 +36,9 @@ from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError, DivConqError
 from langchain_divconq.runnable import ChatRunnable
 from langchain_divconq.solver import Closing, Solver
+from langchain_divconq.structured import reader, reader_with_raw
 from langchain_divconq.types import METADATA_KEY, Question, QuestionInput, Solution
-from langchain_divconq.unwrap import models
+from langchain_divconq.unwrap import models, named_model
 from langchain_divconq.usage import add_metadata, is_cached
 
 DECOMPOSITION_EVENT = "divconq_decomposition"
@@ -55,7 +53,8 @@ class DivideAndConquer(ChatRunnable):
     back with `Solution.from_message`.
 
     Attributes:
-        solver: Any chat model, a Runnable that takes messages and returns a message or text, or a `Solver`.
+        solver: Any chat model, or its name ("openai:gpt-5-mini"), a Runnable that takes messages and returns a message
+            or text, or a `Solver`.
         decomposer: A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`;
             default: the bundled one, on this machine.
         budget: What a call may cost at most; None: there is no limit. `budget=` with a call takes its place; a batch
@@ -78,6 +77,28 @@ class DivideAndConquer(ChatRunnable):
     budget: Budget | None = None
     on_trouble: OnTrouble = "go_on"
 
+    def __init__(self, *solver: Any, **options: Any) -> None:
+        """Make the chain; the solver may stand alone: `DivideAndConquer(model)`.
+
+        Raises:
+            ConfigurationError: There are two solvers, one cannot be had by its name, or an option is another part's.
+            ValidationError: An option is missing, unknown or out of range (pydantic's).
+        """
+        if len(solver) + ("solver" in options) > 1:
+            raise ConfigurationError("There are several solvers; pass one: DivideAndConquer(solver=…).")
+        for part in (Solver, Decomposer):
+            for option in sorted(options.keys() & part.model_fields.keys() - type(self).model_fields.keys()):
+                name = part.__name__
+                raise ConfigurationError(
+                    f"{option} is no option of the chain, but of its {name.lower()}: "
+                    f"DivideAndConquer({name.lower()}={name}({option}=…, …))."
+                )
+        if solver:
+            options["solver"] = solver[0]
+        if "solver" in options:
+            options["solver"] = named_model("solver", options["solver"])
+        super().__init__(**options)
+
     @field_validator("solver", mode="before")
     @classmethod
     def _as_solver(cls, value: object) -> object:
@@ -96,6 +117,23 @@ class DivideAndConquer(ChatRunnable):
     @classmethod
     def _as_decomposer(cls, value: object) -> object:
         return as_decomposer(value)
+
+    def with_structured_output(
+        self, schema: type[Any] | dict[str, Any], *, include_raw: bool = False
+    ) -> Runnable[QuestionInput, Any]:
+        """Return the chain with final answers of a schema of yours; its solver's model must support structured output.
+
+        Args:
+            schema: A Pydantic class, of which the answers are objects; or a TypedDict or JSON schema: they are dicts.
+            include_raw: Whether to return a dict of the message as "raw", the answer as "parsed", and "parsing_error".
+
+        Raises:
+            ConfigurationError: The model has no structured output, or the solver is one of several.
+        """
+        if not isinstance(self.solver, Solver):
+            raise ConfigurationError("Which Solver runs is configured per call; make each structured=schema instead.")
+        chain = DivideAndConquer(**{**dict(self), "solver": self.solver.with_schema(schema)})
+        return RunnableMap(raw=chain) | reader_with_raw(schema) if include_raw else chain | reader(schema)
 
     @property
     def config_specs(self) -> list[ConfigurableFieldSpec]:
@@ -151,7 +189,8 @@ class DivideAndConquer(ChatRunnable):
     ) -> AIMessage:
         config = patch_config(config, callbacks=run_manager.get_child())
         with self._pool(kwargs).purse() as purse:
-            closing = self._prepare(value, config, limiter, kwargs, purse)
+            stage, config = self._stage(value, config, kwargs, purse)
+            closing = drive(stage, config, limiter)
             reply = call_model(closing.call, config, limiter)
             return _finished(closing, closing.finish(reply), reply.message)
 
@@ -165,31 +204,25 @@ class DivideAndConquer(ChatRunnable):
     ) -> AIMessage:
         config = patch_config(config, callbacks=run_manager.get_child())
         with self._pool(kwargs).purse() as purse:
-            closing = await self._aprepare(value, config, limiter, kwargs, purse)
+            stage, config = self._stage(value, config, kwargs, purse)
+            closing = await adrive(stage, config, limiter)
             reply = await acall_model(closing.call, config, limiter)
             return _finished(closing, closing.finish(reply), reply.message)
 
-    def _prepare(
-        self, value: QuestionInput, config: RunnableConfig, limiter: Limiter, options: dict[str, Any], purse: Purse
-    ) -> Closing:
-        """Divide, announce the plan, and ask what comes before the closing call."""
-        question = Question.from_input(value)
+    def _stage(
+        self, value: QuestionInput, config: RunnableConfig, options: dict[str, Any], purse: Purse
+    ) -> tuple[Stage[Closing], RunnableConfig]:
+        """Return what divides, announces the plan and asks what comes before the closing call, and its config."""
         solver, config = _resolve(self.solver, config)
-        drive(solver.open(question, options, purse), config, limiter)
-        decomposition = drive(ask_decomposer(self.decomposer, question, self.on_trouble), config, Limiter(None))
-        dispatch_custom_event(DECOMPOSITION_EVENT, decomposition.model_dump(mode="json"), config=config)
-        return drive(solver.stage(decomposition, options, purse), config, limiter)
+        question = Question.from_input(value)
 
-    async def _aprepare(
-        self, value: QuestionInput, config: RunnableConfig, limiter: Limiter, options: dict[str, Any], purse: Purse
-    ) -> Closing:
-        question = Question.from_input(value)
-        solver, config = _resolve(self.solver, config)
-        await adrive(solver.open(question, options, purse), config, limiter)
-        asking = ask_decomposer(self.decomposer, question, self.on_trouble)
-        decomposition = await adrive(asking, config, Limiter(None))
-        await adispatch_custom_event(DECOMPOSITION_EVENT, decomposition.model_dump(mode="json"), config=config)
-        return await adrive(solver.stage(decomposition, options, purse), config, limiter)
+        def stage() -> Stage[Closing]:
+            yield from solver.open(question, options, purse)
+            decomposition = yield from ask_decomposer(self.decomposer, question, self.on_trouble)
+            yield Announcement(DECOMPOSITION_EVENT, decomposition.model_dump(mode="json"))
+            return (yield from solver.stage(decomposition, options, purse))
+
+        return stage(), config
 
     def _transform(
         self,
@@ -201,7 +234,8 @@ class DivideAndConquer(ChatRunnable):
         # Unlike in _invoke, the config handed over already belongs to this run: its callbacks are the run's children.
         limiter = Limiter(config.get("max_concurrency"))
         with self._pool(kwargs).purse() as purse:
-            closing = self._prepare(_joined(list(inputs)), config, limiter, kwargs, purse)
+            stage, config = self._stage(_joined(list(inputs)), config, kwargs, purse)
+            closing = drive(stage, config, limiter)
             start, total = time.perf_counter(), AIMessageChunk(content="")
             for chunk in stream_model(closing.call, config, limiter):
                 total += chunk
@@ -218,7 +252,8 @@ class DivideAndConquer(ChatRunnable):
         limiter = Limiter(config.get("max_concurrency"))
         question = _joined([piece async for piece in inputs])
         with self._pool(kwargs).purse() as purse:
-            closing = await self._aprepare(question, config, limiter, kwargs, purse)
+            stage, config = self._stage(question, config, kwargs, purse)
+            closing = await adrive(stage, config, limiter)
             start, total = time.perf_counter(), AIMessageChunk(content="")
             async for chunk in astream_model(closing.call, config, limiter):
                 total += chunk

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from langchain_core.runnables.config import patch_config
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from langchain_divconq.budget import Cost, Purse, Strategy, Wave, unlimited
 from langchain_divconq.calls import Call, Limiter, Reply, Stage, acall_model, adrive, call_model, drive
@@ -38,8 +39,13 @@ from langchain_divconq.types import (
     fill_references,
     references,
 )
-from langchain_divconq.unwrap import is_chat_model
+from langchain_divconq.unwrap import is_chat_model, named_model
 from langchain_divconq.usage import Price, StageUsage, Usage, add_metadata
+
+_NO_STRUCTURE = (
+    "Structured answers need a model with with_structured_output; {} has none. Pass the chat model itself, or read the "
+    "answer from the text (structured=False)."
+)
 
 
 class FinalAnswer(BaseModel):
@@ -53,7 +59,8 @@ class Solver(RunnableSerializable[Decomposition, Solution]):
     """Answers a question through its subquestions.
 
     Attributes:
-        model: Any chat model, or a Runnable that takes messages and returns a message or text.
+        model: Any chat model or its name ("openai:gpt-5-mini"), or a Runnable that takes messages and returns a message
+            or text.
         mode: "fused" asks everything in one call, as the paper does; "sequential" asks one subquestion after another,
             showing the earlier answers; "parallel" asks those at once that need no other's answer. The last two fill
             references in and end with one closing call; a subquestion that needs an answer nobody found is not asked.
@@ -77,13 +84,15 @@ class Solver(RunnableSerializable[Decomposition, Solution]):
     structured: bool | type[Any] | dict[str, Any] = False
     price: Price | None = None
 
+    @field_validator("model", mode="before")
+    @classmethod
+    def _by_name(cls, value: object) -> object:
+        return named_model("model", value)
+
     @model_validator(mode="after")
     def _go_together(self) -> Solver:
         if self.structured and not can_hold(self.model):
-            raise ConfigurationError(
-                f"structured=True needs a model with with_structured_output; {type(self.model).__name__} has none. "
-                "Pass the chat model itself, or structured=False."
-            )
+            raise ConfigurationError(_NO_STRUCTURE.format(type(self.model).__name__))
         if self.subsolver is not None and self.mode == "fused":
             raise ConfigurationError(
                 'A subsolver needs mode="sequential" or "parallel": "fused" asks all subquestions in one call.'
@@ -145,7 +154,18 @@ class Solver(RunnableSerializable[Decomposition, Solution]):
             f"{missing} of {count} have no answer" if missing else "",
             f"the reply is held to {call.output_tokens} tokens" if call.call.is_short and call.is_held else "",
         ]
-        return Closing(decomposition, call, mode, "; ".join(filter(None, reasons)), found, purse)
+        read = parse_answer if isinstance(self.structured, bool) else _if_json
+        return Closing(decomposition, call, mode, "; ".join(filter(None, reasons)), found, purse, read)
+
+    def with_schema(self, schema: type[Any] | dict[str, Any]) -> Solver:
+        """Return this solver with final answers that are a schema's JSON.
+
+        Raises:
+            ConfigurationError: The model has no structured output.
+        """
+        if not can_hold(self.model):
+            raise ConfigurationError(_NO_STRUCTURE.format(type(self.model).__name__))
+        return self.model_copy(update={"structured": schema})
 
     def open(self, question: Question, options: dict[str, Any], purse: Purse) -> Stage[None]:
         """Keep in the purse what the cheapest answer may cost.
@@ -268,6 +288,7 @@ class Closing:
         reason: Why.
         found: What earlier calls found.
         purse: What has paid for the call.
+        read: From the reply to the answer; None: there is none.
     """
 
     decomposition: Decomposition
@@ -276,6 +297,7 @@ class Closing:
     reason: str
     found: Findings
     purse: Purse
+    read: Callable[[str], str | None]
 
     @property
     def call(self) -> Call:
@@ -288,7 +310,7 @@ class Closing:
         text = reply.message.text
         used = StageUsage.of_call(reply.message, seconds=reply.seconds, price=self.call.price)
         return Solution(
-            answer=parse_answer(text),
+            answer=self.read(text),
             text=text,
             decomposition=self.decomposition,
             subanswers=self.found.subanswers,
@@ -312,6 +334,14 @@ def _waves(subquestions: Sequence[str]) -> list[list[int]]:
     for number, subquestion in enumerate(subquestions, start=1):
         depth[number] = 1 + max((depth[needed] for needed in references(subquestion)), default=0)
     return [[n for n in depth if depth[n] == level] for level in range(1, max(depth.values()) + 1)]
+
+
+def _if_json(text: str) -> str | None:
+    try:
+        json.loads(text)
+    except ValueError:
+        return None
+    return text
 
 
 def _in_words(answer: FinalAnswer) -> str:

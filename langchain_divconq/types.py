@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
+from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.messages.utils import MessageLikeRepresentation
 from langchain_core.prompt_values import ChatPromptValueConcrete, PromptValue, StringPromptValue
@@ -39,7 +40,7 @@ class QuestionMapping(TypedDict):
     """A question as a mapping."""
 
     question: str
-    context: NotRequired[str | None]
+    context: NotRequired[str | list[Document] | None]
 
 
 class Question(BaseModel):
@@ -84,8 +85,9 @@ class Question(BaseModel):
         """Return the question in whatever a chain or chat model may be given.
 
         Args:
-            value: A string, a `Question`, a mapping with `question` and perhaps `context`, a prompt value, or chat
-                messages of which the last is the user's.
+            value: A string, a `Question`, a mapping with `question` and perhaps `context` (text, or documents as a
+                retriever finds them; other keys are ignored), a prompt value, or chat messages of which the last is the
+                user's.
 
         Raises:
             InvalidQuestionError: It is empty, holds no text, holds more than text, or does not end with a user message.
@@ -95,12 +97,11 @@ class Question(BaseModel):
         if isinstance(value, str):
             return cls._build(text=value)
         if isinstance(value, Mapping):
-            unknown = set(value) - {"question", "context"}
-            if unknown or "question" not in value:
+            if "question" not in value:
                 raise InvalidQuestionError(
                     f"Expected a mapping with 'question' and perhaps 'context', got the keys {sorted(map(str, value))}."
                 )
-            return cls._build(text=value["question"], context=value.get("context"))
+            return cls._build(text=value["question"], context=_as_text(value.get("context")))
         return cls._from_messages(_as_messages(value))
 
     @classmethod
@@ -132,6 +133,14 @@ class Question(BaseModel):
                 raise cause from None
             name = "question" if first["loc"][0] == "text" else first["loc"][0]
             raise InvalidQuestionError(f"The {name} must be text, got {first['input']!r}.") from None
+
+
+def _as_text(context: object) -> object:
+    """Return documents as text, one after another; anything else as it is."""
+    documents = [context] if isinstance(context, Document) else context
+    if isinstance(documents, Sequence) and all(isinstance(document, Document) for document in documents):
+        return "\n\n".join(document.page_content for document in documents)
+    return context
 
 
 def _as_messages(value: object) -> list[BaseMessage]:

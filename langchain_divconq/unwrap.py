@@ -11,6 +11,8 @@ from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 
+from langchain_divconq.errors import ConfigurationError
+
 
 def models(value: Any, options: Mapping[str, Any] | None = None) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Yield each Runnable that may answer, the preferred one first, with the keyword arguments it is called with.
@@ -34,6 +36,32 @@ def models(value: Any, options: Mapping[str, Any] | None = None) -> Iterator[tup
 def is_chat_model(value: object) -> TypeGuard[Runnable[Any, Any]]:
     """Return whether only chat models stand behind a value."""
     return all(isinstance(model, BaseChatModel) for model, _ in models(value))
+
+
+def named_model(option: str, value: Any, **settings: Any) -> Any:
+    """Return the chat model of a name such as "openai:gpt-5-mini"; anything but text as it is.
+
+    Args:
+        option: Where the name was given, for messages: "solver".
+        value: The name.
+        settings: Keyword arguments of the model.
+
+    Raises:
+        ConfigurationError: `langchain`, which knows the names, or the provider's package or key is missing.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        from langchain.chat_models import init_chat_model
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{option} {value!r} is the name of a chat model and needs the package langchain, which cannot be imported "
+            f'({error}). Install it with: pip install "langchain-divconq[agents]"; or pass a chat model itself.'
+        ) from error
+    try:
+        return init_chat_model(value, **settings)
+    except Exception as error:  # each provider's package raises its own: no package, no key, no such option
+        raise ConfigurationError(f"{option} {value!r} cannot be set up: {type(error).__name__}: {error}") from error
 
 
 def rewrap(value: Any, change: Callable[[Any, dict[str, Any]], Runnable[Any, Any]], **bound: Any) -> Any:

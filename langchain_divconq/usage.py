@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from typing import Annotated, Any, cast
 
 from langchain_core.messages import BaseMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from pydantic import BaseModel, ConfigDict, Field
 
+_COUNTS = ("input_tokens", "output_tokens")
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 
@@ -127,6 +129,27 @@ class Usage(BaseModel):
     def __radd__(self, other: int) -> Usage:
         """Let `sum` start from its 0."""
         return self if other == 0 else NotImplemented
+
+
+def sane(metadata: UsageMetadata | None) -> UsageMetadata | None:
+    """Return token counts as counts, none missing; None where they are none, such as numbers below zero."""
+    if metadata is None or any(_count(value) != value for value in map(metadata.get, _COUNTS) if value is not None):
+        return None
+    read, written = (_count(metadata.get(key)) for key in _COUNTS)
+    details: dict[str, Any] = {
+        name: {key: _count(value) for key, value in (metadata.get(name) or {}).items()}
+        for name in ("input_token_details", "output_token_details")
+        if name in metadata
+    }
+    total = max(_count(metadata.get("total_tokens")), read + written)
+    return cast(
+        "UsageMetadata",
+        {**metadata, **details, "input_tokens": read, "output_tokens": written, "total_tokens": total},
+    )
+
+
+def _count(value: object) -> int:
+    return int(value) if isinstance(value, (int, float)) and 0 < value < math.inf else 0
 
 
 def is_cached(metadata: UsageMetadata | None) -> bool:

@@ -229,7 +229,7 @@ def test_the_config_chooses_who_makes_the_structured_call(how: str) -> None:
 
 
 def test_structured_output_needs_a_model_that_has_it() -> None:
-    with pytest.raises(ValidationError, match="structured=True needs a model with with_structured_output"):
+    with pytest.raises(ValidationError, match="Structured answers need a model with with_structured_output"):
         Solver(model=RunnableLambda(lambda _: "x"), structured=True)
 
 
