@@ -10,7 +10,7 @@ from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.exceptions import ModelTimeoutError
-from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
+from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable
@@ -27,6 +27,17 @@ from langchain_divconq.errors import ConfigurationError, EngineError, Generation
 from langchain_divconq.messages import CallOptions, chat_roles, check_ranges, openai_logprobs, usage_metadata
 from langchain_divconq.structured import structured_output
 from langchain_divconq.weights import default_weights
+
+_PROFILE: ModelProfile = {
+    "open_weights": True,
+    "text_inputs": True,
+    "text_outputs": True,
+    "image_inputs": False,
+    "audio_inputs": False,
+    "video_inputs": False,
+    "tool_calling": False,
+    "structured_output": True,
+}
 
 
 class ChatGGUF(BaseChatModel):
@@ -89,6 +100,14 @@ class ChatGGUF(BaseChatModel):
     @model_validator(mode="after")
     def _check_options(self) -> Self:
         check_ranges({name: getattr(self, name) for name in type(self).model_fields})
+        return self
+
+    @model_validator(mode="after")
+    def _set_divconq_profile(self) -> Self:
+        if self.profile is None:
+            self.profile = {**_PROFILE, "max_output_tokens": self.max_tokens}
+            if self.n_ctx:  # else what the model was trained with, which is in the file
+                self.profile["max_input_tokens"] = self.n_ctx
         return self
 
     @model_validator(mode="after")
@@ -214,6 +233,21 @@ class ChatGGUF(BaseChatModel):
         options = CallOptions.read({**defaults, "stop": self.stop if stop is None else stop}, kwargs)
         deadline = None if self.timeout is None else time.monotonic() + self.timeout
         return _Call(self, chat_roles(messages), options, deadline)
+
+    def bind_tools(
+        self, tools: Sequence[Any], *, tool_choice: Any | None = None, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Return the model with keyword arguments bound, `response_format` among them; it calls no tools.
+
+        Raises:
+            ConfigurationError: There are tools.
+        """
+        if tools:
+            raise ConfigurationError(
+                f"A GGUF chat model calls no tools, and was given {len(tools)}. Give the agent another model, and this "
+                "one to its DecompositionMiddleware or DecomposeTool; or ask for a response_format, which it follows."
+            )
+        return self.bind(**kwargs)
 
     def with_structured_output(
         self, schema: dict[str, Any] | type, *, include_raw: bool = False, method: str = "json_schema", **kwargs: Any

@@ -19,6 +19,7 @@ from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.grammar import MAX_TOKENS, check_cap, decomposition_grammar
 from langchain_divconq.parsing import clean_plan, parse_plan
 from langchain_divconq.prompts import NO_DECOMPOSITION, PromptStyle, decomposition_prompt
+from langchain_divconq.runnable import Dumpable
 from langchain_divconq.types import QUESTION_SCHEMA, Decomposition, Question, QuestionInput
 from langchain_divconq.unwrap import models
 from langchain_divconq.usage import Price, StageUsage
@@ -40,7 +41,7 @@ def bundled_model() -> ChatGGUF:
     return ChatGGUF(adapter_path=default_adapter())
 
 
-class Decomposer(RunnableSerializable[QuestionInput, Decomposition]):
+class Decomposer(Dumpable, RunnableSerializable[QuestionInput, Decomposition]):
     """Breaks a question into subquestions.
 
     Over a `ChatGGUF`, or a llama.cpp server that is said to be one, decoding is held to the grammar of a plan, so every

@@ -27,6 +27,7 @@ from langchain_divconq.prompts import (
     single_stage_prompt,
     subquestion_prompt,
 )
+from langchain_divconq.runnable import Dumpable
 from langchain_divconq.structured import can_hold, held_to, render_json, schema_tokens
 from langchain_divconq.subsolvers import Route, pick, read_subanswer, subsolver_input
 from langchain_divconq.types import (
@@ -55,7 +56,7 @@ class FinalAnswer(BaseModel):
     answer: str = Field(description="The final answer alone, as short as possible.")
 
 
-class Solver(RunnableSerializable[Decomposition, Solution]):
+class Solver(Dumpable, RunnableSerializable[Decomposition, Solution]):
     """Answers a question through its subquestions.
 
     Attributes:

@@ -3,6 +3,7 @@
 # Annotations are evaluated here: langgraph tells by them which arguments a hook takes.
 
 from collections.abc import Awaitable, Callable
+from dataclasses import fields
 from typing import Annotated, Any, cast
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
@@ -44,7 +45,8 @@ class DecompositionMiddleware(AgentMiddleware[DecompositionState, ContextT, Resp
 
     The plan goes into the agent's state under `decomposition`, so it survives checkpoints, and to
     `stream_mode="custom"` as `{"divconq_decomposition": …}`. The model sees it at the end of the system message, which
-    is not stored. A question that needs no decomposition, or that is more than text, changes nothing.
+    is not stored, also where a later middleware replaces that message (`dynamic_prompt`). A question that needs no
+    decomposition, or that is more than text, changes nothing.
 
     Attributes:
         decomposer: A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`;
@@ -146,11 +148,24 @@ def _with_plan(request: ModelRequest[ContextT]) -> ModelRequest[ContextT]:
         return request
     plan = _PLAN + render_plan(subquestions)
     system = request.system_message
+    if system is not None and plan in system.text:
+        return request
+    if not isinstance(request, _PlannedRequest):
+        request = _PlannedRequest(**{each.name: getattr(request, each.name) for each in fields(request)})
+    # Past its own override, which adds the plan.
+    override = super(_PlannedRequest, request).override
     if system is None:
-        return request.override(system_message=SystemMessage(plan))
+        return override(system_message=SystemMessage(plan))
     content = (
         f"{system.content}\n\n{plan}"
         if isinstance(system.content, str)
         else [*system.content, {"type": "text", "text": f"\n\n{plan}"}]
     )
-    return request.override(system_message=system.model_copy(update={"content": content}))
+    return override(system_message=system.model_copy(update={"content": content}))
+
+
+class _PlannedRequest(ModelRequest[ContextT]):
+    """A request that keeps its plan where another middleware replaces the system message."""
+
+    def override(self, **overrides: Any) -> ModelRequest[ContextT]:
+        return _with_plan(super().override(**overrides))

@@ -1,7 +1,8 @@
 """Tools that an agent calls: one divides a question, one answers it.
 
 An error of this library, or a context that overflows, reaches the agent as a tool message of status "error", in words.
-`handle_tool_error=False` raises it instead, as langchain-core's ToolException with our error as its cause.
+Where there is no message to mark (a call with plain arguments, as over MCP), or with `handle_tool_error=False`, it is
+raised, as langchain-core's ToolException with our error as its cause.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from langchain_core.runnables.config import merge_configs, patch_config
 from langchain_core.tools import BaseTool, ToolException
 from langchain_core.tools.base import ArgsSchema
 from pydantic import BaseModel, Field, field_validator
+from typing_extensions import Self
 
 from langchain_divconq.asking import OnTrouble, as_decomposer, ask_decomposer
 from langchain_divconq.calls import Limiter, Stage, adrive, drive
@@ -43,6 +45,21 @@ class _QuestionTool(BaseTool):
     args_schema: ArgsSchema = QuestionInput
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
     handle_tool_error: bool | str | Callable[[ToolException], Any] | None = True
+
+    def run(self, tool_input: Any, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
+        """Run the tool; without a tool call there is no message to mark as an error, so it is raised."""
+        return super(_QuestionTool, self._marking(tool_call_id)).run(
+            tool_input, *args, tool_call_id=tool_call_id, **kwargs
+        )
+
+    async def arun(self, tool_input: Any, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
+        """Do the same without blocking the event loop."""
+        return await super(_QuestionTool, self._marking(tool_call_id)).arun(
+            tool_input, *args, tool_call_id=tool_call_id, **kwargs
+        )
+
+    def _marking(self, tool_call_id: str | None) -> Self:
+        return self if tool_call_id is not None else self.model_copy(update={"handle_tool_error": False})
 
 
 class DecomposeTool(_QuestionTool):

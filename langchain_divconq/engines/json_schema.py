@@ -6,9 +6,9 @@ replies agree.
 
 Enforced: types, properties in the order they are declared, required and optional ones, enum, const, anyOf, oneOf (as
 anyOf), allOf of objects, $ref within the schema (recursive too), items, prefixItems, minItems, maxItems, minLength,
-maxLength. Keywords that only narrow a value further (pattern, format, minimum, multipleOf, ...) are left to whoever
-parses the reply. JSON is written with at most one space between tokens, for a small model will happily write spaces
-until the context is full.
+maxLength; of these counts, those above 2,000 are too large for a grammar. They, and keywords that only narrow a value
+further (pattern, format, minimum, multipleOf, ...) are left to whoever parses the reply. JSON is written with at most
+one space between tokens, for a small model will happily write spaces until the context is full.
 """
 
 import json
@@ -31,6 +31,7 @@ _BASICS = {
     "object": '"{" space (member space ("," space member space)*)? "}"',
     "array": '"[" space (value space ("," space value space)*)? "]"',
 }
+_MOST_REPEATED = 2000  # llama.cpp's own limit
 _TYPES = ("string", "integer", "number", "boolean", "null", "object", "array")
 # The type that a keyword speaks of, for schemas that leave the type out.
 _IMPLIED = {
@@ -222,9 +223,9 @@ def _list(schema: Mapping[str, Any], keyword: str) -> Sequence[Any]:
 
 def _count(schema: Mapping[str, Any], keyword: str) -> int | None:
     value = schema.get(keyword)
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 2000):
-        raise GrammarError(f"{keyword} is a whole number from 0 to 2000, not {_show(value)}.")
-    return value
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        raise GrammarError(f"{keyword} is a whole number from 0, not {_show(value)}.")
+    return None if value is not None and value > _MOST_REPEATED else value
 
 
 def _dump(value: object) -> str:

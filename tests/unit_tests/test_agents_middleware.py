@@ -15,6 +15,7 @@ from langchain.agents.middleware import (
     ModelRequest,
     ModelResponse,
     TodoListMiddleware,
+    dynamic_prompt,
 )
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable
@@ -106,6 +107,23 @@ def test_a_system_message_of_blocks_keeps_them() -> None:
     assert content[:1] == blocks
     assert isinstance(content[1], dict)
     assert content[1]["text"].endswith(SHOWN)
+
+
+@both
+@pytest.mark.parametrize("prompt", ["You are terse.", SystemMessage("You are terse.")], ids=["text", "message"])
+async def test_the_plan_survives_a_middleware_that_replaces_the_system_message(prompt: Any, is_async: bool) -> None:
+    @dynamic_prompt
+    def terse(_: ModelRequest) -> Any:
+        return prompt
+
+    planning = DecompositionMiddleware(scripted(PLAN))
+    for middleware in ([planning, terse], [terse, planning]):
+        model = calculating()
+        await run(create_agent(model, [calculator], middleware=middleware), asking(), is_async=is_async)
+        for system in systems(model):
+            assert system.startswith("You are terse.\n\n")
+            assert system.endswith(SHOWN)
+            assert system.count(SHOWN) == 1
 
 
 @both

@@ -164,6 +164,14 @@ def test_an_empty_question_comes_back_as_a_message_that_says_so(tool: BaseTool, 
     assert "The question is empty" in message.text
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_without_a_tool_call_there_is_no_message_to_mark_and_errors_are_raised(is_async: bool) -> None:
+    tool = decompose_tool()
+    with pytest.raises(ToolException, match="The question is empty"):
+        await tool.ainvoke({"question": " "}) if is_async else tool.invoke({"question": " "})
+    assert tool.handle_tool_error is True
+
+
 def test_errors_are_raised_where_they_are_asked_for() -> None:
     with pytest.raises(ToolException, match="The question is empty") as raised:
         called(decompose_tool(handle_tool_error=False), question="")
@@ -240,7 +248,8 @@ async def test_the_tools_are_served_over_mcp_and_used_from_there() -> None:
         assert list(decompose.args) == ["question", "context"]
         [plan] = await decompose.ainvoke({"question": QUESTION})
         assert plan["text"] == f"1. {SUBQUESTIONS[0]}\n2. {SUBQUESTIONS[1]}"
-        [told] = await decompose.ainvoke({"question": " "})
-        assert "The question is empty" in told["text"]
+        told = await session.call_tool("decompose_question", {"question": " "})
+        assert told.isError
+        assert "The question is empty" in str(told.content)
         [found] = await answer.ainvoke({"question": QUESTION, "context": "The boxes are full."})
         assert found["text"] == "29"

@@ -205,11 +205,11 @@ def test_a_bad_question_raises_before_any_model_runs(question: Any) -> None:
 
 def test_a_solver_is_needed_and_unknown_options_are_refused() -> None:
     with pytest.raises(ValidationError, match="solver"):
-        DivideAndConquer()  # type: ignore[call-arg]
+        DivideAndConquer()
     with pytest.raises(ValidationError, match="sovler"):
-        DivideAndConquer(solver=scripted("x"), sovler=1)  # type: ignore[call-arg]
+        DivideAndConquer(solver=scripted("x"), sovler=1)
     with pytest.raises(ValidationError, match="on_trouble"):
-        DivideAndConquer(solver=scripted("x"), on_trouble="ignore")  # type: ignore[arg-type]
+        DivideAndConquer(solver=scripted("x"), on_trouble="ignore")
 
 
 # Same result by every road

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
 from langchain_core.exceptions import ModelTimeoutError
@@ -64,6 +65,37 @@ def test_constructing_touches_no_file_and_no_engine(engine: FakeEngine) -> None:
     assert model._get_ls_params()["ls_model_name"] == "file"
     assert model.metadata is not None
     assert "langchain-divconq" in model.metadata["lc_versions"]
+
+
+def test_the_profile_says_what_it_can_do_and_how_much() -> None:
+    profile = ChatGGUF(n_ctx=2048, max_tokens=100).profile
+    assert profile is not None
+    assert (profile["max_input_tokens"], profile["max_output_tokens"]) == (2048, 100)
+    assert (profile["tool_calling"], profile["structured_output"]) == (False, True)
+    assert "max_input_tokens" not in (ChatGGUF(n_ctx=0).profile or {})
+    assert ChatGGUF(profile={"max_input_tokens": 7}).profile == {"max_input_tokens": 7}
+
+
+class Sky(BaseModel):
+    """The sky."""
+
+    colour: str
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_an_agent_over_it_answers_by_a_schema_and_is_told_that_it_calls_no_tools(
+    is_async: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = FakeEngine(['{"colour"', ': "blue"}'])
+    install(monkeypatch, engine)
+    asked: Any = {"messages": [HumanMessage("What colour is the sky?")]}
+    agent = create_agent(ChatGGUF(), response_format=Sky)
+    state = await agent.ainvoke(asked) if is_async else agent.invoke(asked)
+    assert state["structured_response"] == Sky(colour="blue")
+    assert '"colour"' in str(engine.requests[0].grammar)
+    with_tools = create_agent(ChatGGUF(), tools=[len])
+    with pytest.raises(ConfigurationError, match="A GGUF chat model calls no tools, and was given 1"):
+        await with_tools.ainvoke(asked) if is_async else with_tools.invoke(asked)
 
 
 def test_a_reply_carries_text_usage_and_how_it_ended(engine: FakeEngine) -> None:

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
+from langchain_core.load import dumpd, load
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import ConfigurableField, Runnable, RunnableLambda, RunnablePassthrough
 from pydantic import BaseModel, ValidationError
@@ -15,9 +17,12 @@ from typing_extensions import TypedDict
 from langchain_divconq.budget import Budget, Pool
 from langchain_divconq.calls import as_message
 from langchain_divconq.chain import DivideAndConquer
+from langchain_divconq.chat_models import ChatGGUF
+from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError, GenerationCancelled
 from langchain_divconq.solver import Solver
 from langchain_divconq.types import METADATA_KEY, Question, Solution
+from langchain_divconq.usage import Price
 from tests.unit_tests.fakes import PLAN, QUESTION, ScriptedModel, scripted
 
 MODES = ["fused", "sequential", "parallel"]
@@ -104,18 +109,55 @@ def test_an_option_of_a_part_is_refused_with_the_place_where_it_belongs(options:
         DivideAndConquer(scripted("x"), **options)
 
 
-def test_two_solvers_are_refused() -> None:
-    for make in (
-        lambda: DivideAndConquer(scripted("x"), scripted("y")),
-        lambda: DivideAndConquer(scripted("x"), solver=scripted("y")),
-    ):
-        with pytest.raises(ConfigurationError, match="There are several solvers; pass one"):
-            make()
+@pytest.mark.parametrize(("solvers", "options"), [((scripted("x"),) * 2, {}), ((scripted("x"),), {"solver": 1})])
+def test_two_solvers_are_refused(solvers: tuple[Any, ...], options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="There are several solvers; pass one"):
+        DivideAndConquer(*solvers, **options)
 
 
 def test_what_is_no_option_at_all_is_refused() -> None:
     with pytest.raises(ValidationError, match="sovler"):
         DivideAndConquer(scripted("x"), sovler=1)
+
+
+# LangChain's serialisation
+
+
+def named_openai() -> Any:
+    openai = pytest.importorskip("langchain_openai")
+    return openai.ChatOpenAI(model="gpt-5-mini", api_key="not-a-key")
+
+
+@pytest.mark.filterwarnings("ignore:The function `load` is in beta")
+def test_what_is_made_of_parts_that_can_be_written_is_written_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "not-a-key")
+    solver = Solver(model=named_openai(), mode="sequential", price=Price(input=1, output=2))
+    decomposer = Decomposer(model=named_openai(), gate=0.5)
+    for chain in (
+        DivideAndConquer(solver=solver),
+        DivideAndConquer(solver=solver, decomposer=decomposer, budget=Budget(tokens=9), on_trouble="raise"),
+    ):
+        manifest = json.loads(json.dumps(dumpd(chain)))
+        assert "not-a-key" not in str(manifest)
+        made = [DivideAndConquer, Solver, Decomposer, type(solver.model)]
+        read = load(manifest, allowed_objects=made, valid_namespaces=["langchain_divconq"], secrets_from_env=True)
+        assert read == chain
+
+
+@pytest.mark.parametrize(
+    ("thing", "said"),
+    [
+        (lambda: Decomposer(model=ChatGGUF()), "The model of this Decomposer, a ChatGGUF, cannot be written"),
+        (lambda: build(scripted("x")), "The model of this Decomposer, a ScriptedModel"),
+        (
+            lambda: Solver(model=named_openai(), mode="sequential", subsolver=lambda subquestion, question: None),
+            "The subsolver of this Solver, a <lambda>, cannot be written",
+        ),
+    ],
+)
+def test_what_cannot_be_written_is_refused_by_name(thing: Callable[[], Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        dumpd(thing())
 
 
 # Typed answers
@@ -258,9 +300,9 @@ def test_a_model_that_cancels_itself_is_one_questions_fault(how: str) -> None:
     model: Any = RunnableLambda(reply)
     chain, asked = build(model), [QUESTION, "Is this poison?", QUESTION]
     results: list[Any] = (
-        chain.batch(asked, return_exceptions=True)  # type: ignore[arg-type]
+        chain.batch(asked, return_exceptions=True)
         if how == "batch"
-        else asyncio.run(chain.abatch(asked, return_exceptions=True))  # type: ignore[arg-type]
+        else asyncio.run(chain.abatch(asked, return_exceptions=True))
     )
     assert [type(result) for result in results] == [AIMessage, GenerationCancelled, AIMessage]
     with pytest.raises(GenerationCancelled, match="The model cancelled its own call"):

@@ -78,7 +78,7 @@ def test_a_mapping_may_bring_a_context() -> None:
 
 
 def test_other_keys_of_a_mapping_are_ignored_as_prompts_do() -> None:
-    value = {"question": TEXT, "context": "Mia has 36.", "chat_history": [HELLO], "id": 7, 1: 2}
+    value: Any = {"question": TEXT, "context": "Mia has 36.", "chat_history": [HELLO], "id": 7, 1: 2}
     assert Question.from_input(value) == Question(text=TEXT, context="Mia has 36.")
 
 
