@@ -47,7 +47,7 @@ class Dumpable(Serializable):
     def _plain(self, name: str, value: object) -> object:
         if isinstance(value, Serializable):
             if value.is_lc_serializable():
-                return value.to_json()
+                return value
         elif isinstance(value, BaseModel):
             return value.model_dump(mode="json")
         elif value is None or isinstance(value, (str, int, float, bool, dict)):
