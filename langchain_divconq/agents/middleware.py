@@ -150,22 +150,26 @@ def _with_plan(request: ModelRequest[ContextT]) -> ModelRequest[ContextT]:
     system = request.system_message
     if system is not None and plan in system.text:
         return request
-    if not isinstance(request, _PlannedRequest):
-        request = _PlannedRequest(**{each.name: getattr(request, each.name) for each in fields(request)})
-    # Past its own override, which adds the plan.
-    override = super(_PlannedRequest, request).override
+    planned: _PlannedRequest[ContextT] = (
+        request
+        if isinstance(request, _PlannedRequest)
+        else _PlannedRequest(**{each.name: getattr(request, each.name) for each in fields(request)})
+    )
     if system is None:
-        return override(system_message=SystemMessage(plan))
+        return planned.replaced(system_message=SystemMessage(plan))
     content = (
         f"{system.content}\n\n{plan}"
         if isinstance(system.content, str)
         else [*system.content, {"type": "text", "text": f"\n\n{plan}"}]
     )
-    return override(system_message=system.model_copy(update={"content": content}))
+    return planned.replaced(system_message=system.model_copy(update={"content": content}))
 
 
 class _PlannedRequest(ModelRequest[ContextT]):
     """A request that keeps its plan where another middleware replaces the system message."""
 
     def override(self, **overrides: Any) -> ModelRequest[ContextT]:
-        return _with_plan(super().override(**overrides))
+        return _with_plan(self.replaced(**overrides))
+
+    def replaced(self, **overrides: Any) -> ModelRequest[ContextT]:
+        return super().override(**overrides)

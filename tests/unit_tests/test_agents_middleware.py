@@ -116,7 +116,7 @@ async def test_the_plan_survives_a_middleware_that_replaces_the_system_message(p
     def terse(_: ModelRequest) -> Any:
         return prompt
 
-    planning = DecompositionMiddleware(scripted(PLAN))
+    planning: Any = DecompositionMiddleware(scripted(PLAN))
     for middleware in ([planning, terse], [terse, planning]):
         model = calculating()
         await run(create_agent(model, [calculator], middleware=middleware), asking(), is_async=is_async)

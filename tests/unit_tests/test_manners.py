@@ -139,7 +139,7 @@ def test_what_is_made_of_parts_that_can_be_written_is_written_and_read(monkeypat
     ):
         manifest = json.loads(json.dumps(dumpd(chain)))
         assert "not-a-key" not in str(manifest)
-        made = [DivideAndConquer, Solver, Decomposer, type(solver.model)]
+        made: Any = [DivideAndConquer, Solver, Decomposer, type(solver.model)]
         read = load(manifest, allowed_objects=made, valid_namespaces=["langchain_divconq"], secrets_from_env=True)
         assert dumpd(read) == manifest
 
