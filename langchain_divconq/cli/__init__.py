@@ -26,7 +26,8 @@ questions in a file:
   --input FILE.jsonl holds one question a line: {"question": "..."}, perhaps with "id" and "context"; other keys are
   ignored. --output FILE.jsonl gets one record a question as soon as it is finished, in the order they finish, known by
   the question's "id" or else by its "line" in the input. The same command run again skips what is finished, so a run
-  that was stopped or killed goes on where it was; questions that failed (their record holds "error") are asked again.
+  that was stopped or killed goes on where it was; questions that failed are named on stderr, have no record, and are
+  asked again. A record keeps the options it was made with; other options need another file.
 
 exit codes:
   0: all is well; 1: something failed, in a file perhaps one question of many; 2: wrong use; 130: interrupted

@@ -27,17 +27,26 @@ class Batch:
         usage: What the results used.
     """
 
-    def __init__(self, runnable: Runnable[Any, Any], add: Callable[[Record], None], concurrency: int) -> None:
+    def __init__(
+        self,
+        runnable: Runnable[Any, Any],
+        add: Callable[[Record], None],
+        concurrency: int,
+        *,
+        keeps_failures: bool = True,
+    ) -> None:
         """Prepare the run.
 
         Args:
             runnable: From a question to a Decomposition or to the message of a Solution.
             add: Keeps a record.
             concurrency: Most calls in flight.
+            keeps_failures: Whether a failed question has a record too.
         """
         self._runnable = runnable
         self._add = add
         self._concurrency = concurrency
+        self._keeps_failures = keeps_failures
         self.succeeded = self.failed = 0
         self.usage = Usage()
         self._bar: Any = None
@@ -78,7 +87,8 @@ class Batch:
     def _finish(self, item: Item, result: object) -> None:
         if isinstance(result, Exception):
             error = f"{type(result).__name__}: {result}"
-            self._add(item.record(question=item.question.model_dump(mode="json"), error=error))
+            if self._keeps_failures:
+                self._add(item.record(question=item.question.model_dump(mode="json"), error=error))
             self.failed += 1
             if self._bar is not None:
                 self._bar.clear()  # it comes back with the next update, below the note

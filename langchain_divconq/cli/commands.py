@@ -27,12 +27,14 @@ from langchain_divconq.cli.jsonl import Item, RecordFile, read_items
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
 from langchain_divconq.parsing import render_plan
-from langchain_divconq.prompts import ANSWER_MARKER
+from langchain_divconq.prompts import ANSWER_MARKER, PROMPT_VERSION
 from langchain_divconq.solver import Solver
 from langchain_divconq.types import Decomposition, Question, Solution
+from langchain_divconq.unwrap import named_model
 from langchain_divconq.usage import Price
 from langchain_divconq.weights import default_adapter
 
+_SETTINGS = (*("solver", "mode", "max_tokens", "price", "decomposer", "max_subquestions", "gate", "engine", "n_ctx"),)
 _REPLY_TOKENS = 1024
 _EMBEDDED_REPLY_TOKENS = 96  # a small model that does not come to an end goes in circles
 _EMBEDDED_NOTE = (
@@ -172,19 +174,8 @@ def make_model(option: str, name: str, args: argparse.Namespace, max_tokens: int
         return ChatGGUF(
             model_path=Path(rest), engine=args.engine, n_ctx=args.n_ctx, max_tokens=max_tokens or _REPLY_TOKENS
         )
-    try:
-        from langchain.chat_models import init_chat_model
-    except ImportError as error:
-        raise ConfigurationError(
-            f"{option} {name} needs the package langchain, which cannot be imported ({error}). Install it with: "
-            'pip install "langchain-divconq[agents]"; or name a GGUF, which needs none: '
-            f"{option} gguf:/path/to/model.gguf"
-        ) from error
-    limit: dict[str, Any] = {} if max_tokens is None else {"max_tokens": max_tokens}
-    try:
-        model: BaseChatModel = init_chat_model(name, **limit)
-    except Exception as error:  # each provider's package raises its own: no package, no key, no such option
-        raise ConfigurationError(f"{option} {name} cannot be set up: {type(error).__name__}: {error}") from error
+    limit = {} if max_tokens is None else {"max_tokens": max_tokens}
+    model: BaseChatModel = named_model(option, name, **limit)
     return model
 
 
@@ -232,13 +223,14 @@ def _batch(runnable: Runnable[Any, Any], items: list[Item], args: argparse.Names
         batch = Batch(runnable, show_record, args.concurrency)
         batch.run(items)
         return 1 if batch.failed else 0
-    try:
-        file = RecordFile(args.output, kind)
-    except OSError as error:
-        raise ConfigurationError(f"--output {args.output}: the file cannot be opened: {error}") from error
-    with file:
+    with RecordFile(args.output, kind, _settings(args)) as file:
         left = [item for item in items if not file.is_finished(item)]
-        file.drop_leftovers()  # a folder that cannot be written into shows before anything is asked
-        batch = Batch(runnable, file.add, args.concurrency)
+        batch = Batch(runnable, file.add, args.concurrency, keeps_failures=False)
         batch.run(left, before=len(items) - len(left))
     return 1 if batch.failed else 0
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what records depend on: made with others, they are not to be mixed."""
+    given = {name: getattr(args, name) for name in _SETTINGS if hasattr(args, name)}
+    return {**given, "prompts": PROMPT_VERSION}

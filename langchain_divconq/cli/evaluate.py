@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -48,16 +47,10 @@ def evaluate(args: argparse.Namespace) -> int:
     )
     settings = _settings(args, len(documents))
     path = args.output or args.questions.with_suffix(".evaluated.jsonl")
-    try:
-        file = RecordFile(path, "evaluation")
-    except OSError as error:
-        raise ConfigurationError(f"--output {path}: the file cannot be opened: {error}") from error
-    with file:
-        _check_settings(path, settings)
+    with RecordFile(path, "evaluation", settings) as file:
         left = [(item, passages) for item, passages in asked if not file.is_finished(item)]
-        file.drop_leftovers()
-        failed = _search(retriever, left, len(asked) - len(left), file, settings, args.concurrency)
-        outcomes = _outcomes(path, [item for item, _ in asked])
+        failed = _search(retriever, left, len(asked) - len(left), file, args.concurrency)
+        outcomes = _outcomes(file, [item for item, _ in asked])
     if outcomes:
         show(render_outcomes(outcomes, args.k, args.price))
         if args.plot is not None:
@@ -71,7 +64,6 @@ def _search(
     left: Sequence[tuple[Item, tuple[str, ...]]],
     before: int,
     file: RecordFile,
-    settings: dict[str, Any],
     concurrency: int,
 ) -> int:
     """Search for what is left, a record each; return how many questions failed."""
@@ -88,11 +80,9 @@ def _search(
                 raise result
             if isinstance(result, Exception):
                 failed += 1
-                error = f"{type(result).__name__}: {result}"
-                file.add(item.record(question=item.question.model_dump(mode="json"), error=error))
-                note(f"{item.name}: {error}")
+                note(f"{item.name}: {type(result).__name__}: {result}")
             else:
-                file.add(item.record(evaluation=result.model_dump(mode="json"), settings=settings))
+                file.add(item.record(evaluation=result.model_dump(mode="json")))
             bar.update()
     return failed
 
@@ -201,25 +191,9 @@ def _settings(args: argparse.Namespace, documents: int) -> dict[str, Any]:
     }
 
 
-def _check_settings(path: Path, settings: dict[str, Any]) -> None:
-    before = next((record["settings"] for record in _records(path) if "settings" in record), settings)
-    changed = {name: (before.get(name), value) for name, value in settings.items() if before.get(name) != value}
-    for name, (old, new) in changed.items():
-        raise ConfigurationError(
-            f"{path} was made with {name} {old!r}, and now it is {new!r}. Name another --output, or delete the file."
-        )
-
-
-def _outcomes(path: Path, items: Sequence[Item]) -> list[Outcome]:
-    keys = {item.key for item in items}
-    records = [record for record in _records(path) if "evaluation" in record]
-    kept = {key: record for record in records for key in record.items() if key[0] in ("id", "line") and key in keys}
+def _outcomes(file: RecordFile, items: Sequence[Item]) -> list[Outcome]:
+    kept = {next(key for key in record.items() if key[0] in ("id", "line")): record for record in file.records()}
     return [Outcome.model_validate(kept[item.key]["evaluation"]) for item in items if item.key in kept]
-
-
-def _records(path: Path) -> list[dict[str, Any]]:
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []  # without the last, which may be half-written
-    return [json.loads(line) for line in lines if line.strip()]
 
 
 class _NoBar:

@@ -1,17 +1,18 @@
 """Questions from JSON lines, and records of what became of them: durable, each once, whatever kills the run.
 
 questions   {"id": "q7", "question": "...", "context": "..."}     id and context may be missing; other keys are ignored
-finished    {"id": "q7", "solution": {...}}    or "decomposition", or "evaluation"; {"line": 7, ...} without an id
-failed      {"id": "q7", "question": {...}, "error": "..."}       asked again by the next run
+records     {"id": "q7", "solution": {...}, "settings": {...}}    or "decomposition", or "evaluation"; {"line": 7, ...}
+                                                                  without an id
+
+A failed question has no record: the next run asks it again.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,12 @@ Key: TypeAlias = tuple[str, str | int]
 Record: TypeAlias = dict[str, Any]
 
 _KEY_NAMES = ("id", "line")
-_RESULTS = ("solution", "decomposition", "evaluation", "error")
+_QUESTIONS = {
+    "solution": ("solution", "decomposition", "question"),
+    "decomposition": ("decomposition", "question"),
+    "evaluation": ("evaluation", "question"),
+}
+"""Where a record of each kind holds its question."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,8 @@ def read_items(lines: Iterable[bytes], source: str, context: str | None = None) 
         context: For questions that bring none.
 
     Raises:
-        InvalidQuestionError: A line is no JSON object, its question is none, or its id stands there already.
+        InvalidQuestionError: A line is no JSON object, its question is none, or its id stands there already; or there
+            is no question at all.
     """
     items: dict[Key, tuple[int, Item]] = {}
     for number, line in enumerate(lines, start=1):
@@ -71,14 +78,22 @@ def read_items(lines: Iterable[bytes], source: str, context: str | None = None) 
                     f"{place}: the id {item.key[1]!r} stands in line {items[item.key][0]} already; ids must differ."
                 )
             items[item.key] = (number, item)
+    if not items:
+        raise InvalidQuestionError(f'{source} holds no question. Write one a line: {{"question": "..."}}')
     return [item for _, item in items.values()]
 
 
 def _read_item(line: bytes, number: int, place: str, context: str | None) -> Item:
     excerpt = repr(line.strip()[:80].decode(errors="replace"))
+    if line.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in line:
+        raise InvalidQuestionError(
+            f"{place}: this is UTF-16 or no text at all, and UTF-8 was expected. Convert it: iconv -f UTF-16 -t UTF-8"
+        )
     try:
-        value = json.loads(line)
-    except ValueError as error:
+        value = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise InvalidQuestionError(f"{place}: this is no UTF-8 ({error.reason}): {excerpt}") from error
+    except (ValueError, RecursionError) as error:
         raise InvalidQuestionError(f"{place}: this is no JSON ({error}): {excerpt}") from error
     if not isinstance(value, dict) or "question" not in value:
         raise InvalidQuestionError(
@@ -103,29 +118,33 @@ def render_record(record: Record, *, ascii_only: bool = False) -> str:
 class RecordFile:
     """A file to which records are added, one durable line each, and which knows what earlier runs finished.
 
-    A half-written last line, left by a run that was killed, and the records of failed questions are dropped before the
-    first record is added: they are asked again. Until then the file is left as it is, since it may turn out that of
-    another input. One run at a time may hold it (where the system has locks).
+    Each record keeps the settings it was made with, so that a run with others is refused. Nothing in the file is ever
+    changed but a half-written last line, left by a run that was killed: the next record takes its place. One run at a
+    time may hold the file (where the system has locks).
 
     Attributes:
         finished: The question of each finished record.
     """
 
-    def __init__(self, path: Path, kind: str) -> None:
+    def __init__(self, path: Path, kind: str, settings: Record | None = None) -> None:
         """Open the file, or begin it.
 
         Args:
             path: The file.
-            kind: What finished records hold: "solution", "decomposition" or "evaluation".
+            kind: What records hold: "solution", "decomposition" or "evaluation".
+            settings: What results depend on, as plain values.
 
         Raises:
-            ConfigurationError: The file holds something else, or another run is writing it.
-            OSError: It cannot be read or written.
+            ConfigurationError: The file holds something else, was made with other settings, is no regular file or
+                cannot be opened, or another run is writing it.
         """
         self._path = path
+        self._kind = kind
+        self._settings = json.loads(json.dumps(settings or {}))
+        self.finished: dict[Key, Any] = {}
         self._file = self._open()
         try:
-            self.finished, self._has_leftovers = self._read_records(kind)
+            self._end = self._read_all()
         except BaseException:
             self._file.close()
             raise
@@ -139,19 +158,31 @@ class RecordFile:
         self._file.close()
 
     def add(self, record: Record) -> None:
-        """Add a record; when this returns, it survives the process and the machine."""
+        """Add a record; when this returns, it survives the process and the machine.
+
+        Raises:
+            ConfigurationError: It cannot be written; the file is as it was before.
+        """
+        record = {**record, "settings": self._settings}
         try:
             line = render_record(record).encode()
         except UnicodeEncodeError:  # half a surrogate pair, which JSON can write as an escape and UTF-8 cannot
             line = render_record(record, ascii_only=True).encode()
-        self.drop_leftovers()
-        _write(self._file, line + b"\n")
-
-    def drop_leftovers(self) -> None:
-        """Leave in the file the records of finished questions alone."""
-        if self._has_leftovers:
-            self._rewrite()
-            self._has_leftovers = False
+        try:
+            self._file.truncate(self._end)
+            self._file.seek(self._end)
+            written = 0
+            while written < len(line) + 1:
+                written += self._file.write((line + b"\n")[written:])
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            with suppress(OSError):  # a half-written line is no harm
+                self._file.truncate(self._end)
+            raise ConfigurationError(
+                f"{self._path} cannot be written: {error}. What was finished is kept; make room, and run the same "
+                "command again."
+            ) from error
+        self._end += len(line) + 1
 
     def is_finished(self, item: Item) -> bool:
         """Return whether an earlier run finished this question.
@@ -162,101 +193,64 @@ class RecordFile:
         if item.key not in self.finished:
             return False
         if self.finished[item.key] != item.question.model_dump(mode="json"):
-            raise ConfigurationError(
+            raise _refused(
                 f"{self._path} holds the answer to another question under {item.name}: "
-                f"{self.finished[item.key]!r:.200}, and the input asks {item.question.text!r:.200}. "
-                "Name another --output."
+                f"{self.finished[item.key]!r:.200}, and the input asks {item.question.text!r:.200}."
             )
         return True
 
+    def records(self) -> Iterator[Record]:
+        """Yield the records of all runs, in the order they finished."""
+        with self._path.open("rb") as lines:
+            for line in lines:
+                if line.endswith(b"\n"):
+                    yield json.loads(line)
+
     def _open(self) -> BinaryIO:
-        file = self._path.open("ab", buffering=0)
+        try:
+            if self._path.exists() and not self._path.is_file():
+                raise OSError("it is no regular file (leave out --output to write to stdout)")
+            file = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b", 0)
+        except OSError as error:
+            raise ConfigurationError(f"--output {self._path}: the file cannot be opened: {error}") from error
         if sys.platform != "win32":
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Between opening and locking, another run may have put a new file in this one's place.
-                ours = os.path.samestat(os.fstat(file.fileno()), self._path.stat())
             except OSError:
-                ours = False
-            if not ours:
                 file.close()
-                raise ConfigurationError(f"Another run is writing {self._path}. Wait for it, or name another --output.")
+                raise _refused(f"Another run is writing {self._path}. Wait for it.") from None
         _sync_folder(Path(os.path.realpath(self._path)).parent)
         return file
 
-    def _read_records(self, kind: str) -> tuple[dict[Key, Any], bool]:
-        """Return the question of each finished record, and whether there is anything else in the file."""
-        finished: dict[Key, Any] = {}
-        has_leftovers = False
-        with self._path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.endswith(b"\n") and _is_half_written(line):
-                    has_leftovers = True  # even where only the line's end is missing
-                    break
-                key, record = self._read(line, number)
-                if "error" in record:
-                    has_leftovers = True
-                elif kind not in record:
-                    [other] = set(_RESULTS) & set(record)
-                    raise ConfigurationError(
-                        f"{self._path}:{number} holds a {other}, and this run makes a {kind} of each question. "
-                        "Name another --output."
-                    )
-                elif key in finished:
-                    raise ConfigurationError(
-                        f"{self._path}:{number}: there is a record of {key[0]} {key[1]} before this line already. "
-                        "Delete one of the two, or name another --output."
-                    )
-                else:
-                    finished[key] = _asked(record)
-        return finished, has_leftovers
+    def _read_all(self) -> int:
+        """Note what is finished, and return where the next record is to be written."""
+        end = 0
+        for number, line in enumerate(self._file, start=1):
+            if not line.endswith(b"\n") and _is_half_written(line):
+                break  # even where only the line's end is missing
+            self._read(line, f"{self._path}:{number}")
+            end += len(line)
+        return end
 
-    def _read(self, line: bytes, number: int) -> tuple[Key, Record]:
+    def _read(self, line: bytes, place: str) -> None:
         try:
             record = json.loads(line)
             [name] = [name for name in _KEY_NAMES if name in record]
-            [_] = [result for result in _RESULTS if result in record]
-            if not isinstance(record[name], (str, int)):
-                raise TypeError(name)
-            if "error" not in record:
-                _asked(record)
+            [kind] = [kind for kind in _QUESTIONS if kind in record]
+            settings = dict(record["settings"])
+            self.finished[name, record[name]] = _question(record)
         except (ValueError, TypeError, KeyError) as error:
-            raise ConfigurationError(
-                f"{self._path}:{number} is no record of an earlier run: {line[:80].decode(errors='replace')!r}. "
-                "Name another --output; this file was left as it is."
-            ) from error
-        return (name, record[name]), record
-
-    def _rewrite(self) -> None:
-        """Put a file with the finished records alone in this one's place, at one stroke."""
-        path = Path(os.path.realpath(self._path))  # a link stays one, and the file it names is replaced
-        temporary = path.with_name(f"{path.name}.tmp")
-        with path.open("rb") as lines, temporary.open("wb") as kept:
-            shutil.copymode(path, temporary)  # before there is anything in it to read
-            for line in lines:
-                if line.endswith(b"\n") and "error" not in json.loads(line):
-                    kept.write(line)
-            kept.flush()
-            os.fsync(kept.fileno())
-        old = self._file
-        if sys.platform == "win32":
-            old.close()  # an open file cannot be replaced there
-        os.replace(temporary, path)
-        self._file = self._open()
-        old.close()
+            found = repr(line[:80].decode(errors="replace"))
+            raise _refused(f"{place} is no record of an earlier run: {found}; the file was left as it is.") from error
+        if kind != self._kind:
+            raise _refused(f"{place} holds a {kind}, and this run makes a {self._kind} of each question.")
+        for one in sorted(settings.keys() | self._settings):
+            if (old := settings.get(one)) != (new := self._settings.get(one)):
+                raise _refused(f"{self._path} was made with {one} {old!r}, and now it is {new!r}.")
 
 
-def _write(file: BinaryIO, data: bytes) -> None:
-    """Write all of it through to the disk; what cannot be written whole is taken back."""
-    start = file.seek(0, os.SEEK_END)
-    try:
-        written = 0
-        while written < len(data):
-            written += file.write(data[written:])
-        os.fsync(file.fileno())
-    except BaseException:
-        file.truncate(start)
-        raise
+def _refused(what: str) -> ConfigurationError:
+    return ConfigurationError(f"{what} Name another --output, or delete the file.")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -277,12 +271,12 @@ def _is_half_written(line: bytes) -> bool:
     except ValueError:
         beginnings = [f'{{"{name}": '.encode() for name in _KEY_NAMES]
         return any(line.startswith(beginning) or beginning.startswith(line) for beginning in beginnings)
-    return isinstance(value, dict) and any(result in value for result in _RESULTS)
+    return isinstance(value, dict) and any(kind in value for kind in _QUESTIONS)
 
 
-def _asked(record: Record) -> Any:
-    """Return the question of a finished record."""
-    if "evaluation" in record:
-        return record["evaluation"]["question"]
-    decomposition = record["solution"]["decomposition"] if "solution" in record else record["decomposition"]
-    return decomposition["question"]
+def _question(record: Record) -> Any:
+    """Return the question of a record."""
+    value = record
+    for name in next(path for kind, path in _QUESTIONS.items() if kind in record):
+        value = value[name]
+    return value

@@ -264,7 +264,7 @@ def test_a_missing_langchain_names_the_extra_that_brings_it(
 
 def test_an_unknown_provider_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ask", "--solver", "nobody:nothing", QUESTION]) == 2
-    assert "--solver nobody:nothing cannot be set up: ValueError" in capsys.readouterr().err
+    assert "--solver 'nobody:nothing' cannot be set up: ValueError" in capsys.readouterr().err
 
 
 def test_a_failing_solver_is_one_message_and_exit_code_1(
@@ -337,7 +337,7 @@ def test_the_calls_in_flight_are_limited(models: dict[str, BaseChatModel], tmp_p
     assert solver_of(models).most_in_flight == 2
 
 
-def test_a_failed_question_is_recorded_and_asked_again_by_the_next_run(
+def test_a_failed_question_is_named_and_asked_again_by_the_next_run(
     models: dict[str, BaseChatModel], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def reply(messages: list[BaseMessage]) -> str:
@@ -350,8 +350,7 @@ def test_a_failed_question_is_recorded_and_asked_again_by_the_next_run(
     command = ["ask", *MODELS, "--input", str(questions), "--output", str(tmp_path / "out.jsonl")]
     assert main(command) == 1
     assert "id 1: RuntimeError: not this one\n" in capsys.readouterr().err
-    failed = next(record for record in read_records(tmp_path / "out.jsonl") if record["id"] == 1)
-    assert failed == {"id": 1, "question": {"text": "Bad?", "context": None}, "error": "RuntimeError: not this one"}
+    assert [record["id"] for record in read_records(tmp_path / "out.jsonl")] == [2]
 
     models["fake:solver"] = scripted(REPLY)
     assert main(command) == 0
@@ -421,23 +420,46 @@ def test_the_output_of_another_input_is_left_as_it_is(
     output = tmp_path / "out.jsonl"
     command = ["ask", *MODELS, "--output", str(output), "--input"]
     assert main([*command, str(write_questions(tmp_path, {"id": 2, "question": "Good?"}))]) == 0
-    output.write_bytes(before := b'{"id": 1, "question": {}, "error": "down"}\n' + output.read_bytes() + b'{"id": 3')
+    output.write_bytes(before := output.read_bytes() + b'{"id": 3')
     assert main([*command, str(write_questions(tmp_path, {"id": 2, "question": "Another?"}))]) == 2
     assert "the answer to another question under id 2" in capsys.readouterr().err
     assert output.read_bytes() == before
 
 
-def test_leftovers_are_dropped_before_anything_is_asked(models: dict[str, BaseChatModel], tmp_path: Path) -> None:
+def test_on_stdout_a_failed_question_has_a_record_too(
+    models: dict[str, BaseChatModel], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models["fake:solver"] = failing(RuntimeError("down"))
+    assert main(["ask", *MODELS, "--input", str(write_questions(tmp_path, {"id": 1, "question": "Bad?"}))]) == 1
+    failed = json.loads(capsys.readouterr().out)
+    assert failed == {"id": 1, "question": {"text": "Bad?", "context": None}, "error": "RuntimeError: down"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--max-subquestions", "2"], "made with max_subquestions 3, and now it is 2"),
+        (["--gate", "never"], "made with gate 0.75, and now it is 'never'"),
+        (["--mode", "parallel"], "made with mode 'fused', and now it is 'parallel'"),
+        (["--price", "1,2"], "made with price None, and now it is [1.0, 2.0]"),
+    ],
+)
+def test_records_of_other_options_are_not_mixed(
+    options: list[str],
+    said: str,
+    models: dict[str, BaseChatModel],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     output = tmp_path / "out.jsonl"
-
-    def look(_: list[BaseMessage]) -> str:
-        assert output.read_bytes() == b""
-        return REPLY
-
-    models["fake:solver"] = scripted(look)
-    output.write_bytes(b'{"id": 1, "question": {}, "error": "down"}\n')
-    questions = write_questions(tmp_path, {"id": 1, "question": "Good?"})
-    assert main(["ask", *MODELS, "--input", str(questions), "--output", str(output)]) == 0
+    questions = write_questions(tmp_path, {"question": "How?"})
+    command = ["ask", *MODELS, "--input", str(questions), "--output", str(output)]
+    assert main(command) == 0
+    before = output.read_bytes()
+    assert main([*command, *options]) == 2
+    assert said in capsys.readouterr().err
+    assert output.read_bytes() == before
+    assert main([*command, "--concurrency", "1"]) == 0
 
 
 def test_the_input_is_never_taken_for_the_output(

@@ -3,9 +3,9 @@
 import json
 import os
 import re
-import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +13,7 @@ from langchain_divconq.cli.jsonl import Item, RecordFile, read_items
 from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
 from langchain_divconq.types import Decomposition, Question
 
+SETTINGS = {"gate": 0.75, "price": (1, 2)}
 ITEMS = [
     Item(("id", "größe"), Question(text="Wie groß?\u2028Und wie breit?")),
     Item(("line", 2), Question(text="How many?", context="Ten.")),
@@ -26,7 +27,7 @@ def record(item: Item) -> dict[str, object]:
 
 def run(path: Path) -> int:
     """Do what a run over ITEMS does, and return how many of them it had to do."""
-    with RecordFile(path, "decomposition") as file:
+    with RecordFile(path, "decomposition", SETTINGS) as file:
         left = [item for item in ITEMS if not file.is_finished(item)]
         for item in left:
             file.add(record(item))
@@ -55,7 +56,10 @@ def test_lines_are_questions_with_an_id_or_a_line() -> None:
     ("line", "message"),
     [
         (b"How many?", "x.jsonl:2: this is no JSON"),
-        (b'{"question": "H\xff?"}', "x.jsonl:2: this is no JSON"),
+        (b'{"question": "H\xff?"}', "x.jsonl:2: this is no UTF-8 (invalid start byte)"),
+        ('{"question": "H?"}'.encode("utf-16"), "x.jsonl:2: this is UTF-16 or no text at all, and UTF-8 was expected"),
+        (b"\0" * 9, "x.jsonl:2: this is UTF-16 or no text at all"),
+        (b"[" * 100_000, "x.jsonl:2: this is no JSON"),
         (b'["How many?"]', "x.jsonl:2: expected"),
         (b'{"text": "How many?"}', "x.jsonl:2: expected"),
         (b'{"question": " "}', "x.jsonl:2: The question is empty"),
@@ -71,6 +75,12 @@ def test_a_line_that_holds_no_question_is_named(line: bytes, message: str) -> No
         read_items([b'{"question": "A?", "id": "a"}\n', line], "x.jsonl")
 
 
+@pytest.mark.parametrize("lines", [[], [b"\n", b"  \n"]])
+def test_a_file_without_a_question_is_refused(lines: list[bytes]) -> None:
+    with pytest.raises(InvalidQuestionError, match=r"x\.jsonl holds no question"):
+        read_items(lines, "x.jsonl")
+
+
 def test_an_id_and_the_same_in_quotes_are_two() -> None:
     assert len(read_items([b'{"question": "A?", "id": 1}', b'{"question": "A?", "id": "1"}'], "x")) == 2
 
@@ -81,7 +91,17 @@ def test_a_run_that_finished_leaves_nothing_to_the_next(tmp_path: Path) -> None:
     before = path.read_bytes()
     assert run(path) == 0
     assert path.read_bytes() == before
-    assert written(path) == [record(item) for item in ITEMS]
+    assert written(path) == [{**record(item), "settings": {"gate": 0.75, "price": [1, 2]}} for item in ITEMS]
+
+
+@pytest.mark.parametrize("settings", [{}, {"gate": 0.5, "price": (1, 2)}, {**SETTINGS, "mode": "fused"}])
+def test_a_file_that_was_made_with_other_settings_is_refused(tmp_path: Path, settings: dict[str, Any]) -> None:
+    path = tmp_path / "out.jsonl"
+    run(path)
+    before = path.read_bytes()
+    with pytest.raises(ConfigurationError, match=r"was made with (gate 0\.75|mode None), and now it is"):
+        RecordFile(path, "decomposition", settings)
+    assert path.read_bytes() == before
 
 
 def test_wherever_a_run_is_cut_the_next_makes_the_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +118,7 @@ def test_wherever_a_run_is_cut_the_next_makes_the_file_whole(tmp_path: Path, mon
 
 def test_the_same_question_under_another_line_is_not_taken_for_answered(tmp_path: Path) -> None:
     run(tmp_path / "out.jsonl")
-    with RecordFile(tmp_path / "out.jsonl", "decomposition") as file:
+    with RecordFile(tmp_path / "out.jsonl", "decomposition", SETTINGS) as file:
         assert not file.is_finished(Item(("line", 3), ITEMS[1].question))
         with pytest.raises(ConfigurationError, match="holds the answer to another question under line 2"):
             file.is_finished(Item(("line", 2), Question(text="How many?", context="Eleven.")))
@@ -106,74 +126,9 @@ def test_the_same_question_under_another_line_is_not_taken_for_answered(tmp_path
 
 def test_records_of_questions_that_the_input_no_longer_has_are_kept(tmp_path: Path) -> None:
     run(tmp_path / "out.jsonl")
-    with RecordFile(tmp_path / "out.jsonl", "decomposition") as file:
+    with RecordFile(tmp_path / "out.jsonl", "decomposition", SETTINGS) as file:
         file.add(record(Item(("id", "new"), Question(text="New?"))))
     assert [len(written(tmp_path / "out.jsonl")), run(tmp_path / "out.jsonl")] == [4, 0]
-
-
-def test_failed_records_are_dropped_wherever_they_stand(tmp_path: Path) -> None:
-    path = tmp_path / "out.jsonl"
-    with RecordFile(path, "decomposition") as file:
-        file.add(ITEMS[0].record(question={}, error="RuntimeError: down"))
-        file.add(record(ITEMS[1]))
-        file.add(ITEMS[2].record(question={}, error="RuntimeError: down"))
-    assert run(path) == 2
-    assert written(path) == [record(ITEMS[1]), record(ITEMS[0]), record(ITEMS[2])]
-    assert [file.name for file in tmp_path.iterdir()] == ["out.jsonl"]
-
-
-def test_a_file_of_another_input_keeps_its_failed_and_half_written_records(tmp_path: Path) -> None:
-    path = tmp_path / "out.jsonl"
-    with RecordFile(path, "decomposition") as file:
-        file.add(ITEMS[0].record(question={}, error="RuntimeError: down"))
-        file.add(record(ITEMS[1]))
-    path.write_bytes(before := path.read_bytes() + b'{"id": "hal')
-    with (
-        RecordFile(path, "decomposition") as file,
-        pytest.raises(ConfigurationError, match="the answer to another question under line 2"),
-    ):
-        file.is_finished(Item(ITEMS[1].key, Question(text="Another?")))
-    assert path.read_bytes() == before
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no such links and modes there")
-def test_a_file_that_is_rewritten_keeps_its_mode_and_the_link_to_it_stays_one(tmp_path: Path) -> None:
-    path, link = tmp_path / "kept" / "real.jsonl", tmp_path / "out.jsonl"
-    path.parent.mkdir()
-    with RecordFile(path, "decomposition") as file:
-        file.add(ITEMS[0].record(question={}, error="RuntimeError: down"))
-    path.chmod(0o600)
-    link.symlink_to(path)
-    assert run(link) == 3
-    assert link.is_symlink()
-    assert written(path) == [record(item) for item in ITEMS]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [file.name for file in tmp_path.rglob("*.*")] == ["out.jsonl", "real.jsonl"]
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="a folder cannot be synced there")
-def test_a_new_file_in_the_old_ones_place_is_written_through_to_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "out.jsonl"
-    done: list[str] = []
-    with RecordFile(path, "decomposition") as file:
-        file.add(ITEMS[0].record(question={}, error="RuntimeError: down"))
-    fsync, replace = os.fsync, os.replace
-
-    def noting_fsync(descriptor: int) -> None:
-        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
-        fsync(descriptor)
-
-    def noting_replace(source: Path, target: Path) -> None:
-        done.append("replace")
-        replace(source, target)
-
-    with RecordFile(path, "decomposition") as file:
-        monkeypatch.setattr(os, "fsync", noting_fsync)
-        monkeypatch.setattr(os, "replace", noting_replace)
-        file.add(record(ITEMS[0]))
-    assert done == ["file", "replace", "folder", "file"]
 
 
 @pytest.mark.parametrize(
@@ -182,22 +137,24 @@ def test_a_new_file_in_the_old_ones_place_is_written_through_to_the_disk(
         (b"my notes\n", ":1 is no record of an earlier run: 'my notes"),
         (b"my notes", ":1 is no record"),
         (b'{"id": "q", "question": "How many?"}', ":1 is no record"),
-        (b'{"id": [], "error": ""}\n', ":1 is no record"),
-        (b'{"id": 1, "line": 1, "error": ""}\n', ":1 is no record"),
-        (b'{"id": 1, "decomposition": {}}\n', ":1 is no record"),
+        (b'{"id": 1, "question": {}, "error": "down"}\n', ":1 is no record"),
+        (b'{"id": [], "decomposition": {"question": {}}, "settings": {}}\n', ":1 is no record"),
+        (b'{"id": 1, "line": 1, "decomposition": {"question": {}}, "settings": {}}\n', ":1 is no record"),
+        (b'{"id": 1, "decomposition": {}, "settings": {}}\n', ":1 is no record"),
+        (b'{"id": 1, "decomposition": {"question": {}}}\n', ":1 is no record"),
         (b"[1]\n", ":1 is no record"),
+        (b"\xff\n", ":1 is no record"),
         (
-            b'{"id": 1, "solution": {"decomposition": {"question": {}}}}\n',
+            b'{"id": 1, "solution": {"decomposition": {"question": {}}}, "settings": {}}\n',
             ":1 holds a solution, and this run makes a dec",
         ),
-        (b'{"id": 1, "decomposition": {"question": {}}}\n' * 2, ":2: there is a record of id 1 before"),
     ],
 )
 def test_a_file_that_is_not_this_run_s_is_left_as_it_is(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "out.jsonl"
     path.write_bytes(content)
     with pytest.raises(ConfigurationError, match=re.escape(message)):
-        RecordFile(path, "decomposition")
+        RecordFile(path, "decomposition", SETTINGS)
     assert path.read_bytes() == content
 
 
@@ -205,31 +162,73 @@ def test_a_file_that_is_not_this_run_s_is_left_as_it_is(tmp_path: Path, content:
 def test_two_runs_cannot_write_one_file(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     with (
-        RecordFile(path, "decomposition"),
+        RecordFile(path, "decomposition", SETTINGS),
         pytest.raises(ConfigurationError, match=r"Another run is writing .*out\.jsonl"),
     ):
-        RecordFile(path, "decomposition")
+        RecordFile(path, "decomposition", SETTINGS)
     assert run(path) == 3
 
 
-def test_a_record_that_cannot_be_written_whole_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("how", ["fsync", "write"])
+def test_a_full_disk_is_named_and_what_was_finished_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
     path = tmp_path / "out.jsonl"
 
-    def full(_: int) -> None:
+    def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    with RecordFile(path, "decomposition") as file:
+    with RecordFile(path, "decomposition", SETTINGS) as file:
         file.add(record(ITEMS[0]))
+        whole = path.read_bytes()
         with monkeypatch.context() as patch:
-            patch.setattr(os, "fsync", full)
-            with pytest.raises(OSError, match="No space left"):
+            if how == "fsync":
+                patch.setattr(os, "fsync", full)
+            else:
+                patch.setattr(file, "_file", Full(file._file))
+            with pytest.raises(ConfigurationError, match=r"out\.jsonl cannot be written: .*No space left.*make room"):
                 file.add(record(ITEMS[1]))
-    assert written(path) == [record(ITEMS[0])]
+        assert path.read_bytes() == whole
+    assert run(path) == 2
+    assert len(written(path)) == 3
+
+
+class Full:
+    """A file on a disk that takes ten bytes more."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._room = file, 10
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, data: bytes) -> int:
+        if not self._room:
+            raise OSError(28, "No space left on device")
+        room, self._room = self._room, 0
+        written: int = self._file.write(data[:room])
+        return written
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such files there")
+def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", Path(os.devnull)):
+        with pytest.raises(ConfigurationError, match="it is no regular file"):
+            RecordFile(path, "decomposition")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such links there")
+def test_a_link_to_a_file_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "out.jsonl").symlink_to(tmp_path / "real.jsonl")
+    assert run(tmp_path / "out.jsonl") == 3
+    assert (tmp_path / "out.jsonl").is_symlink()
+    assert len(written(tmp_path / "real.jsonl")) == 3
 
 
 def test_half_a_surrogate_pair_in_an_id_is_written_as_an_escape(tmp_path: Path) -> None:
     [item] = read_items([b'{"id": "\\ud800", "question": "A?"}'], "x.jsonl")
-    with RecordFile(tmp_path / "out.jsonl", "decomposition") as file:
+    with RecordFile(tmp_path / "out.jsonl", "decomposition", SETTINGS) as file:
         file.add(record(item))
-    with RecordFile(tmp_path / "out.jsonl", "decomposition") as file:
+    with RecordFile(tmp_path / "out.jsonl", "decomposition", SETTINGS) as file:
         assert file.is_finished(item)
