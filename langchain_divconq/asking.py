@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from langchain_core.exceptions import (
@@ -49,8 +50,8 @@ RUN_NAME = "divconq:decompose"
 
 
 def as_decomposer(value: Any, **settings: Any) -> Any:
-    """Return a Decomposer, with these settings, made of a chat model; anything else as it is."""
-    return Decomposer(model=value, **settings) if is_chat_model(value) else value
+    """Return a Decomposer, with these settings, made of a chat model or its name; anything else as it is."""
+    return Decomposer(value, **settings) if isinstance(value, (str, Path)) or is_chat_model(value) else value
 
 
 def ask_decomposer(

@@ -2,57 +2,59 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
-from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from langchain_core.runnables.config import patch_config
 from langchain_core.runnables.utils import ConfigurableFieldSpec
 from pydantic import ConfigDict, Field, field_validator
 
-from langchain_divconq.calls import Call, Limiter, Stage, adrive, drive
+from langchain_divconq.calls import Limiter, Stage, adrive, drive
 from langchain_divconq.chat_models import ChatGGUF
+from langchain_divconq.checks import fault
+from langchain_divconq.confidence import StudentCard, load_card, plan_features, token_logprobs
+from langchain_divconq.drafts import Asking, Draft, no_decomposition_probability
 from langchain_divconq.errors import ConfigurationError
-from langchain_divconq.grammar import MAX_TOKENS, check_cap, decomposition_grammar
-from langchain_divconq.parsing import clean_plan, parse_plan
-from langchain_divconq.prompts import NO_DECOMPOSITION, PromptStyle, decomposition_prompt
+from langchain_divconq.grammar import DEFAULT_CAP, check_cap
+from langchain_divconq.guard import reason_to_leave_whole
+from langchain_divconq.plans import asks, clean_plan
+from langchain_divconq.prompts import DEMONSTRATION, PromptStyle, decomposition_prompt
 from langchain_divconq.runnable import Dumpable
+from langchain_divconq.students import bundled_model, decomposer_model, with_shipped_adapter
 from langchain_divconq.types import QUESTION_SCHEMA, Decomposition, Question, QuestionInput
 from langchain_divconq.unwrap import models
-from langchain_divconq.usage import Price, StageUsage
-from langchain_divconq.weights import default_adapter
+from langchain_divconq.usage import Price
 
 Gate: TypeAlias = Literal["always", "never"] | float
 """When a question is divided: always, never, or unless the probability that it needs none reaches this."""
 
-_FIRST_SUBQUESTION = "1."
-# Enough to see the sentinel's first token beside the plan's even where the model thinks little of either.
-_TOP_LOGPROBS = 20
-# What providers call the end of a reply, and an end at the token limit: OpenAI, Gemini; Anthropic; Bedrock; Ollama.
-_END_KEYS = ("finish_reason", "stop_reason", "stopReason", "done_reason")
-_CUT = ("length", "max_tokens")
-
-
-def bundled_model() -> ChatGGUF:
-    """Return the model that comes with the library: the default weights with the shipped adapter, if there is one."""
-    return ChatGGUF(adapter_path=default_adapter())
+_OTHERS = StudentCard(languages=())  # nothing is known of what another model was taught
 
 
 class Decomposer(Dumpable, RunnableSerializable[QuestionInput, Decomposition]):
     """Breaks a question into subquestions.
 
+    What holds no two facts never reaches the model, and what it writes is checked: greetings, orders and single facts
+    stay whole, and so does a question whose plan makes up names, loses a part, or is about something else. A plan that
+    fails is asked for once more. The decomposition's `reason` says what happened.
+
     Over a `ChatGGUF`, or a llama.cpp server that is said to be one, decoding is held to the grammar of a plan, so every
     reply parses. Any other chat model is asked in words and its reply is read leniently.
 
     Attributes:
-        model: The chat model that writes the plan; default: the bundled weights, in process.
-        max_subquestions: Most subquestions in a plan, from 1 to 9. Three did best in the paper (table 10).
-        gate: "always" divides, "never" does not ask the model at all, and a number from 0 to 1 divides unless the
-            model's own probability that no decomposition is needed is at least this. A model that reports no
+        model: What writes the plan: "small" (the default) or "medium", which come with the library and run in process,
+            the path of a GGUF, "provider:model", or any chat model. May be given without its name.
+        max_subquestions: Most subquestions in a plan, from 1 to 9.
+        gate: 0.75 leaves the question whole when the model is at least 75% sure that it needs no subquestions. "always"
+            divides whatever the model thinks of that, "never" asks no model at all. A model that reports no
             log-probabilities is taken at its word.
+        min_confidence: Plans of lower confidence are dropped, from 0 to 1; see `Decomposition.confidence`. Those that
+            have none are kept.
+        fallback: Who divides a question that this decomposer is not sure of: a `Decomposer`, or what one is made of. It
+            is asked where a plan was dropped, and where the question is in a language this one was not taught.
         prompt_style: How the model is asked: "student" (as this project's recipe teaches its students), "zero_shot" or
             "one_shot" (with one worked demonstration); None: "student" for a `ChatGGUF` with an adapter, else
             "one_shot".
@@ -69,11 +71,30 @@ class Decomposer(Dumpable, RunnableSerializable[QuestionInput, Decomposition]):
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
 
     model: Runnable[Any, Any] = Field(default_factory=bundled_model)
-    max_subquestions: int = 3
+    max_subquestions: int = DEFAULT_CAP
     gate: Gate = 0.75
+    min_confidence: float = 0.0
+    fallback: Decomposer | None = None
     prompt_style: PromptStyle | None = None
     llama_server: bool = False
     price: Price | None = None
+
+    def __init__(self, model: Runnable[Any, Any] | str | Path | None = None, **fields: Any) -> None:
+        """Make a decomposer of a model, by name or as it is, and the fields below."""
+        given: dict[str, Any] = fields if model is None else {"model": model, **fields}
+        super().__init__(**given)
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        if isinstance(value, (str, Path)):
+            return decomposer_model(value)
+        return with_shipped_adapter(value) if isinstance(value, Runnable) else value
+
+    @field_validator("fallback", mode="before")
+    @classmethod
+    def _made(cls, value: Any) -> Any:
+        return value if value is None or isinstance(value, Decomposer) else cls(value)
 
     @field_validator("max_subquestions")
     @classmethod
@@ -86,6 +107,13 @@ class Decomposer(Dumpable, RunnableSerializable[QuestionInput, Decomposition]):
     def _check_gate(cls, value: Gate) -> Gate:
         if not isinstance(value, str) and not 0 <= value <= 1:
             raise ConfigurationError(f'gate is {value}; it must be "always", "never" or a probability from 0 to 1.')
+        return value
+
+    @field_validator("min_confidence")
+    @classmethod
+    def _check_confidence(cls, value: float) -> float:
+        if not 0 <= value <= 1:
+            raise ConfigurationError(f"min_confidence is {value}; it must be a probability from 0 to 1.")
         return value
 
     @property
@@ -121,96 +149,87 @@ class Decomposer(Dumpable, RunnableSerializable[QuestionInput, Decomposition]):
     def _stage(self, question: Question, options: dict[str, Any]) -> Stage[Decomposition]:
         if self.gate == "never":
             return Decomposition(question=question, reason="the gate is 'never'")
-        gguf = _chat_gguf(self.model)
-        has_grammar = gguf is not None or self.llama_server
-        has_adapter = gguf is not None and gguf.adapter_path is not None
-        style = self.prompt_style or ("student" if has_adapter else "one_shot")
-        prompt = decomposition_prompt(question, self.max_subquestions, style)
+        decomposition, is_unsure = yield from self._divide(question, options)
+        if self.fallback is None or not is_unsure:
+            return decomposition
+        other = yield from self.fallback._stage(question, {})
+        reason = f"{decomposition.reason}; the fallback was asked" + (f": {other.reason}" if other.reason else "")
+        return other.model_copy(update={"usage": decomposition.usage + other.usage, "reason": reason})
 
-        def call(*, allow_none: bool) -> Call:
-            constraint = self._constraint(allow_none=allow_none, in_body=gguf is None) if has_grammar else {}
-            return Call(self.model, prompt, "divconq:plan", options={**constraint, **options})
-
-        [reply] = yield [call(allow_none=self.gate != "always")]
-        usage = StageUsage.of_call(reply.message, seconds=reply.seconds, price=self.price)
-        probability = no_decomposition_probability(reply.message)
-        subquestions = _read_plan(reply.message)
+    def _divide(self, question: Question, options: dict[str, Any]) -> Stage[tuple[Decomposition, bool]]:
+        """Return this decomposer's own decomposition, and whether another may do better."""
+        card, asking = self._card(), self._asking(question, options)
+        if reason := reason_to_leave_whole(question, english_only=card.english_only):
+            speaks_english = reason_to_leave_whole(question, english_only=False) is not None
+            return Decomposition(question=question, reason=reason), not speaks_english
+        draft = Draft(question, self.price)
+        [reply] = yield [asking.call(allow_none=self.gate != "always")]
+        written = draft.take(reply.message, reply.seconds, asking)
+        draft.probability = probability = no_decomposition_probability(reply.message)
         if not isinstance(self.gate, str) and probability is not None:
             if probability >= self.gate:
                 reason = f"the probability that no decomposition is needed is {probability:.2f} (gate {self.gate:g})"
-                return _undivided(question, reply.message, usage, probability, reason)
-            if not subquestions and has_grammar:
+                return draft.whole(reason), False
+            if not written and asking.has_grammar:
                 # The sentinel was likelier than a plan, but not by enough for this gate: ask for a plan alone.
-                [reply] = yield [call(allow_none=False)]
-                usage += StageUsage.of_call(reply.message, seconds=reply.seconds, price=self.price)
-                subquestions = _read_plan(reply.message)
-        if not subquestions:
-            reason = "the decomposer says that no decomposition is needed"
-            return _undivided(question, reply.message, usage, probability, reason)
-        kept = clean_plan(subquestions, question, self.max_subquestions)
-        if not kept:
-            return _undivided(question, reply.message, usage, probability, "the plan only restates the question")
-        removed = len(subquestions) - len(kept)
-        return Decomposition(
+                [reply] = yield [asking.call(allow_none=False)]
+                written = draft.take(reply.message, reply.seconds, asking)
+        if not written:
+            return draft.whole("the decomposer says that no decomposition is needed"), False
+        plan, reason = self._checked(written, question, asking)
+        if reason and asking.has_grammar:
+            [reply] = yield [asking.call(allow_none=False, again=True)]
+            written = draft.take(reply.message, reply.seconds, asking)
+            plan, reason = self._checked(written, question, asking)
+        if reason:
+            return draft.whole(reason), True
+        return self._finished(draft, written, plan, card)
+
+    def _checked(
+        self, written: Sequence[str], question: Question, asking: Asking
+    ) -> tuple[tuple[str, ...], str | None]:
+        """Return what is kept of a plan, and what speaks against it."""
+        plan = clean_plan(written, question, self.max_subquestions)
+        if not plan:
+            return plan, "the plan only restates the question" if any(map(asks, written)) else "the plan asks nothing"
+        return plan, fault(plan, question, "\n".join(DEMONSTRATION) if asking.is_shown_a_demonstration else "")
+
+    def _finished(
+        self, draft: Draft, written: Sequence[str], plan: tuple[str, ...], card: StudentCard
+    ) -> tuple[Decomposition, bool]:
+        confidence = None
+        if card.calibration is not None:
+            logprobs = token_logprobs(draft.message)
+            confidence = card.calibration.confidence(plan_features(draft.question, plan, draft.probability, logprobs))
+            if confidence < self.min_confidence:
+                reason = f"the confidence in the plan is {confidence:.2f} (min_confidence {self.min_confidence:g})"
+                return draft.whole(reason), True
+        removed = len(written) - len(plan)
+        reason = f"{removed} of {len(written)} subquestions were repeats, restatements or beyond the cap"
+        return draft.divided(plan, confidence, reason if removed else ""), False
+
+    def _asking(self, question: Question, options: dict[str, Any]) -> Asking:
+        gguf = _chat_gguf(self.model)
+        has_adapter = gguf is not None and gguf.adapter_path is not None
+        style = self.prompt_style or ("student" if has_adapter else "one_shot")
+        prompt = decomposition_prompt(question, self.max_subquestions, style)
+        return Asking(
+            model=self.model,
+            gguf=gguf,
+            llama_server=self.llama_server,
             question=question,
-            subquestions=kept,
-            no_decomposition_probability=probability,
-            reason=f"{removed} of {len(subquestions)} subquestions were repeats, restatements or beyond the cap"
-            if removed
-            else "",
-            text=reply.message.text,
-            usage=usage,
+            prompt=prompt,
+            max_subquestions=self.max_subquestions,
+            is_shown_a_demonstration=style == "one_shot",
+            options=options,
         )
 
-    def _constraint(self, *, allow_none: bool, in_body: bool) -> dict[str, Any]:
-        grammar = {"grammar": decomposition_grammar(self.max_subquestions, allow_none=allow_none)}
-        return {
-            **({"extra_body": grammar} if in_body else grammar),
-            "max_tokens": MAX_TOKENS * self.max_subquestions,
-            "logprobs": True,
-            "top_logprobs": _TOP_LOGPROBS,
-        }
-
-
-def no_decomposition_probability(message: AIMessage) -> float | None:
-    """Return how likely the model held the sentinel, from 0 to 1, against a plan; None without log-probabilities.
-
-    Read from the first token: the probability of tokens that begin the sentinel, as a share of those that begin the
-    sentinel or a plan. Log-probabilities are expected in the OpenAI shape, which `ChatGGUF` and `ChatOpenAI` both use;
-    in another shape they count as none.
-    """
-    try:
-        first = message.response_metadata["logprobs"]["content"][0]
-        alternatives = [*(first.get("top_logprobs") or []), first]
-        tokens = {alternative["token"]: alternative["logprob"] for alternative in alternatives}
-        none, plan = (_mass(tokens, beginning) for beginning in (NO_DECOMPOSITION, _FIRST_SUBQUESTION))
-    except (AttributeError, LookupError, TypeError):
-        return None
-    return none / (none + plan) if none + plan > 0 else None
-
-
-def _mass(logprobs: Mapping[str, float], beginning: str) -> float:
-    return sum(
-        math.exp(logprob)
-        for token, logprob in logprobs.items()
-        if (start := token.strip()) and (beginning.startswith(start) or start.startswith(beginning))
-    )
-
-
-def _read_plan(message: AIMessage) -> tuple[str, ...]:
-    """Return the subquestions of a reply; a line that was cut at the token limit does not count."""
-    text = str(message.text)
-    if any(str(message.response_metadata.get(key)).lower() in _CUT for key in _END_KEYS):
-        text = text[: text.rfind("\n") + 1]
-    return parse_plan(text)
-
-
-def _undivided(
-    question: Question, message: AIMessage, usage: StageUsage, probability: float | None, reason: str
-) -> Decomposition:
-    return Decomposition(
-        question=question, no_decomposition_probability=probability, reason=reason, text=message.text, usage=usage
-    )
+    def _card(self) -> StudentCard:
+        """Return what is known of the model: of a student its card, of any other nothing."""
+        gguf = _chat_gguf(self.model)
+        if gguf is not None and gguf.adapter_path is not None:
+            return load_card(gguf.adapter_path.expanduser())
+        return StudentCard() if self.prompt_style == "student" else _OTHERS
 
 
 def _chat_gguf(model: Runnable[Any, Any]) -> ChatGGUF | None:

@@ -5,14 +5,19 @@ Either the no-decomposition sentinel, or one to `max_subquestions` numbered ques
     1. In which year was the bridge opened?
     2. Who was mayor in #1?
 
-Every string of the grammar is read by `parsing.parse_plan`. Every plan that `parsing.render_plan` writes belongs to the
-grammar if each subquestion keeps to the length limit, has its only "?" at the end and "#" only in references, and is
-more than a bare reference.
+Every string of the grammar is read by `plans.parse_plan`. Every plan that `plans.render_plan` writes belongs to the
+grammar if each subquestion keeps to the length limit, has its only "?" at the end, is more than a bare reference, and
+has "#" only in references and where the question has it ("C#", "issue #1").
 """
+
+from collections.abc import Sequence
 
 from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.prompts import NO_DECOMPOSITION
 from langchain_divconq.types import MAX_SUBQUESTIONS
+
+DEFAULT_CAP = 4
+"""Most subquestions in a plan where nobody says: what the shipped students were taught."""
 
 MAX_LENGTH = 160
 """Longest subquestion, in characters; a reference with what follows it counts once. Without a limit, a small model at a
@@ -29,12 +34,20 @@ _NOT_SPACE = r'!-"$->@-~\u00a1-\U0010ffff'
 _NOT_DIGIT = r' -"$-/:->@-~\u00a0-\U0010ffff'
 
 
-def decomposition_grammar(max_subquestions: int = 3, *, allow_none: bool = True) -> str:
+_MOST_HASHES = 16
+_LONGEST_HASH = 40
+
+
+def decomposition_grammar(
+    max_subquestions: int = DEFAULT_CAP, *, allow_none: bool = True, hashes: Sequence[str] = ()
+) -> str:
     """Return GBNF text for llama.cpp.
 
     Args:
         max_subquestions: Most subquestions in a plan, from 1 to 9.
         allow_none: Whether the model may say that no decomposition is needed.
+        hashes: What may be written with a "#" that is no reference: those of the question and its context, with the
+            letters and digits that follow each (see `words.users_hashes`). The first sixteen are taken.
 
     Raises:
         ConfigurationError: `max_subquestions` is out of range.
@@ -48,8 +61,9 @@ def decomposition_grammar(max_subquestions: int = 3, *, allow_none: bool = True)
     if allow_none:
         rules.append(f'none ::= "{NO_DECOMPOSITION}"')
     rules.append(f"plan ::= {plan}")
+    users = [mark for mark in hashes if len(mark) <= _LONGEST_HASH][:_MOST_HASHES]
     for number in range(1, max_subquestions + 1):
-        rules += _line_rules(number)
+        rules += _line_rules(number, users)
     return "\n".join(rules) + "\n"
 
 
@@ -62,14 +76,16 @@ def check_cap(max_subquestions: int) -> None:
         )
 
 
-def _line_rules(number: int) -> list[str]:
+def _line_rules(number: int, hashes: Sequence[str]) -> list[str]:
     """Return the rules of one line, which may refer to the lines before it and ends with its only question mark."""
-    reference = f'"#" [1-{number - 1}]'
-    start, middle, end = f"[{_NOT_SPACE}]", f"[{_ANY}]", '"?"'
+    marks = [f'"{mark}"' for mark in hashes]
     if number > 1:
-        start += f" | {reference} [{_NOT_DIGIT}]"
-        middle += f" | {reference} [{_NOT_DIGIT}]"
-        end += f' | {reference} "?"'
+        marks.append(f'"#" [1-{number - 1}]')
+    start, middle, end = f"[{_NOT_SPACE}]", f"[{_ANY}]", '"?"'
+    for mark in marks:
+        start += f" | {mark} [{_NOT_DIGIT}]"
+        middle += f" | {mark} [{_NOT_DIGIT}]"
+        end += f' | {mark} "?"'
     return [
         f'line{number} ::= "{number}. " start{number} middle{number}{{0,{MAX_LENGTH - 2}}} end{number}',
         f"start{number} ::= {start}",

@@ -4,6 +4,7 @@ A decomposer gets its instructions in a system message. A solver gets them with 
 chat's own system message stays as it is.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
@@ -36,13 +37,18 @@ _DECOMPOSE = (
     "Write #1 where a subquestion needs the answer to subquestion 1. "
     "If one step is enough, reply: " + NO_DECOMPOSITION
 )
-_DEMONSTRATION = (
+DEMONSTRATION = (
     "Rosa bakes 4 trays of 15 rolls and 3 trays of 12. She sells 38 rolls and packs the rest in bags of 2. "
     "How many bags does she fill?",
     "1. How many rolls does Rosa bake on 4 trays of 15?\n"
     "2. How many rolls does Rosa bake on 3 trays of 12?\n"
     "3. How many rolls are left if she sells 38 of #1 plus #2?",
 )
+"""The worked example that a model is shown with the style "one_shot": a question, and its plan."""
+
+# A label of the prompt's own within a context (any page of questions and answers has some) is spelled another way, so
+# that the question is the one behind the last label.
+_LABEL = re.compile(r"\b(question|context)\s*:", re.IGNORECASE)
 
 # A small solver that is told only to show its working gives the answer at once. Told what working is, and what follows
 # when it is done, it works: 20 of 24 training problems right in place of 6 (1.5 B parameters; training/LOG.md).
@@ -67,8 +73,10 @@ def decomposition_prompt(question: Question, max_subquestions: int, style: Promp
     instructions = _STUDENT if style == "student" else _DECOMPOSE
     messages: list[BaseMessage] = [SystemMessage(instructions.format(cap=cap))]
     if style == "one_shot":
-        asked, plan = _DEMONSTRATION
+        asked, plan = DEMONSTRATION
         messages += [HumanMessage(f"Question: {asked}"), AIMessage(plan)]
+    if question.context is not None:
+        question = question.model_copy(update={"context": _LABEL.sub(r"\1 -", question.context)})
     return [*messages, HumanMessage(render_question(question))]
 
 

@@ -15,11 +15,11 @@ from langchain_core.runnables.config import patch_config
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from langchain_divconq.answers import parse_answer
 from langchain_divconq.budget import Cost, Purse, Strategy, Wave, unlimited
 from langchain_divconq.calls import Call, Limiter, Reply, Stage, acall_model, adrive, call_model, drive
 from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.limits import Held
-from langchain_divconq.parsing import parse_answer
 from langchain_divconq.prompts import (
     ANSWER_MARKER,
     closing_prompt,
@@ -37,8 +37,6 @@ from langchain_divconq.types import (
     SingleStage,
     Solution,
     Subanswer,
-    fill_references,
-    references,
 )
 from langchain_divconq.unwrap import is_chat_model, named_model
 from langchain_divconq.usage import Price, StageUsage, Usage, add_metadata
@@ -194,18 +192,17 @@ class Solver(Dumpable, RunnableSerializable[Decomposition, Solution]):
         """Yield the ways to answer, the one that was asked for first, the cheapest last."""
         question, subquestions = decomposition.question, decomposition.subquestions
         if subquestions and self.mode != "fused":
-            yield self.mode, self._one_by_one(question, subquestions, options, found)
+            yield self.mode, self._one_by_one(decomposition, options, found)
         if subquestions and found.subanswers is None:
             yield "fused", _at_once(self._closing_call(fused_prompt(question, subquestions), options))
         prompt = single_stage_prompt(question, self.single_stage)
         yield self.single_stage, _at_once(self._closing_call(prompt, options))
         yield "direct", _at_once(self.cheapest(question, options))
 
-    def _one_by_one(
-        self, question: Question, subquestions: Sequence[str], options: dict[str, Any], found: Findings
-    ) -> Strategy:
+    def _one_by_one(self, decomposition: Decomposition, options: dict[str, Any], found: Findings) -> Strategy:
         """Ask the subquestions, wave after wave, and then the question with what was found."""
-        waves = _waves(subquestions) if self.mode == "parallel" else [[n] for n, _ in enumerate(subquestions, start=1)]
+        question, subquestions = decomposition.question, decomposition.subquestions
+        waves = _waves(decomposition) if self.mode == "parallel" else [[n] for n, _ in enumerate(subquestions, start=1)]
         known = _unanswered(subquestions)
         # Whom a function picks is known once the references are filled in; until then it is the model.
         fixed = self.subsolver if isinstance(self.subsolver, Runnable) else None
@@ -214,9 +211,9 @@ class Solver(Dumpable, RunnableSerializable[Decomposition, Solution]):
         rounds, is_paid = len(waves) + 1, True
         for wave in waves:
             for n in wave:
-                filled = fill_references(subquestions[n - 1], answers)
+                filled = decomposition.filled(n, answers)
                 known[n - 1] = Subanswer(subquestion=filled, answer=None)
-            askable = [n for n in wave if is_paid and answers.keys() >= set(references(subquestions[n - 1]))]
+            askable = [n for n in wave if is_paid and answers.keys() >= set(decomposition.needs(n))]
             who = [pick(self.subsolver, known[n - 1].subquestion, question) for n in askable]
             calls = [
                 self._subquestion_call(one, n, question, known, options) for n, one in zip(askable, who, strict=True)
@@ -329,11 +326,11 @@ def _unanswered(subquestions: Sequence[str]) -> list[Subanswer]:
     return [Subanswer(subquestion=subquestion, answer=None) for subquestion in subquestions]
 
 
-def _waves(subquestions: Sequence[str]) -> list[list[int]]:
+def _waves(decomposition: Decomposition) -> list[list[int]]:
     """Return the subquestions' numbers grouped so that each needs answers from earlier groups alone."""
     depth: dict[int, int] = {}
-    for number, subquestion in enumerate(subquestions, start=1):
-        depth[number] = 1 + max((depth[needed] for needed in references(subquestion)), default=0)
+    for number in range(1, len(decomposition.subquestions) + 1):
+        depth[number] = 1 + max((depth[needed] for needed in decomposition.needs(number)), default=0)
     return [[n for n in depth if depth[n] == level] for level in range(1, max(depth.values()) + 1)]
 
 

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import Runnable
 
+from langchain_divconq.answers import parse_answer
 from langchain_divconq.errors import ConfigurationError
-from langchain_divconq.parsing import parse_answer
 from langchain_divconq.types import Question
 
 Route: TypeAlias = Callable[[str, Question], Runnable[Any, Any] | None]

@@ -25,15 +25,50 @@ METADATA_KEY = "divconq"
 # "#12" is no reference to 1 followed by a 2, and what is too long to number anything (a colour) is no reference.
 _REFERENCE = re.compile(r"#([0-9]{1,4})(?![0-9])")
 
-
-def references(subquestion: str) -> tuple[int, ...]:
-    """Return the numbers of the earlier subquestions whose answers this one needs (`#1` → 1), each once, ascending."""
-    return tuple(sorted({int(number) for number in _REFERENCE.findall(subquestion)}))
+_LAST_WORD = re.compile(r"([^\W_]+)\W*\Z")
 
 
-def fill_references(subquestion: str, answers: Mapping[int, str]) -> str:
-    """Return the subquestion with each `#n` replaced by answer n; those without an answer stay as they are."""
-    return _REFERENCE.sub(lambda match: answers.get(int(match[1]), match[0]), subquestion)
+def references(subquestion: str, asked: str = "") -> tuple[int, ...]:
+    """Return the numbers of the earlier subquestions whose answers this one needs (`#1` → 1), each once, ascending.
+
+    Args:
+        subquestion: A line of a plan.
+        asked: The words of the question and its context. Where `#1` stands there ("issue #1"), a `#1` behind the same
+            word is the user's, and no reference.
+    """
+    users = _users_hashes(asked)
+    found = {int(match[1]) for match in _REFERENCE.finditer(subquestion) if _with_word_before(match) not in users}
+    return tuple(sorted(found))
+
+
+def fill_references(subquestion: str, answers: Mapping[int, str], asked: str = "") -> str:
+    """Return the subquestion with each `#n` replaced by answer n; those without an answer stay as they are.
+
+    Args:
+        subquestion: A line of a plan.
+        answers: By the numbers of their subquestions.
+        asked: As in `references`: what is the user's is left alone.
+    """
+    users = _users_hashes(asked)
+
+    def fill(match: re.Match[str]) -> str:
+        return match[0] if _with_word_before(match) in users else answers.get(int(match[1]), match[0])
+
+    return _REFERENCE.sub(fill, subquestion)
+
+
+def has_hash(asked: str, number: int) -> bool:
+    """Return whether `#number` stands in the words of a question and its context."""
+    return any(int(match[1]) == number for match in _REFERENCE.finditer(asked))
+
+
+def _users_hashes(asked: str) -> set[tuple[str, str]]:
+    return {_with_word_before(match) for match in _REFERENCE.finditer(asked)} if "#" in asked else set()
+
+
+def _with_word_before(match: re.Match[str]) -> tuple[str, str]:
+    word = _LAST_WORD.search(match.string, max(0, match.start() - 40), match.start())
+    return (word[1].casefold() if word else "", match[1])
 
 
 class QuestionMapping(TypedDict):
@@ -79,6 +114,11 @@ class Question(BaseModel):
     @classmethod
     def _blank_is_none(cls, context: str | None) -> str | None:
         return context if context and context.strip() else None
+
+    @property
+    def words(self) -> str:
+        """All that a plan may take its names from: the question, and the context below it."""
+        return self.text if self.context is None else f"{self.text}\n{self.context}"
 
     @classmethod
     def from_input(cls, value: QuestionInput) -> Question:
@@ -179,9 +219,11 @@ class Decomposition(BaseModel):
     Attributes:
         question: The question that was divided.
         subquestions: In the order to answer them; empty: there is nothing to divide. `#n` in a subquestion stands for
-            the answer to the n-th, which is always an earlier one.
+            the answer to the n-th, which is always an earlier one; see `needs` and `filled`.
         no_decomposition_probability: The decomposer's own probability, from 0 to 1, that the question needs no
             decomposition; None where the model reports no log-probabilities.
+        confidence: How likely the plan is good, from 0 to 1; None: there is no plan, or the model is not calibrated. Of
+            plans with a confidence of about 0.8, about 80% are good: measured on questions that trained nothing.
         reason: Why there are no subquestions, or what was changed in the plan, in words; empty where all is as written.
         text: The plan as the decomposer wrote it; empty where it was not asked.
         usage: What the decomposer used.
@@ -192,6 +234,7 @@ class Decomposition(BaseModel):
     question: Question
     subquestions: tuple[str, ...] = ()
     no_decomposition_probability: float | None = Field(default=None, ge=0, le=1)
+    confidence: float | None = Field(default=None, ge=0, le=1)
     reason: str = ""
     text: str = ""
     usage: StageUsage = StageUsage()
@@ -201,12 +244,25 @@ class Decomposition(BaseModel):
         for number, subquestion in enumerate(self.subquestions, start=1):
             if not subquestion.strip() or "\n" in subquestion:
                 raise ValueError(f"Subquestion {number} must be one line of text, got {subquestion!r}.")
-            for reference in references(subquestion):
-                if not 1 <= reference < number:
+            for reference in references(subquestion, self.question.words):
+                if not 1 <= reference < number and not has_hash(self.question.words, reference):
                     raise ValueError(
                         f"Subquestion {number} refers to #{reference}, which is not an earlier one: {subquestion!r}"
                     )
         return self
+
+    def needs(self, number: int) -> tuple[int, ...]:
+        """Return the numbers of the earlier subquestions whose answers subquestion `number` (from 1) needs."""
+        found = references(self.subquestions[number - 1], self.question.words)
+        return tuple(earlier for earlier in found if earlier < number)
+
+    def filled(self, number: int, answers: Mapping[int, str]) -> str:
+        """Return subquestion `number` (from 1) with the answers it needs in the references' places.
+
+        Those without an answer stay as they are, and so does a `#` that is the user's own ("issue #1").
+        """
+        needed = {earlier: answers[earlier] for earlier in self.needs(number) if earlier in answers}
+        return fill_references(self.subquestions[number - 1], needed, self.question.words)
 
 
 class Subanswer(BaseModel):

@@ -15,7 +15,7 @@ from langchain_core.runnables import Runnable
 
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import DecompositionError
-from langchain_divconq.parsing import parse_plan
+from langchain_divconq.plans import parse_plan
 from langchain_divconq.prompts import PROMPT_VERSION, decomposition_prompt
 from langchain_divconq.usage import Price
 from training.config import Config, Demonstrate

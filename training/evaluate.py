@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 from langchain_divconq import ChatGGUF, Decomposer
 from langchain_divconq.engines.identity import fingerprint
 from langchain_divconq.errors import DecompositionError
-from langchain_divconq.parsing import parse_plan
+from langchain_divconq.plans import parse_plan
 from langchain_divconq.prompts import PROMPT_VERSION, PromptStyle
 from training.arms.plans import Planned, write_plans
 from training.config import Config

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_divconq.engines.identity import fingerprint
 from langchain_divconq.errors import DecompositionError
-from langchain_divconq.parsing import parse_plan
+from langchain_divconq.plans import parse_plan
 from training.batches import IGNORED, Sequenced, batched, collate, completion_tokens
 from training.config import Config, Finetune, Repeat
 from training.example import Example, load_examples

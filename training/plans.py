@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from langchain_divconq.errors import DecompositionError
 from langchain_divconq.grammar import MAX_LENGTH
-from langchain_divconq.parsing import clean_plan, parse_plan, render_plan
+from langchain_divconq.plans import clean_plan, parse_plan, render_plan
 from langchain_divconq.types import fill_references, references
 from training.example import Example
 

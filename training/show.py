@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from textwrap import indent, shorten
 
-from langchain_divconq.parsing import render_plan
+from langchain_divconq.plans import render_plan
 from training.arms.plans import Planned, load_plans
 from training.config import Config
 from training.evaluate import STYLES, plans_file, reference_plan

@@ -7,7 +7,7 @@ from zlib import crc32
 
 from langchain_core.messages import BaseMessage
 
-from langchain_divconq.parsing import render_plan
+from langchain_divconq.plans import render_plan
 from langchain_divconq.prompts import ANSWER_MARKER, decomposition_prompt, fused_prompt, single_stage_prompt
 from training.config import Role
 from training.example import Example

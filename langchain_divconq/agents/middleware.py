@@ -20,7 +20,7 @@ from langchain_divconq.calls import Limiter, adrive, drive
 from langchain_divconq.chain import DECOMPOSITION_EVENT
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
-from langchain_divconq.parsing import render_plan
+from langchain_divconq.plans import render_plan
 from langchain_divconq.types import Decomposition, Question
 
 _PLAN = (
@@ -114,12 +114,16 @@ class DecompositionMiddleware(AgentMiddleware[DecompositionState, ContextT, Resp
 
 def _latest_question(state: DecompositionState) -> Question | None:
     """Return the user's latest message as a question; None: there is none, or it is no text, or more than text."""
-    for message in reversed(state["messages"]):
-        if isinstance(message, HumanMessage):
+    messages = state["messages"]
+    for at in reversed(range(len(messages))):
+        if isinstance(messages[at], HumanMessage):
             try:
-                return Question.from_input([message])
+                question = Question.from_input([messages[at]])
             except InvalidQuestionError:
                 return None
+            # What was said before shows a decomposer that a follow-up leans on it.
+            said = tuple(message for message in messages[:at] if message.type in ("human", "ai"))
+            return question.model_copy(update={"history": said})
     return None
 
 

@@ -26,7 +26,7 @@ from langchain_divconq.calls import Limiter, Stage, adrive, drive
 from langchain_divconq.chain import DivideAndConquer
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import DivConqError
-from langchain_divconq.parsing import render_plan
+from langchain_divconq.plans import render_plan
 from langchain_divconq.types import Decomposition, Question, Solution
 
 logger = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from langchain_divconq._version import __version__
 from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
+from langchain_divconq.grammar import DEFAULT_CAP
 
 __all__ = ["main"]
 
@@ -152,17 +153,25 @@ def _add_input(command: argparse.ArgumentParser) -> None:
 
 def _add_dividing(command: argparse.ArgumentParser) -> None:
     dividing = command.add_argument_group("dividing")
-    dividing.add_argument("--decomposer", metavar="MODEL", help="what divides, named as --solver is; default: bundled")
     dividing.add_argument(
-        "--max-subquestions", type=int, default=3, metavar="N", help="most subquestions, from 1 to 9 (%(default)s)"
+        "--decomposer",
+        metavar="MODEL",
+        help="what divides: small (the default) or medium, which come with the library, gguf:PATH or PROVIDER:MODEL",
+    )
+    dividing.add_argument(
+        "--max-subquestions",
+        type=int,
+        default=DEFAULT_CAP,
+        metavar="N",
+        help="most subquestions, from 1 to 9 (%(default)s)",
     )
     dividing.add_argument(
         "--gate",
         type=_gate,
         default=0.75,
         metavar="GATE",
-        help="always, never, or the probability, from 0 to 1, that no decomposition is needed from which on the "
-        "question stays whole (%(default)s)",
+        help="always, never, or how sure the model has to be, from 0 to 1, that a question needs no subquestions "
+        "for it to stay whole (%(default)s)",
     )
     dividing.add_argument("--engine", choices=ENGINES, help="what runs GGUF models; default: what is installed")
     dividing.add_argument(

@@ -26,13 +26,13 @@ from langchain_divconq.cli.console import note, show, show_record, usage_line
 from langchain_divconq.cli.jsonl import Item, RecordFile, read_items
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
-from langchain_divconq.parsing import render_plan
+from langchain_divconq.plans import render_plan
 from langchain_divconq.prompts import ANSWER_MARKER, PROMPT_VERSION
 from langchain_divconq.solver import Solver
+from langchain_divconq.students import SIZES, bundled_model, gguf_model
 from langchain_divconq.types import Decomposition, Question, Solution
 from langchain_divconq.unwrap import named_model
 from langchain_divconq.usage import Price
-from langchain_divconq.weights import default_adapter
 
 _SETTINGS = (*("solver", "mode", "max_tokens", "price", "decomposer", "max_subquestions", "gate", "engine", "n_ctx"),)
 _REPLY_TOKENS = 1024
@@ -158,24 +158,20 @@ def _solver_model(args: argparse.Namespace) -> BaseChatModel:
 
 def make_decomposer(args: argparse.Namespace) -> Decomposer:
     """Return the decomposer that the options describe."""
-    if args.decomposer is not None:
-        model = make_model("--decomposer", args.decomposer, args, None)
+    name = args.decomposer or SIZES[0]
+    if name in SIZES:
+        model: Runnable[Any, Any] = bundled_model(name, engine=args.engine, n_ctx=args.n_ctx)
     else:
-        model = ChatGGUF(adapter_path=default_adapter(), engine=args.engine, n_ctx=args.n_ctx)
-    return Decomposer(model=model, max_subquestions=args.max_subquestions, gate=args.gate)
+        model = make_model("--decomposer", name, args, None)
+    return Decomposer(model, max_subquestions=args.max_subquestions, gate=args.gate)
 
 
 def make_model(option: str, name: str, args: argparse.Namespace, max_tokens: int | None) -> BaseChatModel:
     """Return the chat model that an option names, as gguf:PATH or PROVIDER:MODEL."""
-    provider, _, rest = name.partition(":")
-    if provider == "gguf":
-        if not rest:
-            raise ConfigurationError(f"{option} {name} names no file; expected gguf:/path/to/model.gguf")
-        return ChatGGUF(
-            model_path=Path(rest), engine=args.engine, n_ctx=args.n_ctx, max_tokens=max_tokens or _REPLY_TOKENS
-        )
-    limit = {} if max_tokens is None else {"max_tokens": max_tokens}
-    model: BaseChatModel = named_model(option, name, **limit)
+    if name.startswith("gguf:") or ":" not in name:
+        limit = max_tokens or _REPLY_TOKENS
+        return gguf_model(option, name, engine=args.engine, n_ctx=args.n_ctx, max_tokens=limit)
+    model: BaseChatModel = named_model(option, name, **({} if max_tokens is None else {"max_tokens": max_tokens}))
     return model
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from langchain_core.documents import Document
 
-from langchain_divconq.types import fill_references, references
+from langchain_divconq.types import Decomposition
 
 MOST_CANDIDATES = 2
 """Of several answers to one subquestion, so many are searched with."""
@@ -96,18 +96,18 @@ class Hop:
         return self.answers[min(rank, len(self.answers) - 1)] if self.answers else self.stand_in
 
 
-def make_queries(number: int, subquestion: str, earlier: Mapping[int, Hop]) -> tuple[Query, ...]:
+def make_queries(plan: Decomposition, number: int, earlier: Mapping[int, Hop]) -> tuple[Query, ...]:
     """Return a subquestion with its references filled in: one query, two where a reader named two answers.
 
     Args:
+        plan: As the decomposer wrote it.
         number: The subquestion's.
-        subquestion: As the decomposer wrote it.
         earlier: All that it refers to.
     """
-    needed = [earlier[reference] for reference in references(subquestion)]
+    needed = [earlier[reference] for reference in plan.needs(number)]
     is_complete = all(hop.answers for hop in needed)
     ranks = range(min(max((len(hop.answers) for hop in needed), default=1) or 1, MOST_CANDIDATES))
-    texts = [fill_references(subquestion, {hop.number: hop.at(rank) for hop in needed}) for rank in ranks]
+    texts = [plan.filled(number, {hop.number: hop.at(rank) for hop in needed}) for rank in ranks]
     return tuple(Query(number, text, is_complete) for text in dict.fromkeys(" ".join(text.split()) for text in texts))
 
 
@@ -117,12 +117,12 @@ def noun_phrase(subquestion: str) -> str:
     return _QUESTION_WORDS.sub("", text, count=1).strip() or text
 
 
-def is_searchable(subquestion: str, is_complete: bool) -> bool:
+def is_searchable(plan: Decomposition, number: int, is_complete: bool) -> bool:
     """Return whether a subquestion, as written, says what to look for beside the answers it refers to.
 
     "Where is #1?" has no words of its own either, but is worth a search once it is known where; a comparison is not.
     """
-    blank = fill_references(subquestion, dict.fromkeys(references(subquestion), _BLANK))
+    blank = plan.filled(number, dict.fromkeys(plan.needs(number), _BLANK))
     own = _WORD.findall(blank.casefold())
     if any(_LETTER.search(word) and word not in _IDLE for word in own):
         return True

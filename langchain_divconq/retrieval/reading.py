@@ -12,9 +12,9 @@ from langchain_core.runnables import Runnable, RunnableSequence
 from langchain_core.runnables.base import coerce_to_runnable
 from typing_extensions import TypedDict  # pydantic reads this TypedDict alone before Python 3.12
 
+from langchain_divconq.answers import parse_answer
 from langchain_divconq.calls import as_message
 from langchain_divconq.errors import ConfigurationError
-from langchain_divconq.parsing import parse_answer
 from langchain_divconq.prompts import UNKNOWN, reading_prompt
 from langchain_divconq.retrieval.hops import MOST_CANDIDATES
 from langchain_divconq.solver import Solver

@@ -26,9 +26,6 @@ from langchain_divconq.retrieval.tool import make_tool
 from langchain_divconq.retrieval.walk import Parts, Walk
 from langchain_divconq.types import METADATA_KEY, Decomposition, Question
 
-_MADE_HERE: dict[str, Any] = {"max_subquestions": 4, "gate": "always"}
-"""Settings of a decomposer that is made here: a hop too few loses passages, a search too many hardly any."""
-
 
 class DecomposedRetriever(BaseRetriever):
     """Retrieves for each subquestion of a question, and for the question itself, with any retriever.
@@ -56,7 +53,7 @@ class DecomposedRetriever(BaseRetriever):
         reader: What reads: a chat model or its name, a `Solver`, or any Runnable or function from
             `{"subquestion": …, "documents": …}` to an answer, several in a list, or None. None: nobody reads.
         decomposer: A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`;
-            default: the bundled one, on this machine. Made here, it divides every question, into four at most.
+            default: the bundled one, on this machine.
         gate: When a question is divided, in the place of the decomposer's own gate; None: as the decomposer says.
             `invoke(…, gate=…)` replaces it.
         k: The most documents to return; `invoke(…, k=…)` replaces it.
@@ -75,7 +72,7 @@ class DecomposedRetriever(BaseRetriever):
 
     retriever: RetrieverLike
     reader: ReaderLike | None = None
-    decomposer: Runnable[Any, Any] = Field(default_factory=lambda: Decomposer(**_MADE_HERE))
+    decomposer: Runnable[Any, Any] = Field(default_factory=Decomposer)
     gate: Gate | None = None
     k: int = 9
     read_k: int = 4
@@ -101,7 +98,7 @@ class DecomposedRetriever(BaseRetriever):
     @field_validator("decomposer", mode="before")
     @classmethod
     def _as_decomposer(cls, value: object) -> object:
-        return as_decomposer(value, **_MADE_HERE)
+        return as_decomposer(value)
 
     @field_validator("gate")
     @classmethod

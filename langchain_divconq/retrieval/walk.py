@@ -19,7 +19,7 @@ from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.retrieval.fusing import Search
 from langchain_divconq.retrieval.hops import Hop, Query, is_searchable, make_queries
 from langchain_divconq.retrieval.reading import read_answers, reader_input
-from langchain_divconq.types import Decomposition, references
+from langchain_divconq.types import Decomposition
 
 logger = logging.getLogger(__name__)
 
@@ -98,13 +98,13 @@ class Walk:
         """Return what can be filled in by now: the queries of each subquestion."""
         whole = [] if 0 in self.hops else [(self._whole,)]
         return whole + [
-            make_queries(number, text, self.hops)
-            for number, text in enumerate(self.plan.subquestions, start=1)
-            if number not in self.hops and all(needed in self.hops for needed in references(text))
+            make_queries(self.plan, number, self.hops)
+            for number in range(1, len(self.plan.subquestions) + 1)
+            if number not in self.hops and all(needed in self.hops for needed in self.plan.needs(number))
         ]
 
     def _is_searchable(self, query: Query) -> bool:
-        return not query.number or is_searchable(self.plan.subquestions[query.number - 1], query.is_complete)
+        return not query.number or is_searchable(self.plan, query.number, query.is_complete)
 
     def _search(self, queries: Sequence[Query]) -> Stage[None]:
         """Search, for each words once."""
@@ -126,7 +126,8 @@ class Walk:
     def _read(self, queries: Sequence[Query]) -> Stage[None]:
         """Read what others refer to, in the documents found for it."""
         reader = self.parts.reader
-        referred_to = {number for text in self.plan.subquestions for number in references(text)}
+        numbers = range(1, len(self.plan.subquestions) + 1)
+        referred_to = {needed for number in numbers for needed in self.plan.needs(number)}
         wanted: dict[str, Query] = {}
         for query in queries:
             if query.number in referred_to and query.key not in self._answers and self._found(query):

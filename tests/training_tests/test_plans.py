@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from langchain_divconq.grammar import MAX_LENGTH
-from langchain_divconq.parsing import parse_plan, render_plan
+from langchain_divconq.plans import parse_plan, render_plan
 from langchain_divconq.types import references
 from tests.unit_tests.test_grammar import accepts
 from training import plans

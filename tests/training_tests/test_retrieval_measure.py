@@ -10,7 +10,7 @@ import pytest
 from langchain_core.exceptions import ModelConnectionError, ModelTimeoutError
 from langchain_core.messages import BaseMessage
 
-from langchain_divconq.parsing import render_plan
+from langchain_divconq.plans import render_plan
 from langchain_divconq.prompts import NO_DECOMPOSITION
 from tests.training_tests.hops import DECOYS, PAINTER, ROWS, library, retrieval
 from tests.unit_tests.fakes import failing, scripted

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from langchain_divconq.parsing import parse_answer
+from langchain_divconq.answers import parse_answer
 from training.example import Example
 from training.verdicts import Verdict, judge
 

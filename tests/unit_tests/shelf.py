@@ -16,7 +16,7 @@ from langchain_core.tracers import BaseTracer
 from langchain_core.tracers.schemas import Run
 from pydantic import Field, PrivateAttr
 
-from langchain_divconq.parsing import render_plan
+from langchain_divconq.plans import render_plan
 from langchain_divconq.prompts import UNKNOWN
 from langchain_divconq.retrieval import DecomposedRetriever
 from langchain_divconq.types import Decomposition, Question

@@ -247,8 +247,8 @@ def test_a_gate_above_the_sentinels_probability_asks_again_for_a_plan_alone(monk
     assert decomposition.no_decomposition_probability == pytest.approx(0.6)
     assert decomposition.subquestions == SUBQUESTIONS
     assert [request.grammar for request in engine.requests] == [
-        decomposition_grammar(3),
-        decomposition_grammar(3, allow_none=False),
+        decomposition_grammar(4),
+        decomposition_grammar(4, allow_none=False),
     ]
     assert decomposition.usage.calls == 2
 
@@ -266,12 +266,12 @@ def test_a_gate_of_always_leaves_the_model_no_sentinel(monkeypatch: pytest.Monke
     install(monkeypatch, engine)
     decomposition = Decomposer(model=ChatGGUF(), gate="always").invoke(QUESTION)
     assert decomposition.subquestions == SUBQUESTIONS
-    assert [request.grammar for request in engine.requests] == [decomposition_grammar(3, allow_none=False)]
+    assert [request.grammar for request in engine.requests] == [decomposition_grammar(4, allow_none=False)]
 
 
 def test_a_model_with_an_adapter_is_shown_no_demonstration(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Torn([])
     install(monkeypatch, engine)
     Decomposer(model=ChatGGUF(adapter_path=Path("a.gguf")), gate=0.5).invoke(QUESTION)
-    Decomposer(model=ChatGGUF(), gate=0.5).invoke(QUESTION)
+    Decomposer(model=ChatGGUF(model_path=Path("m.gguf")), gate=0.5).invoke(QUESTION)
     assert [str(request.prompt).count('"role"') for request in engine.requests] == [2, 4]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from langchain_divconq.engines.gbnf import check_grammar
 from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.grammar import MAX_LENGTH, check_cap, decomposition_grammar
-from langchain_divconq.parsing import parse_plan, render_plan
+from langchain_divconq.plans import parse_plan, render_plan
 from langchain_divconq.prompts import NO_DECOMPOSITION
 from langchain_divconq.types import MAX_SUBQUESTIONS, references
 

@@ -1,8 +1,9 @@
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
+from langchain_divconq.answers import parse_answer
 from langchain_divconq.grammar import decomposition_grammar
-from langchain_divconq.parsing import clean_plan, parse_answer, parse_plan
+from langchain_divconq.plans import clean_plan, parse_plan
 from langchain_divconq.prompts import (
     ANSWER_MARKER,
     NO_DECOMPOSITION,

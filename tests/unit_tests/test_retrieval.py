@@ -12,7 +12,7 @@ from langchain_core.runnables import ConfigurableField, Runnable, RunnableLambda
 
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError
-from langchain_divconq.parsing import render_plan
+from langchain_divconq.plans import render_plan
 from langchain_divconq.prompts import NO_DECOMPOSITION, UNKNOWN, reading_prompt
 from langchain_divconq.retrieval import DecomposedRetriever, Query, Search, fused
 from langchain_divconq.retrieval.fusing import Fuse, Hit, within

@@ -9,7 +9,7 @@ from langchain_core.runnables.schema import StreamEvent
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 
 from langchain_divconq.decomposer import Decomposer
-from langchain_divconq.parsing import render_plan
+from langchain_divconq.plans import render_plan
 from langchain_divconq.prompts import NO_DECOMPOSITION
 from langchain_divconq.retrieval import DecomposedRetriever
 from tests.library import QUESTIONS, divide, plain, read

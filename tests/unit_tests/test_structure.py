@@ -18,12 +18,13 @@ MOST_ADAPTER_BYTES = 10_000_000
 
 # Each layer may import from itself and from those above it. A package counts as one.
 LAYERS = [
-    {"_version", "errors", "usage"},
+    {"_version", "errors", "usage", "words"},
     {"types"},
-    {"prompts", "grammar", "parsing", "unwrap", "calls", "limits", "budget", "runnable"},
+    {"prompts", "grammar", "languages", "guard", "checks", "plans", "answers"}
+    | {"unwrap", "calls", "limits", "budget", "runnable"},
     {"engines"},
     {"weights", "messages", "structured", "chat_models"},
-    {"decomposer", "asking", "subsolvers", "solver"},
+    {"students", "confidence", "drafts", "decomposer", "asking", "subsolvers", "solver"},
     {"chain"},
     {"retrieval", "agents"},
     {"cli"},

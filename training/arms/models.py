@@ -71,7 +71,7 @@ def load_decomposer(options: DecomposerOptions, model: Runnable[Any, Any] | None
             assert options.model is not None
             model = load_teacher(options.model, **_values(options.options))
         else:
-            model = ChatGGUF(adapter_path=_adapter(options))
+            model = ChatGGUF(model_path=default_weights(), adapter_path=_adapter(options))
     return Decomposer(
         model=model, max_subquestions=options.max_subquestions, gate=options.gate, prompt_style=options.prompt_style
     )

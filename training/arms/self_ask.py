@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
+from langchain_divconq.answers import parse_answer
 from langchain_divconq.calls import as_message
-from langchain_divconq.parsing import parse_answer
 from langchain_divconq.prompts import ANSWER_MARKER, render_question
 from langchain_divconq.types import Question
 

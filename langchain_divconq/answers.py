@@ -1,4 +1,4 @@
-"""Model text → plans and answers. Pure functions: any text is accepted, only our errors come out."""
+"""Model text → final answers. Pure functions: any text is accepted, and no error comes out."""
 
 import re
 import unicodedata
@@ -6,22 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
-from langchain_divconq.errors import DecompositionError
-from langchain_divconq.prompts import NO_DECOMPOSITION
-from langchain_divconq.types import Question, fill_references, references
+from langchain_divconq.plans import without_thinking
 
-# Thinking opens a line, or (where the chat template opened it) closes on a line of its own. A plan's lines do neither,
-# so a subquestion about these tags stays whole.
-_THINKING = re.compile(
-    r"\A(?:(?!^[ \t]*<(?:think|thinking|thought)>).)*?^[ \t]*</(?:think|thinking|thought)>[ \t\r]*$"
-    r"|^[ \t]*<(think|thinking|thought)>.*?(?:</\1>|\Z)",
-    re.DOTALL | re.MULTILINE,
-)
-_NUMBERED = re.compile(
-    r"^[\s>*_#-]*\(?(?:(?:sub-?question|question|step|q)\s*#?)?([0-9]{1,3})[*_]*\s*[.):][*_]*(?:\s+(\S.*))?$",
-    re.IGNORECASE,
-)
-_NONE_NEEDED = re.compile(r"\bno decomposition (?:is )?(?:needed|required|necessary)\b")
 _ANSWER = (
     r"^(?:[^\w(]|_)*(?:(?:the|my|final|correct|short)\s+)*answer(?:\s+to\s+the\s+(?:\w+\s+)?question)?(?:\s+is)?[\s*_]*"
 )
@@ -61,89 +47,6 @@ _DUNDER = re.compile(r"__[a-z]\w*__")  # Python's names rather than bold
 _BULLET = re.compile(r"^\s*[-*•]\s+(?=\S)")
 _SHORT_REPLY = 80
 _WORD = re.compile(r"[^\W_]+")
-_MEANINGFUL = "#%&*/@-"  # punctuation that tells questions apart: it calculates, or names things
-_GIVEN = re.compile(r"Given #[1-9](?:(?:, | and )#[1-9])*, ", re.IGNORECASE)
-_SENTENCES = re.compile(r"[.!?]\W?\s+|(?<=[\u3002\uff01\uff1f])")
-
-
-def render_plan(subquestions: Sequence[str]) -> str:
-    """Return the text a decomposer is to write for these subquestions; the sentinel where there are none."""
-    if not subquestions:
-        return NO_DECOMPOSITION
-    return "\n".join(f"{number}. {subquestion}" for number, subquestion in enumerate(subquestions, start=1))
-
-
-def parse_plan(text: str) -> tuple[str, ...]:
-    """Return the subquestions in a decomposer's reply; an empty tuple where it says that none are needed.
-
-    Lenient in form (a preamble, bold numbers, `1)` or `Q1:` are read), strict in what it means.
-
-    Args:
-        text: The reply, thinking in `<think>` tags included.
-
-    Raises:
-        DecompositionError: There is no numbered subquestion and no sentinel, the numbers are not 1, 2, 3 …, or a
-            subquestion is empty or refers to itself or to a later one.
-    """
-    reply = _THINKING.sub("", text).strip()
-    numbered = [match.groups() for line in reply.split("\n") if (match := _NUMBERED.match(line)) and match[2]]
-    if len(numbered) == 1 and _NONE_NEEDED.match(_words(numbered[0][1])):
-        return ()
-    if not numbered:
-        if _NONE_NEEDED.search(_words(reply)):
-            return ()
-        raise DecompositionError(
-            f"The decomposer wrote no plan: expected numbered lines or {NO_DECOMPOSITION!r}, got {_excerpt(reply)}.",
-            llm_output=text,
-        )
-    subquestions = []
-    for expected, (number, words) in enumerate(numbered, start=1):
-        if int(number) != expected:
-            raise DecompositionError(
-                f"The plan's numbers do not run 1, 2, 3 …: line {expected} is numbered {number} in {_excerpt(reply)}.",
-                llm_output=text,
-            )
-        subquestion = " ".join(words.strip("*_ \t\r").split())
-        if not subquestion:
-            raise DecompositionError(f"Subquestion {expected} is empty in {_excerpt(reply)}.", llm_output=text)
-        if bad := [n for n in references(subquestion) if not 1 <= n < expected]:
-            raise DecompositionError(
-                f"Subquestion {expected} refers to #{bad[0]}, which is not an earlier one: {_excerpt(subquestion)}.",
-                llm_output=text,
-            )
-        subquestions.append(subquestion)
-    return tuple(subquestions)
-
-
-def clean_plan(subquestions: Sequence[str], question: Question, max_subquestions: int) -> tuple[str, ...]:
-    """Return the plan without what adds nothing: repeats, restatements of the question, and what exceeds the cap.
-
-    "Given #1, …" asks nothing else than what follows it. A reference to a repeat is turned to the subquestion it
-    repeats. What refers to a restatement goes with it, since its answer would be the answer to the question. References
-    are renumbered.
-
-    Args:
-        subquestions: As parsed: references point to earlier ones.
-        question: What was divided.
-        max_subquestions: The cap; what comes after it is cut, so no reference is left hanging.
-    """
-    restated = {_normalise(question.text), _normalise(_last_sentence(question.text))}
-    kept: list[str] = []
-    new_number: dict[int, int] = {}
-    for number, original in enumerate(subquestions, start=1):
-        if any(needed not in new_number for needed in references(original)):
-            continue
-        subquestion = fill_references(" ".join(original.split()), {old: f"#{new}" for old, new in new_number.items()})
-        key = _key(subquestion)
-        if not _WORD.search(subquestion) or key in restated:
-            continue
-        earlier = next((n for n, text in enumerate(kept, start=1) if _key(text) == key), None)
-        if earlier is None:
-            if len(kept) == max_subquestions:
-                break
-            kept.append(subquestion)
-        new_number[number] = earlier or len(kept)
-    return tuple(kept)
 
 
 def parse_answer(text: str) -> str | None:
@@ -154,7 +57,7 @@ def parse_answer(text: str) -> str | None:
     order: the last `\boxed{…}`; what alone stands under a title "Answer"; a last line that begins with `####`; the last
     `Answer:` that follows a sentence; the last "the answer is …"; a reply that is one short line.
     """
-    reply = _THINKING.sub("", text).strip()
+    reply = without_thinking(text)
     lines = reply.split("\n")
     for at in reversed(range(len(lines))):
         if match := _ANSWER_LINE.match(lines[at]):
@@ -237,25 +140,3 @@ def _tidy(answer: str) -> str:
     answer = re.sub(r"\\([$%#&])", r"\1", answer)
     # A backtick is a symbol to Unicode and a mark to Markdown.
     return answer if any(unicodedata.category(character)[0] in "LNS" for character in answer.replace("`", "")) else ""
-
-
-def _last_sentence(text: str) -> str:
-    return [sentence for sentence in _SENTENCES.split(text.strip()) if sentence][-1]
-
-
-def _key(subquestion: str) -> str:
-    return _normalise(_GIVEN.sub("", subquestion, count=1) if _GIVEN.match(subquestion) else subquestion)
-
-
-def _normalise(text: str) -> str:
-    """Return the text without what makes no difference between two questions: case, punctuation and spacing."""
-    plain = "".join(c if unicodedata.category(c)[0] != "P" or c in _MEANINGFUL else " " for c in text.casefold())
-    return " ".join(plain.split())
-
-
-def _words(text: str) -> str:
-    return " ".join(_WORD.findall(text.casefold()))
-
-
-def _excerpt(text: str) -> str:
-    return repr(text if len(text) <= 120 else text[:117] + "...")

@@ -1,0 +1,136 @@
+"""Whether a plan is about its question: what it must keep, and what it must not make up. Pure functions.
+
+What a plan fails in is said in words. The rules let pass what people's own plans do (training's demonstrations and the
+recorded ones); `training/README.md` has the counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from langchain_divconq.types import Question
+from langchain_divconq.words import STEM, content_words, names, numbers, quoted, spoken_numbers, stems, words
+
+_NEGATION = re.compile(
+    r"\b(?:not|no|never|none|nor|neither|nobody|nothing|nowhere|without|except|excluding|exclude|other than|apart from|"
+    r"unless|cannot|\w+n['\u2019]t|dont|doesnt|didnt|isnt|arent|wasnt|werent|cant|wont|hasnt|havent)\b",
+    re.I,
+)
+# Words that have the sense of a negation in them: "unpaid", "out of stock", "missing", "still open".
+_NEGATIVE = re.compile(
+    r"\b(?:un\w{3,}|in(?:active|valid|complete)|ir\w{4,}|dis\w{3,}|non\w{2,}|\w+less|out of|miss(?:ing|ed)?|lacks?|"
+    r"lacking|fail\w*|still|only|left|remain\w*|skip\w*|drop\w*|overdue|outside|avoid\w*|other|else|rather|"
+    r"opposite|refus\w*|deni\w*|reject\w*|exempt\w*|before|until|yet|lost|stop\w*|leav\w*|absen\w*|short|fewer|less|"
+    r"false)\b",
+    re.I,
+)
+_NO_NEGATION = re.compile(
+    r"\bif not\b|\bor not\b|\bwhy not\b|\bnot only\b|\bno matter\b|\bno\. ?\d|\bno longer than\b|\bno (?:more|less|"
+    r"fewer|later|earlier) than\b|\b(?:don['\u2019]?t|not) (?:know|sure|remember|recall|understand|mind)\b|"
+    r"\b(?:can['\u2019]?t|cannot) (?:remember|find|recall|decide|sleep)\b|\bnever mind\b",
+    re.I,
+)
+_SENTENCES = re.compile(r"(?<=[.?!])\s+|\n+")
+_PART = re.compile(
+    r"(?:,|\band\b|\bbut\b)\s+(?:(?:in|on|at|for|from|by|to|with|of|also|if so|then)\s+)?"
+    r"(?=(?:who|whom|whose|what|when|where|why|how)\b)",
+    re.I,
+)
+_PREMISE = re.compile(r"\W*(?:if|given|after|before|assuming|suppose|since|once|to|on|in|for|of|at|as|because)\b", re.I)
+_PART_STEM = 3  # "logged", "log"
+_YES_OR_NO = re.compile(r"\W*(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|if)\b", re.I)
+_WITHOUT = re.compile(r"\b(?:without|no)\W+(?:\w+\W+){0,3}\w+", re.I)
+_SENTENCE = re.compile(r"[^.?!\n]*\?")
+
+
+def fault(plan: Sequence[str], question: Question, demonstration: str = "") -> str | None:
+    """Return the first thing that is wrong with a plan, in words; None: nothing that these rules see.
+
+    Args:
+        plan: Its subquestions.
+        question: What was divided.
+        demonstration: The words of the demonstration that the model was shown; empty: it was shown none.
+    """
+    checks: tuple[Callable[[Sequence[str], Question], str | None], ...] = (
+        _unrelated,
+        _invented,
+        _negation_lost,
+        _part_lost,
+    )
+    if told := _demonstrated(plan, question, demonstration):
+        return told
+    return next((found for check in checks if (found := check(plan, question))), None)
+
+
+def about_the_context(subquestion: str, question: Question) -> bool:
+    """Return whether a subquestion follows a question that stands in the context and has no word of the user's."""
+    if question.context is None or "#" in subquestion:
+        return False
+    asked = stems(subquestion)
+    if not asked or asked & stems(question.text):
+        return False
+    return any(asked <= stems(other) for other in _SENTENCE.findall(question.context))
+
+
+def _unrelated(plan: Sequence[str], question: Question) -> str | None:
+    asked = stems(question.text)
+    if not asked or any(asked & stems(subquestion) for subquestion in plan):
+        return None
+    return "the plan shares no word with the question"
+
+
+def _demonstrated(plan: Sequence[str], question: Question, demonstration: str) -> str | None:
+    own = {stem for stem in stems(demonstration) - stems(question.words) if stem.isalpha()}
+    copied = own & stems("\n".join(plan))
+    # One word in common is chance ("sells"); a name, or several, are not.
+    named = {name.casefold()[:STEM] for name in names(demonstration)} & copied
+    if len(copied) < 2 and not named:
+        return None
+    return f"the plan is about the demonstration ({', '.join(sorted(copied))})"
+
+
+def _invented(plan: Sequence[str], question: Question) -> str | None:
+    """Names, numbers and quoted words come from the question or its context."""
+    known_stems = {word[:STEM] for word in words(question.words)}
+    known_text = question.words.casefold()
+    for subquestion in plan:
+        for name in names(subquestion):
+            if not all(part[:STEM] in known_stems or part in known_text for part in words(name)):
+                return f"the plan has a name that the question has not: {name}"
+        for quotation in quoted(subquestion):
+            if not set(words(quotation)) <= set(words(question.words)):
+                return f"the plan quotes what the question does not say: {quotation!r}"
+    known = set(numbers(question.words)) | spoken_numbers(question.words)
+    for number in numbers("\n".join(plan)):
+        if number not in known and number not in known_text:
+            return f"the plan has a number that the question has not: {number}"
+    return None
+
+
+def _negation_lost(plan: Sequence[str], question: Question) -> str | None:
+    asked = _NO_NEGATION.sub(" ", _asked(question.text))
+    text = "\n".join(plan)
+    if _YES_OR_NO.match(asked):  # "Is it legal without a licence?" may well be two questions about the licence
+        asked = _WITHOUT.sub(lambda match: " " if stems(match[0]) & stems(text) else match[0], asked)
+    if not _NEGATION.search(asked) or _NEGATION.search(text) or _NEGATIVE.search(text):
+        return None
+    return "the plan loses a negation of the question"
+
+
+def _part_lost(plan: Sequence[str], question: Question) -> str | None:
+    """Every part that asks for itself ("…, and how much did it cost?") has a word in the plan."""
+    if _PREMISE.match(_asked(question.text)):
+        return None
+    written = {word[:_PART_STEM] for word in words("\n".join(plan))}
+    for part in _PART.split(_asked(question.text))[1:]:
+        wanted = {word[:_PART_STEM] for word in content_words(part)}
+        if wanted and not wanted & written:
+            return f"the plan loses a part of the question: {part.strip(' ,?.')!r}"
+    return None
+
+
+def _asked(text: str) -> str:
+    """Return the sentences of a text that ask; where none does, all of it."""
+    asking = [sentence for sentence in _SENTENCES.split(text) if sentence.rstrip().endswith("?")]
+    return " ".join(asking) or text

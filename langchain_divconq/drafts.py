@@ -1,0 +1,159 @@
+"""How a decomposer's model is asked for a plan, and what its reply says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.runnables import Runnable
+
+from langchain_divconq.calls import Call
+from langchain_divconq.chat_models import ChatGGUF
+from langchain_divconq.grammar import MAX_TOKENS, decomposition_grammar
+from langchain_divconq.plans import parse_plan
+from langchain_divconq.prompts import NO_DECOMPOSITION
+from langchain_divconq.types import Decomposition, Question
+from langchain_divconq.usage import Price, StageUsage
+from langchain_divconq.words import users_hashes
+
+RUN_NAME = "divconq:plan"
+"""The call's run in a trace, and its tag."""
+
+_FIRST_SUBQUESTION = "1."
+# Enough to see the sentinel's first token beside the plan's even where the model thinks little of either.
+_TOP_LOGPROBS = 20
+# What providers call the end of a reply, and an end at the token limit: OpenAI, Gemini; Anthropic; Bedrock; Ollama.
+_END_KEYS = ("finish_reason", "stop_reason", "stopReason", "done_reason")
+_CUT = ("length", "max_tokens")
+# A second sample: warm enough to differ, cool enough to be a plan.
+_AGAIN = {"temperature": 0.7, "seed": 1}
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How one question is put to a model.
+
+    Attributes:
+        model: The chat model.
+        gguf: The `ChatGGUF` behind it; None: it is another.
+        llama_server: Whether it is a llama.cpp server, which takes a grammar in the body.
+        question: What is divided.
+        prompt: The messages.
+        max_subquestions: The cap.
+        is_shown_a_demonstration: Whether the prompt holds a worked example.
+        options: Keyword arguments of each call.
+    """
+
+    model: Runnable[Any, Any]
+    gguf: ChatGGUF | None
+    llama_server: bool
+    question: Question
+    prompt: list[BaseMessage]
+    max_subquestions: int
+    is_shown_a_demonstration: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_grammar(self) -> bool:
+        """Whether decoding is held to the grammar of a plan."""
+        return self.gguf is not None or self.llama_server
+
+    def call(self, *, allow_none: bool, again: bool = False) -> Call:
+        """Return the call that asks for a plan.
+
+        Args:
+            allow_none: Whether the model may say that no decomposition is needed.
+            again: Whether a plan has been refused, and another is wanted.
+        """
+        constraint: dict[str, Any] = {}
+        if self.has_grammar:
+            hashes = users_hashes(self.question.words)
+            text = decomposition_grammar(self.max_subquestions, allow_none=allow_none, hashes=hashes)
+            constraint = {
+                **({"grammar": text} if self.gguf is not None else {"extra_body": {"grammar": text}}),
+                "max_tokens": MAX_TOKENS * self.max_subquestions,
+                "logprobs": True,
+                "top_logprobs": _TOP_LOGPROBS,
+                **(_AGAIN if again else {}),
+            }
+        return Call(self.model, self.prompt, RUN_NAME, options={**constraint, **self.options})
+
+    def read(self, message: AIMessage) -> tuple[str, ...]:
+        """Return the subquestions of a reply; a line that was cut at the token limit does not count.
+
+        Raises:
+            DecompositionError: It holds no plan.
+        """
+        text = str(message.text)
+        if any(str(message.response_metadata.get(key)).lower() in _CUT for key in _END_KEYS):
+            text = text[: text.rfind("\n") + 1]
+        return parse_plan(text, self.question.words)
+
+
+@dataclass
+class Draft:
+    """What is known of a question's plan while it is made.
+
+    Attributes:
+        question: What is divided.
+        price: What the model costs.
+        usage: What its calls used so far.
+        message: Its last reply.
+        probability: Its own that no decomposition is needed.
+    """
+
+    question: Question
+    price: Price | None
+    usage: StageUsage = field(default_factory=StageUsage)
+    message: AIMessage = field(default_factory=lambda: AIMessage(""))
+    probability: float | None = None
+
+    def take(self, message: AIMessage, seconds: float, asking: Asking) -> tuple[str, ...]:
+        """Count a reply, keep it, and return the subquestions it holds."""
+        self.message = message
+        self.usage += StageUsage.of_call(message, seconds=seconds, price=self.price)
+        return asking.read(message)
+
+    def whole(self, reason: str) -> Decomposition:
+        """Return the question undivided."""
+        return self.divided((), None, reason)
+
+    def divided(self, plan: tuple[str, ...], confidence: float | None, reason: str) -> Decomposition:
+        """Return the question with its plan."""
+        return Decomposition(
+            question=self.question,
+            subquestions=plan,
+            no_decomposition_probability=self.probability,
+            confidence=confidence,
+            reason=reason,
+            text=self.message.text,
+            usage=self.usage,
+        )
+
+
+def no_decomposition_probability(message: AIMessage) -> float | None:
+    """Return how likely the model held the sentinel, from 0 to 1, against a plan; None without log-probabilities.
+
+    Read from the first token: the probability of tokens that begin the sentinel, as a share of those that begin the
+    sentinel or a plan. Log-probabilities are expected in the OpenAI shape, which `ChatGGUF` and `ChatOpenAI` both use;
+    in another shape they count as none.
+    """
+    try:
+        first = message.response_metadata["logprobs"]["content"][0]
+        alternatives = [*(first.get("top_logprobs") or []), first]
+        tokens = {alternative["token"]: alternative["logprob"] for alternative in alternatives}
+        none, plan = (_mass(tokens, beginning) for beginning in (NO_DECOMPOSITION, _FIRST_SUBQUESTION))
+    except (AttributeError, LookupError, TypeError):
+        return None
+    return none / (none + plan) if none + plan > 0 else None
+
+
+def _mass(logprobs: Mapping[str, float], beginning: str) -> float:
+    return sum(
+        math.exp(logprob)
+        for token, logprob in logprobs.items()
+        if (start := token.strip()) and (beginning.startswith(start) or start.startswith(beginning))
+    )

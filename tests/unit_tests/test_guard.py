@@ -1,0 +1,170 @@
+"""Questions that never reach the model, and those that do."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+
+from langchain_divconq.guard import reason_to_leave_whole
+from langchain_divconq.languages import other_language
+from langchain_divconq.types import Question
+
+CHAT = (HumanMessage("What is the storage limit on Basic?"), AIMessage("10 GB."))
+
+
+def why(text: str, *history: HumanMessage | AIMessage | SystemMessage, english_only: bool = True) -> str:
+    question = Question(text=text).model_copy(update={"history": history})
+    return reason_to_leave_whole(question, english_only=english_only) or ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("hi", "Hello there!", "thanks, that helped!", "Great, thank you so much for all of that", "ok", "good night"),
+        *(
+            "yes",
+            "yes, do it",
+            "no",
+            "Yes please, go ahead with the second of the two",
+            "sounds good",
+            "continue",
+            "why?",
+        ),
+    ],
+)
+def test_greetings_thanks_and_words_of_agreement_stay_whole(text: str) -> None:
+    assert why(text) in {
+        "it is a turn of a conversation and asks nothing",
+        "it has too few words to hold two facts",
+    }
+
+
+@pytest.mark.parametrize("text", ["42", "2+2", "3.14?", "???", "#12", "...", "\U0001f600"])
+def test_what_holds_no_words_stays_whole(text: str) -> None:
+    assert why(text) == "it holds no words"
+
+
+@pytest.mark.parametrize(
+    "text", ["Who wrote Emma?", "capital of Peru", "tell me more", "How do I reset it?", "what about the second one"]
+)
+def test_too_few_words_for_two_facts_stay_whole(text: str) -> None:
+    assert why(text) == "it has too few words to hold two facts"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Book a table for four at Luigi's on Friday and then mail Anna the time.",
+        "Write a poem about the sea.",
+        "please translate 'the ship is late' into Danish",
+        "Could you please turn off the lights in the hall and the kitchen",
+        "Remind me at four to call the plumber and the joiner.",
+    ],
+)
+def test_orders_with_nothing_to_find_out_stay_whole(text: str) -> None:
+    assert why(text) == "it is an order with nothing to find out"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hi, who is older, the mayor of Lund or the mayor of Ystad?",
+        "Thanks! And when did the architect of the old town hall die?",
+        "yes, find the cheapest of our three hosts and its uptime",
+        "Who is Ada's grandfather?",
+        "Do skeletons have hair?",
+        "Forward the latest invoice from Talbot to whoever approved the last one.",
+        "Book a table at the restaurant where we had last year's dinner.",
+        "uranus vs neptune, which is colder",
+        "age of verdi at premiere of falstaff",
+        "Can you order a Fiat at a petrol station?",
+        "and when was her husband born, before or after the war?",
+    ],
+)
+def test_what_may_hold_two_facts_is_shown_to_the_model(text: str) -> None:
+    assert why(text) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("Wie heißt der Bürgermeister der Stadt, in der Goethe geboren wurde?", "German"),
+        ("was kostet das Monatsticket in Graz und was in Linz", "German"),
+        ("Qui a peint le plafond de la chapelle, et quand est-il mort ?", "French"),
+        ("¿Quién escribió la novela y dónde nació su autor?", "Spanish"),
+        ("Chi ha scritto il romanzo e dove è nato il suo autore?", "Italian"),
+        ("Quem escreveu o livro e em que ano nasceu o seu autor?", "Portuguese"),
+        ("Wie schreef het boek en waar is de schrijver geboren?", "Dutch"),
+        ("Kto napisał tę książkę i gdzie urodził się jej autor?", "Polish"),
+        ("谁写了这本书 他出生在哪里", "Chinese"),
+        ("この本を書いたのは誰で、どこで生まれましたか", "Japanese"),
+        ("PostgreSQLとSQLiteではどちらが先に公開されましたか", "Japanese"),
+        ("이 책을 누가 썼고 그는 어디에서 태어났습니까?", "Korean"),
+        ("من كتب هذا الكتاب وأين ولد مؤلفه؟", "written in Arabic letters"),
+        ("Кто написал эту книгу и где родился её автор?", "written in Cyrillic letters"),
+        ("इस किताब को किसने लिखा और उसका जन्म कहाँ हुआ?", "written in Devanagari letters"),
+    ],
+)
+def test_another_language_stays_whole_for_a_student_of_english_alone(text: str, language: str) -> None:
+    assert why(text) == f"it is {language}, and the decomposer was taught English"
+    assert why(text, english_only=False) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What does 東京 mean, and who named the city so?",
+        "Which film came out first, Ne Jouez Pas Avec Les Martiens or A Hijacking?",
+        "Who directed La vita è bella and where was he born?",
+        "los angeles mayor age",
+        "leonardo da vinci birthplace",
+        "Was Der Spiegel founded before Die Zeit?",
+        "population of the capital of São Tomé and Príncipe",
+        "What is the currency of the country where the Río de la Plata ends?",
+        "Where did the pianist who recorded Für Elise and Die Forelle die?",
+    ],
+)
+def test_english_with_foreign_names_is_english(text: str) -> None:
+    assert other_language(text) is None
+    assert why(text) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "and on Pro? is it worth the extra money",
+        "What about the Gold plan and its storage limit in Norway?",
+        "When did he leave the company and join the rival firm?",
+        "Which of them costs less per seat and month?",
+        "does it come with a printed manual and a cable?",
+    ],
+)
+def test_a_follow_up_that_leans_on_earlier_turns_stays_whole(text: str) -> None:
+    assert "leans on earlier turns" in why(text, *CHAT)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "When did the founder of the company leave, and where did she go?",
+        "Is it true that the author of Emma lived longer than her sister?",
+        "Are there more moons around Mars than around Uranus?",
+    ],
+)
+def test_a_question_that_stands_on_its_own_in_a_conversation_is_shown_to_the_model(text: str) -> None:
+    assert why(text, *CHAT) == ""
+
+
+def test_instructions_alone_are_no_earlier_turns() -> None:
+    assert why("and on Pro, is the extra money worth the extra storage?", SystemMessage("Be kind.")) == ""
+
+
+@given(st.text(min_size=1).filter(lambda text: text.strip()), st.booleans())
+def test_any_question_is_judged_without_an_error_and_always_alike(text: str, english_only: bool) -> None:
+    try:
+        question = Question(text=text)
+    except ValueError:  # a lone surrogate is no question
+        return
+    first = reason_to_leave_whole(question, english_only=english_only)
+    assert first is None or first.startswith("it ")
+    assert reason_to_leave_whole(question, english_only=english_only) == first
