@@ -10,7 +10,7 @@ import re
 
 from langchain_divconq.languages import other_language
 from langchain_divconq.types import Question
-from langchain_divconq.words import FUNCTION_WORDS, UNSPACED, content_words, words
+from langchain_divconq.words import FUNCTION_WORDS, UNSPACED, content_words, users_hashes, words
 
 FEWEST_WORDS = 3
 """A question with fewer content words holds no two facts: "Who wrote Middlemarch?" has two."""
@@ -91,7 +91,7 @@ def has_few_words(text: str) -> bool:
     A question for yes or no about two things may hold two ("Do skeletons have hair?"), and so may one for a relative.
     """
     fewest = FEWEST_WORDS - 1 if _YES_OR_NO.match(text) or _KIN.search(text) else FEWEST_WORDS
-    return UNSPACED.search(text) is None and len(set(content_words(text))) < fewest
+    return UNSPACED.search(text) is None and len({*content_words(text), *users_hashes(text)}) < fewest
 
 
 def is_pleasantry(text: str) -> bool:

@@ -9,6 +9,7 @@ from langchain_divconq.checks import about_the_context
 from langchain_divconq.errors import DecompositionError
 from langchain_divconq.prompts import NO_DECOMPOSITION
 from langchain_divconq.types import Question, fill_references, has_hash, references
+from langchain_divconq.words import UNSPACED
 
 # Thinking opens a line, or (where the chat template opened it) closes on a line of its own. A plan's lines do neither,
 # so a subquestion about these tags stays whole.
@@ -113,7 +114,8 @@ def parse_plan(text: str, asked: str = "") -> tuple[str, ...]:
 
 def asks(subquestion: str) -> bool:
     """Return whether a line of a plan asks, or tells to find out; "It was built in 1931." does neither."""
-    return subquestion.rstrip("*_\"')\u201d ").endswith(("?", "\uff1f", "\u061f")) or bool(_ASKING.match(subquestion))
+    ends = subquestion.rstrip("*_\"')\u201d ").endswith(("?", "\uff1f", "\u061f"))
+    return ends or bool(_ASKING.match(subquestion) or UNSPACED.search(subquestion))  # some scripts ask without a mark
 
 
 def clean_plan(subquestions: Sequence[str], question: Question, max_subquestions: int) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from langchain_divconq import InvalidWeightsError, WeightsNotFoundError, weights
 
 CONTENT = bytes(range(256)) * 4096
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+FILE = weights._HubFile(weights.HUB_REPO, weights.DEFAULT_FILE, SHA256, weights.HUB_REVISION)
 PATH = f"/{weights.HUB_REPO}/resolve/{weights.HUB_REVISION}/{weights.DEFAULT_FILE}"
 
 
@@ -78,16 +80,16 @@ def hub() -> Iterator[Hub]:
 
 
 def test_the_weights_are_downloaded_at_the_pinned_revision(hub: Hub, tmp_path: Path) -> None:
-    path = weights._from_hub(endpoint=hub.endpoint, cache_dir=tmp_path, sha256=SHA256)
+    path = weights._from_hub(FILE, endpoint=hub.endpoint, cache_dir=tmp_path)
     assert path.read_bytes() == CONTENT
     assert path.name == weights.DEFAULT_FILE
     assert weights.HUB_REVISION in path.parts
 
 
 def test_a_second_look_takes_the_cached_copy_and_asks_nobody(hub: Hub, tmp_path: Path) -> None:
-    first = weights._from_hub(endpoint=hub.endpoint, cache_dir=tmp_path, sha256=SHA256)
+    first = weights._from_hub(FILE, endpoint=hub.endpoint, cache_dir=tmp_path)
     hub.requests.clear()
-    assert weights._from_hub(endpoint=hub.endpoint, cache_dir=tmp_path, sha256=SHA256) == first
+    assert weights._from_hub(FILE, endpoint=hub.endpoint, cache_dir=tmp_path) == first
     assert hub.requests == []
 
 
@@ -97,7 +99,7 @@ def test_a_download_that_breaks_off_is_resumed_where_it_stopped(
     # The client resumes from its last whole chunk; its own chunks of 10 MB are larger than this test's file.
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 100_000)
     hub.cut_after = 300_000
-    path = weights._from_hub(endpoint=hub.endpoint, cache_dir=tmp_path, sha256=SHA256)
+    path = weights._from_hub(FILE, endpoint=hub.endpoint, cache_dir=tmp_path)
     assert path.read_bytes() == CONTENT
     (_, first), (_, second) = [request for request in hub.requests if request[0] == "GET"]
     assert first is None
@@ -107,14 +109,14 @@ def test_a_download_that_breaks_off_is_resumed_where_it_stopped(
 def test_a_damaged_download_is_refused_with_both_sums_and_a_second_try_mends_it(hub: Hub, tmp_path: Path) -> None:
     hub.content = CONTENT[:-1] + b"\x00"
     with pytest.raises(InvalidWeightsError, match=r"Delete .* and try again") as caught:
-        weights._from_hub(endpoint=hub.endpoint, cache_dir=tmp_path, sha256=SHA256)
+        weights._from_hub(FILE, endpoint=hub.endpoint, cache_dir=tmp_path)
     assert SHA256 in str(caught.value)
     assert hashlib.sha256(hub.content).hexdigest() in str(caught.value)
 
     hub.content = CONTENT
     damaged = str(caught.value).split("Delete ")[1].removesuffix(" and try again.")
     Path(damaged).unlink()
-    assert weights._from_hub(endpoint=hub.endpoint, cache_dir=tmp_path, sha256=SHA256).read_bytes() == CONTENT
+    assert weights._from_hub(FILE, endpoint=hub.endpoint, cache_dir=tmp_path).read_bytes() == CONTENT
 
 
 def test_a_file_the_hub_does_not_have_is_a_reason_in_the_error(
@@ -122,8 +124,7 @@ def test_a_file_the_hub_does_not_have_is_a_reason_in_the_error(
 ) -> None:
     monkeypatch.delenv("DIVCONQ_MODEL", raising=False)
     monkeypatch.setattr(weights, "_PACKAGE", "no_such_weights_package")
-    monkeypatch.setattr(weights, "HUB_REVISION", "0" * 40)
-    real = weights._from_hub
-    monkeypatch.setattr(weights, "_from_hub", lambda: real(endpoint=hub.endpoint, cache_dir=tmp_path))
+    real, absent = weights._from_hub, replace(FILE, revision="0" * 40)
+    monkeypatch.setattr(weights, "_from_hub", lambda file: real(absent, endpoint=hub.endpoint, cache_dir=tmp_path))
     with pytest.raises(WeightsNotFoundError, match=r"the Hugging Face hub: RemoteEntryNotFoundError: .*404"):
         weights.default_weights()

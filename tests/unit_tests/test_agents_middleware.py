@@ -163,19 +163,22 @@ def test_a_question_in_text_blocks_is_divided() -> None:
 
 @both
 async def test_a_thread_divides_each_new_question_and_no_question_twice(is_async: bool) -> None:
-    model, decomposer = calculating(), scripted(lambda seen: f"1. What of {seen[-1].text.split()[1]}?\n2. And #1?")
+    model, decomposer = (
+        calculating(),
+        scripted(lambda seen: f"1. What of {seen[-1].text.split()[1]}?\n2. How big is #1?"),
+    )
     agent = create_agent(
         model, [calculator], middleware=[DecompositionMiddleware(decomposer)], checkpointer=InMemorySaver()
     )
     config = {"configurable": {"thread_id": "1"}}
-    await run(agent, asking("Pens are how many?"), config, is_async=is_async)
+    await run(agent, asking("Pens are how many, and the red boxes?"), config, is_async=is_async)
     await run(agent, {"messages": []}, config, is_async=is_async)
     assert len(decomposer.seen) == 1
-    state = await run(agent, asking("Boxes are how many?"), config, is_async=is_async)
+    state = await run(agent, asking("Boxes are how many, and the red pens?"), config, is_async=is_async)
     assert len(decomposer.seen) == 2
     assert "What of Boxes?" in systems(model)[-1]
     assert "What of Pens?" not in systems(model)[-1]
-    assert state["decomposition"]["subquestions"] == ["What of Boxes?", "And #1?"]
+    assert state["decomposition"]["subquestions"] == ["What of Boxes?", "How big is #1?"]
 
 
 @both

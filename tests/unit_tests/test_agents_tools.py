@@ -105,7 +105,9 @@ def test_the_context_reaches_the_decomposer() -> None:
 
 
 def test_a_question_that_needs_no_decomposition_is_to_be_answered_directly() -> None:
-    message = called(decompose_tool(scripted("No decomposition needed.")), question="What is 2 + 2?")
+    message = called(
+        decompose_tool(scripted("No decomposition needed.")), question="What is the sum of the first two primes?"
+    )
     assert message.content == (
         "There are no subquestions (the decomposer says that no decomposition is needed). Answer the question directly."
     )

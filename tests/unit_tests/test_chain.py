@@ -486,7 +486,7 @@ def choosy(messages: list[BaseMessage]) -> str:
     return messages[-1].text.split("Question: ")[1].split("\n")[0]
 
 
-QUESTIONS = [f"How much is {n} and one?" for n in range(12)]
+QUESTIONS = [f"{QUESTION} How much is {n} and one?" for n in range(12)]
 
 
 def test_a_batch_keeps_the_order() -> None:
@@ -524,7 +524,7 @@ def test_results_come_as_they_are_completed() -> None:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_max_concurrency_is_the_number_of_solver_calls_in_flight(mode: Any, asynchronous: bool) -> None:
-    plan = "1. What is one?\n2. What is two?\n3. What is three?"
+    plan = "1. How many boxes?\n2. How many pens?\n3. How many are left?"
     chain = build(mode, plan=plan, reply="Answer: 1", delay=0.01)
     config: RunnableConfig = {"max_concurrency": 2}
     if asynchronous:
@@ -537,7 +537,7 @@ def test_max_concurrency_is_the_number_of_solver_calls_in_flight(mode: Any, asyn
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_inside_another_run_its_max_concurrency_is_obeyed(asynchronous: bool) -> None:
-    chain = build("parallel", plan="1. What is one?\n2. What is two?", reply="Answer: 1", delay=0.02)
+    chain = build("parallel", plan="1. How many boxes?\n2. How many pens?", reply="Answer: 1", delay=0.02)
 
     def ask(question: str) -> AIMessage:
         return asyncio.run(chain.ainvoke(question)) if asynchronous else chain.invoke(question)

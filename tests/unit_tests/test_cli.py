@@ -314,7 +314,10 @@ def test_a_file_of_questions_becomes_a_file_of_records(
 def test_records_go_to_stdout_where_no_file_is_named(
     models: dict[str, BaseChatModel], type_in: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    type_in(f'{{"question": "{QUESTION}"}}\n\n{{"question": "Why so?"}}\n')
+    type_in(
+        f'{{"question": "{QUESTION}"}}\n\n'
+        '{"question": "Why are so many pens left in 3 boxes of 12 when 7 are given away?"}\n'
+    )
     assert main(["decompose", "--decomposer", "fake:decomposer", "--input", "-"]) == 0
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {record["line"] for record in records} == {1, 3}

@@ -205,8 +205,8 @@ def test_a_served_decomposer_is_asked_again_where_the_gate_wants_a_plan() -> Non
     decomposition = Decomposer(model=server, llama_server=True, gate=0.9).invoke(QUESTION)
     assert len(decomposition.subquestions) == 2
     assert [options["extra_body"]["grammar"] for options in server.options] == [
-        decomposition_grammar(3),
-        decomposition_grammar(3, allow_none=False),
+        decomposition_grammar(4),
+        decomposition_grammar(4, allow_none=False),
     ]
 
 

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from langchain_divconq.errors import DecompositionError
-from langchain_divconq.plans import clean_plan, parse_plan, render_plan
+from langchain_divconq.plans import asks, clean_plan, parse_plan, render_plan
 from langchain_divconq.prompts import NO_DECOMPOSITION
 from langchain_divconq.types import Decomposition, Question, references
 
@@ -219,3 +219,39 @@ def test_a_model_that_repeats_itself_is_read_in_no_time(piece: str) -> None:
         with contextlib.suppress(DecompositionError):
             parse_plan(reply)
     assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"- {PLAN[0]}\n- {PLAN[1]}",
+        f"Here you are:\n* {PLAN[0]}\n* {PLAN[1]}",
+        f"1\u3001{PLAN[0]}\n2\u3001{PLAN[1]}",
+        f"\uff11\uff0e{PLAN[0]}\n\uff12\uff0e{PLAN[1]}",
+        f"Alternative Question 1: {PLAN[0]}\nAlternative Question 2: {PLAN[1]}",
+        f"1. **{PLAN[0]}** (boxes)\n2. **{PLAN[1]}** (the rest)",
+        f'1. "{PLAN[0]}"\n2. \u201c{PLAN[1]}\u201d',
+        f'["{PLAN[0]}", "{PLAN[1]}"]',
+        f'```json\n{{"subquestions": [{{"question": "{PLAN[0]}"}}, {{"question": "{PLAN[1]}"}}]}}\n```',
+    ],
+)
+def test_a_plan_of_another_model_is_read_without_its_marks(text: str) -> None:
+    assert parse_plan(text) == PLAN
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", '{"answer": "29"}', '[["Who?"]]', "[" * 5000, '["", ""]'])
+def test_json_that_holds_no_subquestions_is_no_plan(text: str) -> None:
+    with pytest.raises(DecompositionError, match="wrote no plan"):
+        parse_plan(text)
+
+
+@pytest.mark.parametrize(
+    "line", ["Who?", "Find the price of #1", "Quand ?", "\u8c01\u5199\u4e86\u4e66", "given #1, how old"]
+)
+def test_a_line_that_asks(line: str) -> None:
+    assert asks(line)
+
+
+@pytest.mark.parametrize("line", ["It was built in 1931.", "Mia has 36 pens.", "#1 + 2 = 5", ""])
+def test_a_line_that_asks_nothing(line: str) -> None:
+    assert not asks(line)

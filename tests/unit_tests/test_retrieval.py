@@ -69,7 +69,9 @@ def test_the_solver_reads_the_best_that_was_found_for_the_subquestion_and_at_mos
 @both
 def test_an_answer_that_is_not_found_is_stood_for_by_the_words_of_what_asked_for_it(asynchronous: bool) -> None:
     plan = ["Who was the founder of Lund?", "Where was the father of #1 born?"]
-    retriever = build(plan, retriever=Shelf(otherwise=["A text."]), reader=scripted("I don't know."))
+    retriever = build(
+        decomposer=divided(plan), retriever=Shelf(otherwise=["A text."]), reader=scripted("I don't know.")
+    )
     searched(retriever, QUESTION, asynchronous)
     assert shelf(retriever).seen[2:] == ["Where was the father of the founder of Lund born?"]
 
@@ -77,7 +79,7 @@ def test_an_answer_that_is_not_found_is_stood_for_by_the_words_of_what_asked_for
 def test_the_best_passages_title_stands_for_an_answer_where_there_is_one() -> None:
     plan = ["Who was the founder of Lund?", "Where was the father of #1 born?"]
     titled = Shelf(otherwise=["A text."], titles={"A text.": "Ada Holm (mayor)"})
-    retriever = build(plan, retriever=titled, reader=scripted("unknown"))
+    retriever = build(decomposer=divided(plan), retriever=titled, reader=scripted("unknown"))
     retriever.invoke(QUESTION)
     assert titled.seen[2:] == ["Where was the father of Ada Holm born?"]
 
@@ -96,7 +98,8 @@ def test_what_is_known_is_filled_in_where_another_answer_is_missing() -> None:
 
 
 def test_an_answer_that_looks_like_a_reference_stays_as_it_is() -> None:
-    retriever = build(["Which mill is it?", "When was mill #1 built?"], reader=scripted("Answer: #1\nof 2"))
+    plan = ["Which mill is it?", "When was mill #1 built?"]
+    retriever = build(decomposer=divided(plan), reader=scripted("Answer: #1\nof 2"))
     retriever.retriever = Shelf(otherwise=["A text."])
     retriever.invoke(QUESTION)
     assert shelf(retriever).seen[2:] == ["When was mill #1 built?"]

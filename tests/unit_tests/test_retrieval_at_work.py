@@ -136,11 +136,11 @@ def test_a_question_with_context_is_taken_as_elsewhere() -> None:
     assert "It is Monday." in small.seen[0][-1].text
 
 
-def test_the_decomposer_that_is_made_here_divides_every_question_into_four_at_most() -> None:
+def test_the_decomposer_that_is_made_here_has_the_settings_that_every_decomposer_has() -> None:
     model = scripted(PLAN[0])
     for made in (DecomposedRetriever(retriever=Shelf(), reader=model), build(decomposer=model)):
         assert isinstance(made.decomposer, Decomposer)
-        assert (made.decomposer.max_subquestions, made.decomposer.gate) == (4, "always")
+        assert made.decomposer.model_dump(exclude={"model"}) == Decomposer(model).model_dump(exclude={"model"})
 
 
 def test_a_batch_gives_what_single_calls_give() -> None:

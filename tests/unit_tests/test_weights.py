@@ -12,6 +12,8 @@ from langchain_divconq import InvalidWeightsError, WeightsNotFoundError, weights
 def _no_weights_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hide what this machine has: each test puts back the one place it is about."""
     monkeypatch.delenv("DIVCONQ_MODEL", raising=False)
+    monkeypatch.delenv("DIVCONQ_MEDIUM_MODEL", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(weights, "_PACKAGE", "no_such_weights_package")
     monkeypatch.setattr(weights, "_ADAPTERS", tmp_path / "adapters")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
@@ -97,8 +99,8 @@ def test_the_shipped_adapter_is_found_beside_its_model_card(tmp_path: Path) -> N
     folder.mkdir()
     (folder / "README.md").write_text("A model card.")
     assert weights.default_adapter() is None
-    (folder / "decomposer.gguf").write_bytes(b"GGUF")
-    assert weights.default_adapter() == folder / "decomposer.gguf"
+    (folder / "smollm2-135m-decomposer.gguf").write_bytes(b"GGUF")
+    assert weights.default_adapter() == folder / "smollm2-135m-decomposer.gguf"
 
 
 def test_the_shipped_adapter_is_left_out_where_other_weights_are_named(
@@ -106,7 +108,7 @@ def test_the_shipped_adapter_is_left_out_where_other_weights_are_named(
 ) -> None:
     folder = tmp_path / "adapters"
     folder.mkdir()
-    (folder / "decomposer.gguf").touch()
+    (folder / "smollm2-135m-decomposer.gguf").touch()
     monkeypatch.setenv("DIVCONQ_MODEL", str(tmp_path / "mine.gguf"))
     assert weights.default_adapter() is None
 
@@ -114,7 +116,41 @@ def test_the_shipped_adapter_is_left_out_where_other_weights_are_named(
 def test_two_shipped_adapters_are_an_error_that_names_both(tmp_path: Path) -> None:
     folder = tmp_path / "adapters"
     folder.mkdir()
-    for name in ("old.gguf", "new.gguf"):
+    for name in ("smollm2-135m-old.gguf", "smollm2-135m-new.gguf"):
         (folder / name).write_bytes(b"GGUF")
-    with pytest.raises(InvalidWeightsError, match=r"holds 2 adapters \(new\.gguf, old\.gguf\)"):
+    with pytest.raises(InvalidWeightsError, match=r"holds 2 small adapters \(smollm2-135m-new\.gguf"):
         weights.default_adapter()
+
+
+def test_each_size_has_its_own_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "adapters"
+    folder.mkdir()
+    for name in ("smollm2-135m-decomposer.gguf", "qwen2.5-coder-0.5b-decomposer.gguf"):
+        (folder / name).touch()
+    assert weights.default_adapter() == folder / "smollm2-135m-decomposer.gguf"
+    assert weights.default_adapter("medium") == folder / "qwen2.5-coder-0.5b-decomposer.gguf"
+    monkeypatch.setenv("DIVCONQ_MEDIUM_MODEL", str(tmp_path / "qwen.gguf"))
+    assert weights.default_adapter("medium") == folder / "qwen2.5-coder-0.5b-decomposer.gguf"
+
+
+def test_the_medium_weights_are_a_named_file_or_one_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "cache" / "langchain-divconq" / "models" / "qwen2.5-coder-0.5b-instruct-q8_0.gguf"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    assert weights.default_weights("medium") == kept
+    mine = tmp_path / "mine.gguf"
+    mine.touch()
+    monkeypatch.setenv("DIVCONQ_MEDIUM_MODEL", str(mine))
+    assert weights.default_weights("medium") == mine
+    monkeypatch.setenv("DIVCONQ_MEDIUM_MODEL", "/nowhere/model.gguf")
+    with pytest.raises(WeightsNotFoundError, match=r"DIVCONQ_MEDIUM_MODEL is '/nowhere/model\.gguf'"):
+        weights.default_weights("medium")
+
+
+def test_missing_medium_weights_are_said_with_what_mends_it() -> None:
+    with pytest.raises(WeightsNotFoundError, match=r"The medium weights .* were not found") as caught:
+        weights.default_weights("medium")
+    assert "DIVCONQ_MEDIUM_MODEL=/path/to/model.gguf" in str(caught.value)
+    assert "huggingface-hub is not installed" in str(caught.value)
