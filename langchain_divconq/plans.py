@@ -136,7 +136,8 @@ def clean_plan(subquestions: Sequence[str], question: Question, max_subquestions
     kept: list[str] = []
     new_number: dict[int, int] = {}
     for number, original in enumerate(subquestions, start=1):
-        if any(needed not in new_number for needed in references(original, asked)):
+        needed = [n for n in references(original, asked) if n < number or not has_hash(asked, n)]
+        if any(n not in new_number for n in needed):
             continue
         subquestion = fill_references(
             " ".join(original.split()), {old: f"#{new}" for old, new in new_number.items()}, asked

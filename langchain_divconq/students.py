@@ -66,7 +66,8 @@ def gguf_model(option: str, name: str, **options: Any) -> ChatGGUF:
     if not (name.startswith("gguf:") or path.suffix == ".gguf" or path.expanduser().is_file()):
         known = '"small", "medium", ' if "decomposer" in option else ""
         raise ConfigurationError(
-            f"{option} {name} names no model. Pass {known}the path of a GGUF (gguf:/path/to/model.gguf), or PROVIDER:MODEL."
+            f"{option} {name} names no model. Pass {known}the path of a GGUF (gguf:/path/to/model.gguf), or "
+            "PROVIDER:MODEL."
         )
     return ChatGGUF(model_path=path, **options)
 

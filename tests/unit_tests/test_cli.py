@@ -441,7 +441,7 @@ def test_on_stdout_a_failed_question_has_a_record_too(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--max-subquestions", "2"], "made with max_subquestions 3, and now it is 2"),
+        (["--max-subquestions", "2"], "made with max_subquestions 4, and now it is 2"),
         (["--gate", "never"], "made with gate 0.75, and now it is 'never'"),
         (["--mode", "parallel"], "made with mode 'fused', and now it is 'parallel'"),
         (["--price", "1,2"], "made with price None, and now it is [1.0, 2.0]"),

@@ -56,9 +56,9 @@ def test_a_path_is_a_gguf_and_a_colon_names_a_provider(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("large", r'large names no model. Pass "small", "medium", the path of a GGUF \(gguf:/path/to/model.gguf\)'),
-        ("gguf:", "gguf: names no file"),
-        ("nobody:knows", "nobody:knows cannot be set up"),
+        ("large", r'decomposer large names no model. Pass "small", "medium", the path of a GGUF \(gguf:/path/to/model.gguf\)'),
+        ("gguf:", "decomposer gguf: names no file"),
+        ("nobody:knows", "decomposer 'nobody:knows' cannot be set up"),
     ],
 )
 def test_a_name_that_names_nothing_is_refused_with_what_may_be_named(name: str, message: str) -> None:
@@ -82,4 +82,4 @@ def test_weights_that_are_named_stay_bare(tmp_path: Path) -> None:
 
 def test_there_are_no_other_sizes() -> None:
     with pytest.raises(ConfigurationError, match="no model 'large' in the library"):
-        students.bundled_model("large")  # type: ignore[arg-type]  # what a caller may well pass
+        students.bundled_model("large")
