@@ -56,7 +56,7 @@ def test_a_path_is_a_gguf_and_a_colon_names_a_provider(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("large", r'decomposer large names no model. Pass "small", "medium", the path of a GGUF \(gguf:/path/to/model.gguf\)'),
+        ("large", r'decomposer large names no model. Pass "small", "medium", the path of a GGUF \(gguf:/path'),
         ("gguf:", "decomposer gguf: names no file"),
         ("nobody:knows", "decomposer 'nobody:knows' cannot be set up"),
     ],
