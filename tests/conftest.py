@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 from pathlib import Path
 from typing import get_args
 
@@ -10,6 +11,10 @@ from hypothesis import settings
 
 from langchain_divconq.engines.base import EngineName
 from langchain_divconq.weights import default_weights
+
+# A job that a script starts in the background ignores Ctrl-C, and so would every test and its children.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A shared machine stalls now and then: no deadline, whatever else the profile in force says.
 settings.register_profile("divconq", settings(), deadline=None)
