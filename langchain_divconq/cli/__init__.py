@@ -1,4 +1,4 @@
-"""The command line: `divconq ask`, `divconq decompose`, `divconq evaluate` and `divconq serve`.
+"""The command line: `divconq ask`, `decompose`, `evaluate`, `serve` and `doctor`.
 
 This module reads the arguments and turns errors into words and exit codes; what does the work is imported once it is
 known to be wanted, so that `divconq --help` answers at once.
@@ -45,6 +45,10 @@ questions and passages:
 exit codes:
   0: all is well; 1: a question failed; 2: wrong use; 130: interrupted
 """
+_DOCTOR_EPILOG = """\
+exit codes:
+  0: the engine that is chosen made a plan; 1: it did not, and the lines shown say what mends it
+"""
 _SERVE_EPILOG = """\
 exit codes:
   0: stopped by Ctrl-C or SIGTERM; 1: the model cannot be served; 2: wrong use, such as a port that is taken
@@ -70,6 +74,10 @@ def main(argv: list[str] | None = None) -> int:
             from langchain_divconq.cli.evaluate import evaluate
 
             return evaluate(args)
+        if args.command == "doctor":
+            from langchain_divconq.cli.doctor import doctor
+
+            return doctor(args)
         from langchain_divconq.cli.commands import ask, decompose
 
         return {"ask": ask, "decompose": decompose}[args.command](args)
@@ -101,7 +109,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Divide a question with a small local model, conquer it with any chat model.",
     )
     parser.add_argument("--version", action="version", version=f"divconq {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="ask | decompose | evaluate | serve")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="ask | decompose | evaluate | serve | doctor"
+    )
     ask = _command(commands, "ask", "divide a question and answer it", _EPILOG)
     decompose = _command(commands, "decompose", "only divide a question", _EPILOG)
     for command in (ask, decompose):
@@ -124,6 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_serving(
         _command(commands, "serve", "serve the decomposer to others, as an OpenAI-compatible API", _SERVE_EPILOG)
     )
+    checking = _command(commands, "doctor", "say what is installed, try it, and tell what mends it", _DOCTOR_EPILOG)
+    checking.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 

