@@ -7,6 +7,14 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
+# pip takes a wheel from its cache however it was compiled: what this one was built for, it says itself.
+define ANY_PROCESSOR
+import llama_cpp, sys
+said = llama_cpp.llama_print_system_info()
+sys.exit(any(mark in said for mark in (b"AVX512 = 1", b"AMX_INT8 = 1")))
+endef
+export ANY_PROCESSOR
+
 # Stamps: each says that a layer of the environment is complete, and is redone when pyproject.toml changes.
 READY := $(VENV)/.ready
 ENVIRONMENT := $(READY)/environment
@@ -91,4 +99,9 @@ $(ENGINES): $(DEVELOPMENT)
 		echo 'llama-cpp-python could not be installed. It is compiled from source and needs a C and a C++ compiler' >&2; \
 		echo '(on Debian: apt-get install build-essential). The tests need both engines; make ask, unit and check do not.' >&2; \
 		exit 1; }
+	@test -n "$$CMAKE_ARGS" || $(BIN)/python -c "$$ANY_PROCESSOR" || { \
+		echo 'pip kept a wheel of llama-cpp-python that was built for one processor alone; compiling it anew …' >&2; \
+		$(BIN)/python -m pip cache remove --quiet llama_cpp_python; \
+		CMAKE_ARGS=-DGGML_NATIVE=OFF $(INSTALL) --no-deps --force-reinstall --no-binary llama-cpp-python \
+			"$$($(BIN)/python -m pip freeze | grep '^llama_cpp_python==')"; }
 	@touch $@

@@ -58,8 +58,8 @@ def load_engine(settings: EngineSettings, name: EngineName | None = None) -> Eng
             check_model(headers[0])
             if len(headers) > 1:
                 check_adapter(*headers)
-            pass_trial(settings, chosen, marks)
-            _engines[key] = create_engine(settings, chosen)
+            plain = pass_trial(settings, chosen, marks)
+            _engines[key] = create_engine(settings, chosen, plain=plain)
         return _engines[key]
 
 

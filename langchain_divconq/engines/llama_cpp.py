@@ -57,6 +57,7 @@ class LlamaCppEngine:
 
     Args:
         settings: What to load.
+        plain: Without llama.cpp's own layouts of the weights, some of which use AMX.
         check_tensors: Look at every value of the weights, and refuse those that are no numbers.
 
     Raises:
@@ -67,7 +68,7 @@ class LlamaCppEngine:
 
     name: EngineName = "llama-cpp-python"
 
-    def __init__(self, settings: EngineSettings, *, check_tensors: bool = False) -> None:
+    def __init__(self, settings: EngineSettings, *, plain: bool = False, check_tensors: bool = False) -> None:
         self._lib: Any = importlib.import_module("llama_cpp")
         self._np: Any = importlib.import_module("numpy")
         self._formatter: Any = None
@@ -81,17 +82,17 @@ class LlamaCppEngine:
         self._clock = 0
         route_log(self._lib)
         try:
-            self._load(settings, check_tensors)
+            self._load(settings, plain, check_tensors)
         except BaseException:
             self.close()
             raise
         self._slots = [_Slot(number) for number in range(settings.n_slots)]
 
-    def _load(self, settings: EngineSettings, check_tensors: bool) -> None:
+    def _load(self, settings: EngineSettings, plain: bool, check_tensors: bool) -> None:
         lib = self._lib
         params = lib.llama_model_default_params()
         params.n_gpu_layers = settings.n_gpu_layers
-        params.check_tensors = check_tensors
+        params.check_tensors, params.use_extra_bufts = check_tensors, not plain
         self._model = lib.llama_model_load_from_file(str(settings.model_path).encode(), params)
         if not self._model:
             raise InvalidWeightsError(f"llama.cpp does not load {settings.model_path}: {last_complaint()}")

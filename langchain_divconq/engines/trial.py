@@ -28,7 +28,7 @@ TRUSTED = frozenset({"b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea3737281
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SHIPPED = _PACKAGE / "adapters"
-_MARK = "divconq-trial:"
+_MARK, _PLAIN = "divconq-trial:", "plain"
 _SECONDS, _BYTES_A_SECOND = 30, 50_000_000
 _PROMPT = "How do I cook rice? " * 12  # more than a batch
 _GRAMMAR = 'root ::= [^\\n]+ "\\n"'
@@ -44,34 +44,63 @@ main()
 """
 
 
-def pass_trial(settings: EngineSettings, name: EngineName, marks: list[str]) -> None:
+class _IllegalInstructionError(EngineError):
+    """The child met an instruction that this processor does not have."""
+
+
+def pass_trial(settings: EngineSettings, name: EngineName, marks: list[str]) -> bool:
     """Load the files in a child process, unless they are known to load.
+
+    A llama-cpp-python that was compiled for AMX is tried with any file: some virtual machines name AMX without having
+    it, and there llama.cpp works without its own layouts of the weights.
 
     Args:
         settings: What is to be loaded here.
         name: By which engine.
         marks: Checksums of the model and of the adapter, if there is one.
 
+    Returns:
+        Whether it loads only without those layouts.
+
     Raises:
         EngineError: What loading raises here too; or the child died or hung.
     """
     adapter = settings.adapter_path
-    if marks[0] in TRUSTED and (adapter is None or adapter.resolve().parent == _SHIPPED):
-        return
+    amx = name == "llama-cpp-python" and _is_built_for_amx()
+    if marks[0] in TRUSTED and (adapter is None or adapter.resolve().parent == _SHIPPED) and not amx:
+        return False
     verdict = _verdict_file(settings, name, marks)
     if verdict is not None and verdict.is_file():
-        return
-    run_trial(settings, name)
+        return verdict.read_text(encoding="utf-8") == _PLAIN
+    plain = False
+    try:
+        run_trial(settings, name)
+    except _IllegalInstructionError:
+        if not amx:
+            raise
+        run_trial(settings, name, plain=True)
+        plain = True
     if verdict is not None:
-        try:
+        with contextlib.suppress(OSError):  # a home that cannot be written to: tried again next time
             verdict.parent.mkdir(parents=True, exist_ok=True)
-            verdict.touch()
-        except OSError:  # a home that cannot be written to: tried again next time
-            return
+            verdict.write_text(_PLAIN if plain else "", encoding="utf-8")
+    return plain
 
 
-def run_trial(settings: EngineSettings, name: EngineName) -> None:
+def _is_built_for_amx() -> bool:
+    try:
+        return b"AMX_INT8 = 1" in importlib.import_module("llama_cpp").llama_print_system_info()
+    except (ImportError, OSError, AttributeError):
+        return False
+
+
+def run_trial(settings: EngineSettings, name: EngineName, *, plain: bool = False) -> None:
     """Load a model in a child process, read a prompt and write a token.
+
+    Args:
+        settings: What is to be loaded here.
+        name: By which engine.
+        plain: Without llama.cpp's own layouts of the weights.
 
     Raises:
         EngineError: What was raised there; or the child died or hung, and of what.
@@ -83,7 +112,7 @@ def run_trial(settings: EngineSettings, name: EngineName) -> None:
     try:
         child = subprocess.run(
             [sys.executable, "-c", _CHILD.format(path=sys.path, package=str(_PACKAGE))],
-            input=json.dumps({"settings": options, "paths": paths, "engine": name}).encode(),
+            input=json.dumps({"settings": options, "paths": paths, "engine": name, "plain": plain}).encode(),
             env={**os.environ, "GGML_NO_BACKTRACE": "1"},
             capture_output=True,
             timeout=limit,
@@ -142,7 +171,7 @@ def main() -> None:
     paths = {key: None if path is None else Path(path) for key, path in asked["paths"].items()}
     verdict: dict[str, str] | None = None
     try:
-        _use(EngineSettings(**{**asked["settings"], **paths}), asked["engine"])
+        _use(EngineSettings(**{**asked["settings"], **paths}), asked["engine"], asked["plain"])
     except EngineError as error:
         verdict = {"kind": type(error).__name__, "message": str(error)}
     sys.stdout.write(f"\n{_MARK}{json.dumps(verdict)}\n")
@@ -150,12 +179,15 @@ def main() -> None:
     os._exit(0)  # how an engine ends is no part of the verdict
 
 
-def create_engine(settings: EngineSettings, name: EngineName, *, check_tensors: bool = False) -> Engine:
+def create_engine(
+    settings: EngineSettings, name: EngineName, *, plain: bool = False, check_tensors: bool = False
+) -> Engine:
     """Load a model into this process.
 
     Args:
         settings: What to load.
         name: By which engine.
+        plain: Without llama.cpp's own layouts of the weights (llama-cpp-python alone).
         check_tensors: Have llama.cpp look at every value of the weights.
 
     Raises:
@@ -164,16 +196,17 @@ def create_engine(settings: EngineSettings, name: EngineName, *, check_tensors: 
     # Imported by name, for each engine's module needs its package.
     module, kind = ("llama_cpp", "LlamaCppEngine") if name == "llama-cpp-python" else ("xllamacpp", "XllamacppEngine")
     make = getattr(importlib.import_module(f"langchain_divconq.engines.{module}"), kind)
-    engine: Engine = make(settings, check_tensors=check_tensors)
+    options = {"plain": plain} if name == "llama-cpp-python" else {}
+    engine: Engine = make(settings, check_tensors=check_tensors, **options)
     return engine
 
 
-def _use(settings: EngineSettings, name: EngineName) -> None:
+def _use(settings: EngineSettings, name: EngineName, plain: bool) -> None:
     """Load a model, read a prompt of several batches, write freely and by a grammar."""
     for path in (settings.model_path, settings.adapter_path):
         if path is not None:
             check_numbers(read_header(path))
-    engine = create_engine(settings, name, check_tensors=True)
+    engine = create_engine(settings, name, plain=plain, check_tensors=True)
     prompt: Prompt | str = _PROMPT
     with contextlib.suppress(EngineError):  # no template, or one that wants other messages: told where it is used
         prompt = engine.render([{"role": "user", "content": _PROMPT}])
@@ -186,7 +219,8 @@ def _death(child: "subprocess.CompletedProcess[bytes]", name: EngineName, files:
     said = child.stderr.decode(errors="replace").strip().splitlines()
     last = next((line.strip() for line in reversed(said) if "ASSERT" in line or "Error" in line), "")
     reason = explain_death(child.returncode, name)
-    kind = EngineError if child.returncode in (-getattr(signal, "SIGILL", 0), 132) else InvalidWeightsError
+    illegal = child.returncode in (-getattr(signal, "SIGILL", 0), 132)
+    kind: type[EngineError] = _IllegalInstructionError if illegal else InvalidWeightsError
     return kind(
         f"{_named(files)} cannot be used with {name}. A trial in a child process ended with {reason}"
         f"{f' ({last[:200]})' if last else ''}. This process goes on."

@@ -27,13 +27,13 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[EngineName, E
     """What was loaded, in order; loading takes a moment and gives a fake."""
     made: list[tuple[EngineName, EngineSettings]] = []
 
-    def create(settings: EngineSettings, name: EngineName) -> FakeEngine:
+    def create(settings: EngineSettings, name: EngineName, *, plain: bool) -> FakeEngine:
         made.append((name, settings))
         time.sleep(0.02)
         return FakeEngine([])
 
     monkeypatch.setattr(engines, "create_engine", create)
-    monkeypatch.setattr(engines, "pass_trial", lambda *_: None)
+    monkeypatch.setattr(engines, "pass_trial", lambda *_: False)
     monkeypatch.setattr(engines, "_engines", {})
     monkeypatch.setattr(engines, "find_spec", lambda module: module)
     yield made

@@ -36,6 +36,15 @@ def metadata(wheel: zipfile.ZipFile) -> Message:
     return email.message_from_bytes(wheel.read(name))
 
 
+def test_a_wheel_that_was_built_for_one_processor_is_told_from_one_for_any(tmp_path: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "GGML_NATIVE=OFF" in makefile
+    (check,) = re.findall(r"^define ANY_PROCESSOR\n(.*?)^endef$", makefile, re.DOTALL | re.MULTILINE)
+    for said, code in ((b"CPU : AVX2 = 1 | ", 0), (b"CPU : AVX512 = 1 | AVX2 = 1", 1), (b"CPU : AMX_INT8 = 1 |", 1)):
+        (tmp_path / "llama_cpp.py").write_text(f"def llama_print_system_info():\n    return {said!r}\n")
+        assert subprocess.run([sys.executable, "-c", check], cwd=tmp_path).returncode == code
+
+
 def test_the_wheel_brings_one_package_and_no_other(wheel: zipfile.ZipFile) -> None:
     tops = {name.partition("/")[0] for name in wheel.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"langchain_divconq"}

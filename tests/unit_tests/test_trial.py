@@ -1,5 +1,6 @@
 """Files of weights are tried in a child process before they are loaded here, once."""
 
+import json
 import math
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -78,6 +80,38 @@ def test_the_default_weights_and_the_shipped_adapter_are_not_tried(settings: Eng
     assert tried == []
     attempt(replace(settings, adapter_path=settings.model_path), (mark, "b"))
     assert len(tried) == 1
+
+
+@pytest.mark.parametrize("amx", [True, False])
+def test_where_amx_is_named_and_missing_the_weights_are_loaded_without_it(
+    settings: EngineSettings, amx: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[bool] = []
+
+    def run(command: list[str], *, input: bytes, **_: object) -> "subprocess.CompletedProcess[bytes]":
+        tried.append(json.loads(input)["plain"])
+        return subprocess.CompletedProcess(command, 0 if tried[-1] else -4, b"divconq-trial:null" * tried[-1], b"")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(trial, "_is_built_for_amx", lambda: amx)
+    if not amx:
+        assert not trial.pass_trial(settings, "llama-cpp-python", [weights.DEFAULT_SHA256])
+        with pytest.raises(EngineError, match="SIGILL"):
+            trial.pass_trial(settings, "llama-cpp-python", ["a"])
+        return
+    for _ in range(2):  # the second time from what was kept
+        assert trial.pass_trial(settings, "llama-cpp-python", [weights.DEFAULT_SHA256])
+    assert tried == [False, True]
+
+
+def test_what_llama_cpp_was_built_for_is_read_from_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for said in (b"CPU : AMX_INT8 = 1 | AVX2 = 1 |", b"CPU : AVX2 = 1 |"):
+        library = ModuleType("llama_cpp")
+        library.__dict__["llama_print_system_info"] = lambda said=said: said
+        monkeypatch.setitem(sys.modules, "llama_cpp", library)
+        assert trial._is_built_for_amx() == (b"AMX" in said)
+    monkeypatch.setitem(sys.modules, "llama_cpp", None)
+    assert not trial._is_built_for_amx()
 
 
 def child(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
