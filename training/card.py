@@ -1,4 +1,4 @@
-"""What lies beside the weights: the model card, for people, and the manifest, for checks. Text of our own."""
+"""The model card, for people, and the manifest, for checks, that lie beside the weights. Text of our own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is told: a TOML file, checked as a whole before anything runs. Every field is explained here."""
+"""The config of a run: a TOML file, checked as a whole before anything runs. Every field is explained here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes the plan each example is to be answered by: as the datasets record it, or as a teacher has it.
+"""Stage 2: the plan each example is to be answered by, as the datasets record it or as a teacher has it.
 
 A teacher decomposes and never solves: it is asked just as the library asks any decomposer.
 """

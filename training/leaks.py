@@ -1,4 +1,4 @@
-"""Whether a training example gives away an evaluation example.
+"""The search for training examples that give an evaluation example away.
 
 One does where the questions are equal but for form, where a hop of one is a question or a hop of the other, where both
 are about one DROP passage, or where their texts (context included) share a run of words too long to be chance.

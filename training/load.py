@@ -1,4 +1,4 @@
-"""Datasets → the training, validation and evaluation examples of a run, without leaks."""
+"""Stage 1: from datasets to the training, validation and evaluation examples of a run, without leaks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model expects next, place by place: from Hugging Face, and from llama.cpp as the library runs it."""
+"""Log-probabilities of the next token, place by place: from Hugging Face, and from llama.cpp as the library runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gate between training and publication: what artifacts may differ from the trained model, and whether they do.
+"""The gate between training and publication: how far artifacts may differ from the trained model.
 
 `comparison.py` takes the figures. What fails names the step that broke.
 """

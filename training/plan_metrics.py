@@ -1,4 +1,4 @@
-"""How good plans are: a verdict on each, and metrics over verdicts. Pure functions.
+"""The metrics of plans: a verdict on each plan, and figures over verdicts. Pure functions.
 
 A verdict holds identifiers, counts and numbers, no text, so it may be published for any benchmark.
 """
@@ -74,15 +74,14 @@ class PlanVerdict(BaseModel):
 
 @dataclass(frozen=True)
 class Metric:
-    """Attributes:
-    title: A few words for a table.
-    definition: The measure, in a sentence.
-    share: Its numerator and denominator for one question; the metric is the ratio of their sums.
-    """
+    """A figure over verdicts: the ratio of two sums."""
 
     title: str
+    """A few words for a table."""
     definition: str
+    """The measure, in a sentence."""
     share: Callable[[PlanVerdict], Share]
+    """Its numerator and denominator for one question."""
 
 
 def _if(condition: bool, value: float) -> Share:

@@ -1,4 +1,4 @@
-"""Recorded decompositions → plans for a student. Pure functions.
+"""Recorded decompositions, made plans for a student. Pure functions.
 
 A student imitates what it is shown: a plan that repeats itself, restates the question, or could not have been written
 under the decomposer's grammar is mended or left out.

@@ -1,4 +1,4 @@
-"""Whether an answer is right. Pure functions, strict: what cannot be read is wrong, and equal to nothing.
+"""The comparison of answers with gold answers. Pure functions, strict: what cannot be read is wrong, equal to nothing.
 
 `same_answer` decides in screening; `drop_score` is DROP's published measure, written anew from its rules.
 """

@@ -1,4 +1,4 @@
-"""Lets the solver answer through each demonstration, and keeps what the student's role can learn from.
+"""Stage 3: a solver answers through each demonstration, and what the student's role can learn from is kept.
 
 A plan that leads to the gold answer by luck survives too: only answers are compared.
 """

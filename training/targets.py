@@ -1,4 +1,4 @@
-"""What a student is shown and what it is to write, for each role. The prompts are the library's own."""
+"""A student's prompts and completions, for each role. The prompts are the library's own."""
 
 from __future__ import annotations
 

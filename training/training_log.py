@@ -1,4 +1,4 @@
-"""What a fine-tuning run leaves on disk: metrics as it goes, checkpoints, and at the end the adapter."""
+"""The files of a fine-tuning run: metrics as it goes, checkpoints, and at the end the adapter."""
 
 from __future__ import annotations
 

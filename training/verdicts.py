@@ -1,4 +1,4 @@
-"""What a solver's reply is worth, by the measure of the benchmark it answers. Pure functions.
+"""The verdict on a solver's reply, by the measure of the benchmark it answers. Pure functions.
 
 Strict is the headline: the answer parsed from the reply, held against the gold answers. Lenient is the rule of the
 paper whose method this is, for comparison with its tables: a gold answer anywhere in the reply.

@@ -1,4 +1,4 @@
-"""What multi-hop retrieval searches, paragraphs of evidence, and asks: questions with a gold paragraph for each hop."""
+"""The corpus of multi-hop retrieval: paragraphs of evidence, and questions with a gold paragraph for each hop."""
 
 from __future__ import annotations
 

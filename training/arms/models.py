@@ -1,4 +1,4 @@
-"""The models of an arm by name, how they are asked many questions at once, and what becomes of a call that fails."""
+"""The models of an arm: loaded by name, asked many questions at once, their calls counted and their failures named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What takes a reference's place: nothing, gold answers, or what a chat model reads. And a query, in the question's."""
+"""Readers, which fill in a reference: with nothing, a gold answer, or what a chat model reads. And query rewriting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a measurement leaves, as it may be committed: identifiers, verdicts, extracted answers and numbers.
+"""The records of a measurement, as they may be committed: identifiers, verdicts, extracted answers and numbers.
 
 A folder of results holds settings.json, and for each arm ARM.jsonl with a record a question. Records are added durably
 while an arm runs, in the order the questions end; a complete arm's file is in the order they were drawn.

@@ -1,1 +1,1 @@
-"""What was measured, as tables and plots: made from the committed records alone, and compared with them again."""
+"""The report of what was measured: tables and plots, made from the committed records, and checked against them."""

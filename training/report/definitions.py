@@ -1,4 +1,4 @@
-"""What each column of the report means, in a sentence or two."""
+"""The meaning of each column of the report, in a sentence or two."""
 
 from __future__ import annotations
 

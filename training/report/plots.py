@@ -33,15 +33,13 @@ _FEWEST = 5
 
 @dataclass(frozen=True)
 class Plot:
-    """Attributes:
-    name: The file's, without its ending.
-    title: In words.
-    figures: What is drawn, in JSON's types.
-    """
+    """A plot, before it is drawn."""
 
     name: str
+    """The file's, without its ending."""
     title: str
     figures: dict[str, Any]
+    """What is drawn, in JSON's types."""
 
 
 def plots(folder: Folder) -> Iterator[Plot]:

@@ -1,4 +1,4 @@
-"""What large models wrote when they decomposed and solved other benchmarks' questions: right and wrong.
+"""Recorded decompositions and answers of large models to other benchmarks' questions: right and wrong.
 
 The models' terms do not allow weights trained on this to be shared. `load` takes it only in an experiment.
 """
