@@ -1,74 +1,16 @@
 """The report is what the committed records give, figure by figure."""
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from training.arms.records import AnswerRecord, Used
-from training.estimates import Interval
-from training.report.figures import failures, gate, gate_thresholds, paired_difference, pareto, retained, strict
-from training.report.markdown import fixed, percent
+from tests.training_tests.results import PRICES, answer, divided, settings, write
+from training.arms.records import Used
 from training.report.plots import plots, read_figures
-from training.report.read import AnswerArm, load_folders
+from training.report.read import load_folders
 from training.report.report import report
-
-PRICES = {"solver": {"input": 1.0, "output": 2.0}, "decomposer": {"input": 0.1, "output": 0.2}}
-
-
-def settings(kind: str = "none", mode: str = "step_by_step", n: int = 10, **changes: Any) -> dict[str, Any]:
-    decomposer = {"name": kind, "kind": kind, "gate": 0.5}
-    solver = {"name": "small", "model": "openai:small", "options": {}}
-    return {
-        "decomposer": decomposer,
-        "solver": solver,
-        "mode": mode,
-        "source": "gsm8k",
-        "n": n,
-        "prices": PRICES,
-    } | changes
-
-
-def answer(number: int, right: bool, **changes: Any) -> dict[str, Any]:
-    record = {
-        "id": f"gsm8k/{number}",
-        "source": "gsm8k",
-        "strict": float(right),
-        "lenient": 1.0,
-        "mode": "step_by_step",
-    }
-    used = {"calls": 1, "input_tokens": 100, "output_tokens": 50, "seconds": 2.0}
-    return record | {"why": "right" if right else "wrong", "solve": used} | changes
-
-
-def divided(number: int, right: bool, probability: float, **changes: Any) -> dict[str, Any]:
-    used = {"calls": 1, "input_tokens": 100, "output_tokens": 100, "seconds": 0.5}
-    known = {"mode": "fused", "subquestions": 2, "no_decomposition_probability": probability, "decompose": used}
-    return answer(number, right, **known) | changes
-
-
-def write(
-    results: Path, name: str, arms: Mapping[str, tuple[dict[str, Any], Sequence[dict[str, Any]]]], **changes: Any
-) -> Path:
-    folder = results / name
-    folder.mkdir(parents=True)
-    known = {
-        "name": name,
-        "kind": "answers",
-        "seed": 7,
-        "prompt_version": "2",
-        "n": {"gsm8k": 10},
-        "machine": "a laptop",
-    }
-    value = known | {"arms": {arm: found for arm, (found, _) in arms.items()}} | changes
-    (folder / "settings.json").write_text(json.dumps(value), encoding="utf-8")
-    for arm, (_, records) in arms.items():
-        if records:
-            lines = "".join(json.dumps(record) + "\n" for record in records)
-            (folder / f"{arm}.jsonl").write_text(lines, encoding="utf-8")
-    return folder
 
 
 def write_answers(results: Path) -> Path:
@@ -139,12 +81,16 @@ def points(cell: str) -> str:
     return cell.partition(" ")[0]
 
 
+def reported(results: Path) -> str:
+    assert report(results)
+    return (results / "report.md").read_text(encoding="utf-8")
+
+
 @pytest.fixture
 def text(tmp_path: Path) -> str:
     write_answers(tmp_path)
     write_retrieval(tmp_path)
-    assert report(tmp_path)
-    return (tmp_path / "report.md").read_text(encoding="utf-8")
+    return reported(tmp_path)
 
 
 def test_a_row_of_scores_holds_the_shares_and_the_difference_to_step_by_step(text: str) -> None:
@@ -174,8 +120,7 @@ def test_an_arm_stands_beside_the_one_it_differs_from_on_the_questions_of_both(t
             "alone": (settings("alone", "fused", versus="not measured"), [divided(0, True, 0.1)]),
         },
     )
-    report(tmp_path)
-    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    text = reported(tmp_path)
     cells = row(text, "capped", "What one change makes, in percent:")
     assert [*cells[1:3], *(cell.split()[0] for cell in cells[3:])] == ["shipped", "4", "75.0", "100.0", "-25.0"]
     table = text.partition("What one change makes")[2].partition("Retention")[0].partition("The gate")[0]
@@ -214,8 +159,7 @@ def test_what_is_found_is_counted_by_the_length_of_the_chain(tmp_path: Path) -> 
     arms = {"whole": ({"mode": "whole", "source": "musique"}, records)}
     corpus = {"documents": 1234, "fingerprint": "0"}
     write(tmp_path, "s", arms, kind="retrieval", n={"musique": 3}, budgets=[6, 9], retriever="bm25", corpus=corpus)
-    report(tmp_path)
-    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    text = reported(tmp_path)
     assert "| 2 hops | 3 hops |" in text
     assert row(text, "whole", "Found among 6 passages, in percent:")[7:] == ["1 of 2", "0 of 1"]
     assert row(text, "whole", "Found among 9 passages, in percent:")[7:] == ["1 of 2", "1 of 1"]
@@ -235,8 +179,7 @@ def test_answers_over_passages_are_compared_with_those_over_the_whole_questions(
 def test_drop_has_a_column_of_f1(tmp_path: Path) -> None:
     records = [answer(n, n < 2, source="drop", f1=1.0 if n < 2 else 0.5) for n in range(4)]
     write(tmp_path, "passages", {"direct": (settings(mode="direct", source="drop", n=4), records)})
-    report(tmp_path)
-    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    text = reported(tmp_path)
     assert "| strict | F1 | lenient |" in text
     assert [points(cell) for cell in row(text, "direct", "Scores, in percent:")[5:8]] == ["50.0", "75.0", "100.0"]
 
@@ -247,8 +190,7 @@ def test_an_arm_without_all_its_questions_is_called_unfinished(tmp_path: Path) -
         "direct": (settings(mode="direct"), []),
     }
     write(tmp_path, "sums", arms)
-    report(tmp_path)
-    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    text = reported(tmp_path)
     assert row(text, "step-by-step", "Scores, in percent:")[4] == "unfinished: 6 of 10"
     assert row(text, "direct", "Scores, in percent:")[4:8] == ["unfinished: 0 of 10", "\u2013", "\u2013", "\u2013"]
     assert report(tmp_path, check=True)
@@ -257,8 +199,7 @@ def test_an_arm_without_all_its_questions_is_called_unfinished(tmp_path: Path) -
 def test_failures_are_named_and_counted(tmp_path: Path) -> None:
     records = [answer(0, True), answer(1, False, why="no answer"), answer(2, False, why="timeout", no_plan="no reply")]
     write(tmp_path, "sums", {"direct": (settings(mode="direct", n=3), records)})
-    report(tmp_path)
-    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    text = reported(tmp_path)
     assert row(text, "direct", "Scores, in percent:")[-1] == "no answer: 1, no plan: no reply: 1, timeout: 1"
 
 
@@ -348,74 +289,17 @@ def test_a_plot_is_drawn_only_where_there_are_data_for_it(tmp_path: Path) -> Non
     assert [*plots(folder)] == []
 
 
-def arm(rights: Mapping[int, bool], **changes: Any) -> AnswerArm:
-    records = tuple(AnswerRecord.model_validate(answer(n, right, **changes)) for n, right in sorted(rights.items()))
-    return AnswerArm(
-        "an arm", "gsm8k", "shipped", "shipped", 1.0, "small", "openai:small", "fused", 9, None, None, None, records
-    )
-
-
-def test_a_paired_difference_is_over_the_questions_that_both_have() -> None:
-    ours, theirs = arm({1: True, 2: True, 3: False}), arm({2: False, 3: False, 4: True, 5: True})
-    found = paired_difference(ours, theirs, strict)
-    assert found is not None
-    assert (found.value, found.n) == (0.5, 2)
-    assert paired_difference(ours, arm({9: True}), strict) is None
-
-
-def test_a_share_is_over_the_questions_that_both_have_and_none_of_nothing() -> None:
-    found = retained(arm({1: True, 2: False, 3: True}), arm({1: True, 2: True, 9: True}), strict)
-    assert found is not None
-    assert (found.value, found.n) == (0.5, 2)
-    assert retained(arm({1: True}), arm({1: False}), strict) is None
-
-
-def test_a_gate_sends_to_the_single_stage_what_reaches_its_threshold() -> None:
-    dividing = arm({1: True, 2: True}, no_decomposition_probability=0.6, subquestions=2)
-    single = arm({1: False, 2: True, 3: True})
-    at, above, never = gate(dividing, single, [0.6, 0.7, None])
-    assert (at.coverage, at.risk, at.risk_of_divided) == (0.0, 0.5, None)
-    assert (above.coverage, above.risk, above.risk_of_divided) == (1.0, 0.0, 0.0)
-    assert (never.coverage, never.strict) == (1.0, (1.0, 1.0))
-    assert gate(dividing, arm({}), [0.5]) == []
-    # No probability: it was divided.
-    assert gate(arm({1: True}, subquestions=2), single, [0.0])[0].coverage == 1.0
-    # A plan that came to nothing, whatever its probability was.
-    assert gate(arm({1: True}, no_decomposition_probability=0.1), single, [0.5])[0].coverage == 0.0
-    assert gate_thresholds(dividing, [0.2, 0.9]) == [0.2, 0.9, None]
-
-
-def test_the_front_holds_what_nothing_beats_in_cost_and_score() -> None:
-    arms = [("dear", 3.0, 0.9), ("cheap", 1.0, 0.5), ("beaten", 2.0, 0.5), ("equal", 1.0, 0.4), ("middle", 2.0, 0.7)]
-    assert pareto(arms) == ["cheap", "middle", "dear"]
-    assert pareto([]) == []
-
-
-def test_replies_without_judgement_are_failures() -> None:
-    found = arm({1: False, 2: False}, why="error: KeyError", no_plan="timeout").records
-    assert failures(found) == {"error: KeyError": 2, "no plan: timeout": 2}
-
-
-def test_figures_are_written_with_their_intervals_and_without_a_minus_zero() -> None:
-    assert percent(Interval(0.5, 0.25, 0.75, 4)) == "50.0 [25.0, 75.0]"
-    assert percent(Interval(-0.00001, -0.1, 0.1, 4), signed=True) == "+0.0 [-10.0, +10.0]"
-    assert percent(None) == "\u2013"
-    assert fixed(None, 2) == "\u2013"
-
-
 def test_a_solver_that_reports_no_tokens_has_no_price(tmp_path: Path) -> None:
     silent = {"calls": 1, "unmetered_calls": 1, "seconds": 2.0}
     write(tmp_path, "sums", {"step-by-step": (settings(), [answer(n, True, solve=silent) for n in range(10)])})
-    report(tmp_path)
-    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    text = reported(tmp_path)
     assert row(text, "step-by-step", "Costs:")[4:6] == ["\u2013", "\u2013"]
 
 
 def test_tokens_that_were_not_reported_are_not_passed_over(tmp_path: Path) -> None:
     used = Used(calls=1, unmetered_calls=1).model_dump()
     write(tmp_path, "sums", {"direct": (settings(mode="direct", n=1), [answer(0, True, solve=used)])})
-    report(tmp_path)
-    assert row((tmp_path / "report.md").read_text(encoding="utf-8"), "direct", "Costs:")[2] == "\u2265 0 / 0"
+    assert row(reported(tmp_path), "direct", "Costs:")[2] == "\u2265 0 / 0"
 
 
 @pytest.mark.parametrize(
