@@ -52,7 +52,7 @@ def trl(targets: Sequence[Target], options: Finetune, folder: Path, size: int) -
     """Return the tokens and seconds of each step of SFTTrainer."""
     from datasets import Dataset
     from transformers import TrainerCallback
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTTrainer
 
     model, tokenizer = load_student(options.student, folder, options.dtype)
     student = add_lora(model, options)
@@ -80,7 +80,21 @@ def trl(targets: Sequence[Target], options: Finetune, folder: Path, size: int) -
             counted.append(int(inputs["attention_mask"].sum()))
             return super().training_step(model, inputs, *args, **kwargs)
 
-    settings = SFTConfig(
+    trainer = Counting(
+        model=student,
+        args=_settings(options, folder, size),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        callbacks=[Clock()],
+    )
+    trainer.train()
+    return clock[1:]
+
+
+def _settings(options: Finetune, folder: Path, size: int) -> Any:
+    from trl import SFTConfig
+
+    return SFTConfig(
         output_dir=str(folder / "trl"),
         per_device_train_batch_size=size,
         num_train_epochs=1,
@@ -96,15 +110,6 @@ def trl(targets: Sequence[Target], options: Finetune, folder: Path, size: int) -
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )
-    trainer = Counting(
-        model=student,
-        args=settings,
-        train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-        callbacks=[Clock()],
-    )
-    trainer.train()
-    return clock[1:]
 
 
 def _rate(steps: Sequence[tuple[int, float]]) -> float:

@@ -68,7 +68,6 @@ TOO_LONG = {
     "langchain_divconq/decomposer.py _stage",
     "langchain_divconq/engines/gbnf.py sequence",
     "langchain_divconq/engines/gguf.py _read",
-    "tests/benchmarks/training.py trl",
     "tests/training_tests/test_sources.py",
     "tests/unit_tests/test_budget.py",
     "tests/unit_tests/test_chain.py",
