@@ -208,6 +208,12 @@ def test_seconds_are_shared_by_no_more_questions_than_were_asked(tmp_path: Path)
     assert json.loads(line)["solve"]["seconds"] >= 0.2
 
 
+def test_no_more_questions_are_in_flight_than_allowed(tmp_path: Path) -> None:
+    model = scripted(solve, delay=0.02)
+    measure(step_by_step(tmp_path, solvers={"s": {"model": "openai:some", "concurrency": 3}}), models=models(s=model))
+    assert model.most_in_flight == 3
+
+
 def test_many_questions_in_a_row_without_a_reply_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.arms.task._HOPELESS", 4)
     config = step_by_step(tmp_path)

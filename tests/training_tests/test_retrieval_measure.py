@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.exceptions import ModelConnectionError, ModelTimeoutError
+from langchain_core.exceptions import ModelTimeoutError
 from langchain_core.messages import BaseMessage
 
 from langchain_divconq.plans import render_plan
@@ -164,11 +164,6 @@ def test_a_reply_without_text_is_no_answer(tmp_path: Path) -> None:
     assert {one.why for one in answers(config, "answer-whole").values()} == {"empty reply"}
 
 
-def test_a_server_that_is_gone_ends_the_run(tmp_path: Path) -> None:
-    with pytest.raises(ModelConnectionError, match="gone"):
-        retrieve(retrieval(tmp_path, "rewrite"), solver=failing(ModelConnectionError("gone")))
-
-
 def test_a_run_that_was_cut_off_ends_with_the_same_files(tmp_path: Path) -> None:
     whole, cut = retrieval(tmp_path / "a", *ARMS), retrieval(tmp_path / "b", *ARMS)
     measured(whole)
@@ -191,14 +186,6 @@ def test_an_arm_that_a_limit_cut_short_is_reported_as_unfinished(tmp_path: Path)
     assert re.search(r"^\| whole \| unfinished: 1 of [2-9] \|", text, flags=re.MULTILINE)
 
 
-def test_a_finished_arm_asks_nothing(tmp_path: Path) -> None:
-    config, model = retrieval(tmp_path, *ARMS), scripted(solve)
-    retrieve(config, solver=model, d=scripted(divide))
-    asked = len(model.seen)
-    retrieve(config, solver=model, d=failing(ValueError("nobody asks")))
-    assert len(model.seen) == asked
-
-
 def test_the_cost_is_shown_before_the_solver_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown: list[str] = []
 
@@ -214,12 +201,6 @@ def test_the_cost_is_shown_before_the_solver_is_asked(tmp_path: Path, capsys: py
         "reference-sequential, solver solver: 4",
         "answer-whole, solver solver: 3",
     ]
-
-
-def test_no_more_questions_are_in_flight_than_allowed(tmp_path: Path) -> None:
-    model = scripted(solve, delay=0.02)
-    retrieve(retrieval(tmp_path, "reference-sequential"), solver=model)
-    assert model.most_in_flight == 2
 
 
 @pytest.mark.parametrize(
@@ -344,11 +325,6 @@ def test_a_config_that_does_not_fit_together_is_refused(tmp_path: Path, changes:
         retrieval(tmp_path, **changes)
 
 
-def test_an_unknown_arm_is_named_beside_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no arm 'rewrite' in try; there are whole"):
-        retrieve(retrieval(tmp_path, "whole"), arms=["rewrite"])
-
-
 def test_the_committed_configs_can_be_read_and_differ_in_the_retriever() -> None:
     config, other = (
         load_measurement(ROOT / "training/configs/measure" / f"retrieval{end}.toml") for end in ("", "-embedding")
@@ -361,10 +337,3 @@ def test_the_committed_configs_can_be_read_and_differ_in_the_retriever() -> None
     assert others < arms
     assert other.decomposers.items() <= config.decomposers.items()
     assert (config.search.retriever, other.search.retriever) == ("bm25", "embedding")
-
-
-def test_what_was_found_is_kept_by_id(tmp_path: Path) -> None:
-    config = retrieval(tmp_path, "whole")
-    measured(config)
-    found = Records(config.folder / "found" / "whole.jsonl", Found).records
-    assert {len(one.documents) for one in found.values()} == {3}
