@@ -41,10 +41,17 @@ class Hop:
 
 @dataclass(frozen=True)
 class MultiHop:
-    """A question with its hops, in order."""
+    """A question with its hops, in order, and its gold passages.
+
+    Attributes:
+        example: The question.
+        hops: As the dataset records them; none where it records none, or no plan comes of them.
+        gold: The ids of the documents that answer it.
+    """
 
     example: Example
     hops: tuple[Hop, ...]
+    gold: tuple[str, ...]
 
     @property
     def id(self) -> str:
@@ -103,13 +110,12 @@ def _with_hops(example: Example, evidence: list[str]) -> MultiHop:
             "subquestions; expected as many of each, one to a hop. Mend the row, or leave it out."
         )
     known = dict(enumerate(answers, start=1))
-    return MultiHop(
-        example,
-        tuple(
-            Hop(subquestion, fill_references(subquestion, known), answer, _name(_paragraph(text)))
-            for subquestion, answer, text in zip(plan, answers, evidence, strict=True)
-        ),
+    gold = tuple(_name(_paragraph(text)) for text in evidence)
+    hops = tuple(
+        Hop(subquestion, fill_references(subquestion, known), answer, passage)
+        for subquestion, answer, passage in zip(plan, answers, gold, strict=True)
     )
+    return MultiHop(example, hops, gold)
 
 
 def _rows(data: Path, name: str) -> Iterator[Row]:

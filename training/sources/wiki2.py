@@ -50,7 +50,7 @@ def one_step(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example
             id=f"{source}/{split}-{number}",
             source=source,
             split=split,
-            question=_ask(_plain(fact.subject), fact.relation, row["question"]),
+            question=_ask(plain_name(fact.subject), fact.relation, row["question"]),
             answers=(fact.object,),
             recorded=Recorded(subquestions=()),
         )
@@ -65,7 +65,7 @@ def _facts(row: Row) -> list[Fact]:
 def _in_order(facts: Sequence[Fact], question: str) -> list[Fact]:
     """Put two things compared in the order the question names them; what follows from each stays behind it."""
     asked = question.casefold()
-    at = {fact: asked.find(_plain(fact.subject).casefold()) for fact in facts}
+    at = {fact: asked.find(plain_name(fact.subject).casefold()) for fact in facts}
     if -1 in at.values():
         return list(facts)
     return sorted(facts, key=lambda fact: at[fact])
@@ -117,16 +117,17 @@ def _ask(subject: str, relation: str, question: str) -> str:
     return ask_relation(subject, relation)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return an entity's name without what tells it from others of that name."""
     return _PARENTHESES.sub("", name).strip()
 
 
 def _same(subject: str, known: str) -> bool:
-    shorter, longer = sorted((_plain(subject).casefold(), _plain(known).casefold()), key=len)
+    shorter, longer = sorted((plain_name(subject).casefold(), plain_name(known).casefold()), key=len)
     return shorter == longer or shorter in longer.split(" of ")
 
 
 def _name_in(question: str, subject: str) -> str | None:
     """Return a subject's name if the question names it. Its questions capitalise every word; the facts do not."""
-    name = _plain(subject)
+    name = plain_name(subject)
     return name if name.casefold() in question.casefold() else None
