@@ -36,6 +36,7 @@ SourceName: TypeAlias = Literal[
     "musique_one_step",
     "wiki2",
     "wiki2_one_step",
+    "hotpotqa",
     "arithmetic_one_step",
     "least_to_most",
     "jsonl",

@@ -17,7 +17,7 @@ from tests.unit_tests.fakes import failing, scripted
 from tests.unit_tests.shelf import asked
 from training.arms.config import Measurement, load_measurement
 from training.arms.corpus import passages, questions
-from training.arms.readers import gold_answer, matching_hop, parse_query
+from training.arms.readers import gold_answer, matching_hop
 from training.arms.records import AnswerRecord, Found, RetrievalRecord, Used
 from training.arms.run import measure
 from training.arms.search import PACKAGE, load_retriever, words
@@ -118,8 +118,6 @@ def test_a_rewritten_query_shares_the_budget_with_the_question(tmp_path: Path) -
     assert found["rewrite"]["1"].found != found["whole"]["1"].found
     assert found["rewrite"]["0"].found == found["whole"]["0"].found, "no query came"
     assert found["rewrite"]["1"].solve.calls == 1
-    assert parse_query('\n Query: "Ada Holm"\nmore') == "Ada Holm"
-    assert parse_query("\n") == ""
 
 
 def test_answers_are_read_from_what_an_arm_found_and_its_cost_is_counted_in(tmp_path: Path) -> None:

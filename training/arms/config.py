@@ -16,7 +16,8 @@ from training.arms.records import Mode
 from training.config import DATA, ROOT, Source, SourceName, load_toml
 
 Kind: TypeAlias = Literal["none", "shipped", "untuned", "gguf", "recorded", "model"]
-Fill: TypeAlias = Literal["unfilled", "oracle", "sequential"]
+Fill: TypeAlias = Literal["unfilled", "phrased", "oracle", "sequential", "unfilled.rrf", "oracle.rrf", "sequential.rrf"]
+Rival: TypeAlias = Literal["rewrite", "multiquery", "ircot", "agent"]
 
 TUNING = "tuning-"
 """Begins the name of what was measured to choose something by, on rows that nothing is reported of."""
@@ -27,7 +28,8 @@ NONE = "none"
 REFERENCE = "reference"
 """The decomposer of an arm that searches by the dataset's own plans; it need not be listed."""
 
-WHOLE, REWRITE, ANSWER = "whole", "rewrite", "answer-"
+WHOLE, ANSWER = "whole", "answer-"
+REWRITE, MULTIQUERY, IRCOT, AGENT = get_args(Rival)
 
 _NAME = r"^[a-z0-9][a-z0-9._-]*$"
 _SINGLE_STAGE = ("direct", "step_by_step", "self_ask")
@@ -102,8 +104,8 @@ class Search(_Section):
 
     budgets: tuple[Annotated[int, Field(gt=0)], ...] = Field(default=(6, 9, 12), min_length=1)
     """How many passages may be returned. A search fills the largest; a smaller one's are its first."""
-    retriever: Literal["bm25", "embedding"] = "bm25"
-    """"bm25" (words), or "embedding" (vectors of all-MiniLM-L6-v2)."""
+    retriever: Literal["bm25", "embedding", "both"] = "bm25"
+    """"bm25" (words), "embedding" (vectors of all-MiniLM-L6-v2), or "both" (LangChain's EnsembleRetriever of them)."""
     read_k: int = Field(default=4, gt=0)
     """Most passages the solver reads for one answer to a subquestion."""
     answer_k: int = Field(default=9, gt=0)
@@ -112,6 +114,11 @@ class Search(_Section):
     """Most questions to answer from what was found, the first that the seed draws."""
     data: Path = DATA
     """The folder of datasets."""
+    published: Path | None = None
+    """A file of questions in MuSiQue's, HotpotQA's or 2WikiMultihopQA's own form, below `data`, whose distractors are
+    searched too; None: MuSiQue's dev questions over the evidence paragraphs of MuSiQue and HotpotQA."""
+    left_out: Path | None = None
+    """A file of questions, below `data`, on which something was chosen: of `published`, those are not asked."""
 
     @property
     def k(self) -> int:
@@ -122,10 +129,12 @@ class Search(_Section):
 class Arm(_Section):
     """One way to answer a source's questions, or to search for them.
 
-    A measurement that searches names its arms instead: "whole" (the question is searched for as it is), "rewrite" (the
-    solver makes a query of it), or DECOMPOSER-FILL, where the fill says what takes the place of a reference to an
-    earlier subquestion: "unfilled" (nothing), "oracle" (the gold answer of its hop), "sequential" (what the solver
-    reads in the passages found for it). "answer-" before one of these: the solver answers from what that arm found.
+    A measurement that searches names its arms instead: "whole" (the question is searched for as it is), a rival of
+    training/arms/rivals.py ("rewrite", "multiquery", "ircot", "agent": the solver makes the queries), or
+    DECOMPOSER-FILL, where the fill says what takes the place of a reference to an earlier subquestion: "unfilled" (the
+    title of the best passage found for it, or else its words), "phrased" (its words, title or not), "oracle" (the gold
+    answer of its hop), "sequential" (what the solver reads in the passages found for it). ".rrf" behind a fill: fused
+    by reciprocal ranks. "answer-" before one of these: the solver answers from what that arm found.
     """
 
     name: str = Field(pattern=_NAME)
@@ -134,7 +143,7 @@ class Arm(_Section):
     """From the table of decomposers; "none" for the single-stage modes and "self_ask"."""
     solver: str | None = None
     """From the table of solvers."""
-    mode: Mode | Fill | Literal["whole", "rewrite"]
+    mode: Mode | Fill | Rival | Literal["whole"]
     """How the solver is asked: "direct" or "step_by_step" (single stage), "fused", "sequential" or "parallel" (through
     subquestions), or "self_ask" (it asks itself one subquestion after another); of an arm that searches, what its name
     says."""
@@ -284,7 +293,7 @@ class Measurement(_Section):
             yield f'"{REFERENCE}" stands for the dataset\'s own plans; name the decomposer otherwise'
         if arm.found_by is not None and arm.found_by not in [one.name for one in self.arms]:
             yield f"it answers from what {arm.found_by!r} found, which is no arm here"
-        if not self.solvers and (arm.found_by or arm.mode in (REWRITE, "sequential")):
+        if not self.solvers and (arm.found_by or _asks(arm.mode)):
             yield "it needs a solver"
 
 
@@ -310,19 +319,24 @@ def _searching_arm(name: Any, solver: str | None, search: Any) -> Any:
         return name
     searched = name.removeprefix(ANSWER)
     decomposer, _, fill = searched.partition("-")
-    if searched in (WHOLE, REWRITE):
+    if searched in (WHOLE, *get_args(Rival)):
         arm = {"mode": searched, "decomposer": NONE}
     elif decomposer and fill in get_args(Fill):
         arm = {"mode": fill, "decomposer": decomposer}
     else:
         raise ValueError(
-            f'{name!r} is no arm: expected "{WHOLE}", "{REWRITE}" or DECOMPOSER-FILL with a fill of '
-            f'{", ".join(get_args(Fill))}, or one of these after "{ANSWER}"'
+            f'{name!r} is no arm: expected "{WHOLE}", a rival ({", ".join(get_args(Rival))}) or DECOMPOSER-FILL with a '
+            f'fill of {", ".join(get_args(Fill))}, or one of these after "{ANSWER}"'
         )
     if searched != name:
         limit = search.get("answer_limit", Search().answer_limit) if isinstance(search, dict) else search.answer_limit
         return {**arm, "name": name, "mode": "direct", "solver": solver, "found_by": searched, "limit": limit}
-    return {**arm, "name": name, "solver": solver if arm["mode"] in (REWRITE, "sequential") else None}
+    return {**arm, "name": name, "solver": solver if _asks(arm["mode"]) else None}
+
+
+def _asks(mode: str) -> bool:
+    """Return whether an arm that searches asks a solver."""
+    return mode in get_args(Rival) or mode.startswith("sequential")
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -20,6 +20,7 @@ from langchain_divconq.types import fill_references, references
 from training.arms.corpus import Hop, MultiHop
 from training.example import Example
 from training.plans import Unusable, recorded_plan
+from training.sources.hotpotqa import hotpotqa
 from training.sources.musique import musique
 from training.sources.relations import ask_relation
 from training.sources.rows import Row
@@ -111,14 +112,7 @@ def _wiki2(rows: Sequence[Row]) -> Iterator[MultiHop]:
 
 
 def _hotpotqa(rows: Sequence[Row]) -> Iterator[MultiHop]:
-    for row in rows:
-        example = Example(
-            id=f"hotpotqa/{row['_id']}",
-            source="hotpotqa",
-            split="dev",
-            question=row["question"].strip(),
-            answers=(row["answer"],),
-        )
+    for example, row in zip(hotpotqa(rows, "hotpotqa", "dev"), rows, strict=True):
         yield MultiHop(example, (), _supporting(row))
 
 
@@ -173,7 +167,7 @@ def _corpus(path: Path) -> Iterator[tuple[str, str]]:
 
 def _rows(path: Path) -> list[Row]:
     if not path.is_file():
-        raise ValueError(f"There is no file {path}. Put it there, or set search.questions to where it is.")
+        raise ValueError(f"There is no file {path}. Put it there, or set search.published to where it is.")
     text = path.read_text(encoding="utf-8")
     rows: Any = json.loads(text) if text.lstrip().startswith("[") else [*map(json.loads, _lines(text))]
     return [*rows]

@@ -1,4 +1,4 @@
-"""Readers, which fill in a reference: with nothing, a gold answer, or what a chat model reads. And query rewriting."""
+"""Readers, which fill in a reference: with a gold answer, or what a chat model reads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.exceptions import ContextOverflowError
-from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_divconq.calls import as_message
@@ -19,15 +18,6 @@ from training.arms.config import Fill
 from training.arms.corpus import Hop
 from training.arms.models import why_failed
 from training.scoring import same_answer
-
-REWRITE_VERSION = "1"
-"""Changes with every change of the prompt below."""
-
-_REWRITE = (
-    "Rewrite this question as one query for a keyword search over encyclopedia paragraphs. Keep all names in it, add "
-    "words that the paragraphs which answer it are likely to hold, and drop words that do not help. Reply with the "
-    "query alone, on one line.\n\nQuestion: {question}"
-)
 
 _WORD = re.compile(r"\w+")
 _IDLE = frozenset(
@@ -49,6 +39,8 @@ def matching_hop(subquestion: str, hops: Sequence[Hop]) -> Hop | None:
     for hop in hops:
         if hop.filled.casefold() == subquestion.casefold():
             return hop
+    if not hops:
+        return None
     best = max(hops, key=lambda hop: _likeness(subquestion, hop))  # of equals, the first
     return best if _likeness(subquestion, best) else None
 
@@ -122,17 +114,6 @@ class Reader(Runnable[Any, Any]):
         except Exception as error:  # whatever a provider's package raises
             self.failure = why_failed(error)
             return None
-
-
-def rewriting_prompt(question: str) -> list[BaseMessage]:
-    """Return the messages that ask for a query in the question's place."""
-    return [HumanMessage(_REWRITE.format(question=question))]
-
-
-def parse_query(reply: str) -> str:
-    """Return the query in a reply; empty where there is none."""
-    lines = [line.strip() for line in reply.splitlines() if line.strip()]
-    return lines[0].removeprefix("Query:").strip(" \"'`") if lines else ""
 
 
 def _content(text: str) -> frozenset[str]:

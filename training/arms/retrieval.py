@@ -10,22 +10,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.documents import Document
 from langchain_core.messages import BaseMessage
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from langchain_divconq.calls import as_message
 from langchain_divconq.prompts import reading_prompt
-from langchain_divconq.retrieval import DecomposedRetriever, Query, fused, parse_reading
-from langchain_divconq.retrieval import Search as Searched
+from langchain_divconq.retrieval import DecomposedRetriever, parse_reading
 from langchain_divconq.types import Decomposition
 from training.arms.answers import scores
-from training.arms.config import REFERENCE, REWRITE, Arm, Measurement, Search
+from training.arms.config import REFERENCE, Arm, Measurement, Search
 from training.arms.corpus import MultiHop, corpus_fingerprint, passages, questions
 from training.arms.models import Meter, why_failed, why_no_reply
 from training.arms.plans import Planned
-from training.arms.readers import REWRITE_VERSION, Reader, parse_query, rewriting_prompt
+from training.arms.published import load_published
+from training.arms.readers import Reader
 from training.arms.records import AnswerRecord, Found, RetrievalRecord
+from training.arms.rivals import RIVALS_VERSION, SEARCHERS, first_prompt
 from training.arms.search import load_retriever, retriever_weights
 from training.arms.task import Models, Task
 from training.example import Example, choose
@@ -33,6 +35,8 @@ from training.store import Records
 
 SEARCH_VERSION = "2"
 """Changes with what the library's retriever searches for and how it shares the budget."""
+
+_RRF = ".rrf"
 
 
 @dataclass(frozen=True)
@@ -60,18 +64,27 @@ def load_shelf(search: Search) -> Shelf:
     Raises:
         ValueError: A file of data is missing, or the package with the embedding model.
     """
-    documents = passages(search.data)
+    documents, asked = _load(search)
     settings = {
         "search_version": SEARCH_VERSION,
         "retriever": search.retriever,
         "budgets": list(search.budgets),
         "k": search.k,
         **({"retriever_weights": weights} if (weights := retriever_weights(search)) else {}),
+        **({} if search.published is None else {"published": search.published.stem}),
         "corpus": {"documents": len(documents), "fingerprint": corpus_fingerprint(documents)},
     }
     texts = {str(document.id): document.page_content for document in documents}
-    hops = {question.id: question for question in questions(search.data)}
+    hops = {question.id: question for question in asked}
     return Shelf(search, load_retriever(search, documents), texts, hops, settings)
+
+
+def _load(search: Search) -> tuple[Sequence[Document], Sequence[MultiHop]]:
+    if search.published is None:
+        return passages(search.data), questions(search.data)
+    left_out = None if search.left_out is None else search.data / search.left_out
+    published = load_published(search.data / search.published, left_out)
+    return published.documents, published.questions
 
 
 class Searching(Task[RetrievalRecord]):
@@ -94,8 +107,8 @@ class Searching(Task[RetrievalRecord]):
 
     def prompts(self, example: Example, subquestions: Sequence[str]) -> Iterator[list[BaseMessage]]:
         """Yield what the solver will be sent about one question: each hop but the last is read for."""
-        if self.arm.mode == REWRITE:
-            yield rewriting_prompt(example.question)
+        if self.arm.mode in SEARCHERS:
+            yield first_prompt(self.arm.mode, example.question)
         else:
             passage = _middling(self.shelf)
             for hop in self.shelf.hops[example.id].plan[:-1]:
@@ -120,17 +133,18 @@ class Searching(Task[RetrievalRecord]):
 
     async def ask(self, example: Example, planned: Planned) -> RetrievalRecord:
         """Return the record of one question; keep what was found."""
-        meter, hops = Meter(), self.shelf.hops[example.id].hops
-        reader = Reader(self._fill, hops, self._model)
-        if self.arm.mode == REWRITE:
-            names = await self._rewritten(example, meter, reader)
+        meter, gold = Meter(), self.shelf.hops[example.id].gold
+        reader = Reader(self._fill, self.shelf.hops[example.id].hops, self._model)
+        if self.arm.mode in SEARCHERS:
+            documents = await self._searched_by_rival(example, meter, reader)
         else:
-            names = await self._searched(example, planned, meter, reader)
+            documents = await self._searched(example, planned, meter, reader)
+        names = tuple(str(document.id) for document in documents)
         self.found.add(Found(id=example.id, documents=names))
         return RetrievalRecord(
             id=example.id,
-            hops=len(hops),
-            found=tuple(names.index(hop.passage) + 1 if hop.passage in names else None for hop in hops),
+            hops=len(gold),
+            found=tuple(names.index(one) + 1 if one in names else None for one in gold),
             subquestions=len(planned.decomposition.subquestions),
             read=reader.read,
             read_right=reader.read_right,
@@ -150,32 +164,32 @@ class Searching(Task[RetrievalRecord]):
 
     @property
     def _fill(self) -> Any:
-        return self.arm.mode if self.arm.mode in ("oracle", "sequential") else "unfilled"
+        fill = self.arm.mode.removesuffix(_RRF)
+        return fill if fill in ("oracle", "sequential") else "unfilled"
 
-    async def _searched(self, example: Example, planned: Planned, meter: Meter, reader: Reader) -> tuple[str, ...]:
+    async def _searched(self, example: Example, planned: Planned, meter: Meter, reader: Reader) -> list[Document]:
         retriever = DecomposedRetriever(
-            retriever=self.shelf.retriever,
+            retriever=self.shelf.retriever if self.arm.mode != "phrased" else self.shelf.retriever | _without_titles,
             reader=reader,
             decomposer=RunnableLambda(lambda _: planned.decomposition),
             k=self.shelf.search.k,
             read_k=self.shelf.search.read_k,
+            fuse="rrf" if self.arm.mode.endswith(_RRF) else "turns",
         )
         # One search or reading after another: what is in flight is bounded by the questions at once.
         config: RunnableConfig = {"callbacks": [meter], "max_concurrency": 1}
-        documents = await retriever.ainvoke(example.question, config)
-        return tuple(str(document.id) for document in documents)
+        return await retriever.ainvoke(example.question, config)
 
-    async def _rewritten(self, example: Example, meter: Meter, reader: Reader) -> tuple[str, ...]:
-        """Return what a search for the solver's own query, and for the question beside it, comes to."""
-        query = ""
+    async def _searched_by_rival(self, example: Example, meter: Meter, reader: Reader) -> list[Document]:
+        """Return what a rival finds; where the solver fails, what the question alone does."""
         try:
-            reply = await self.model.ainvoke(rewriting_prompt(example.question), {"callbacks": [meter]})
-            query = parse_query(as_message(reply).text)
+            found = await SEARCHERS[self.arm.mode](
+                example.question, self.shelf.retriever, self.model, {"callbacks": [meter]}
+            )
         except Exception as error:  # whatever a provider's package raises
             reader.failure = why_failed(error)
-        asked = [Query(1, query), Query(0, example.question)] if query else [Query(0, example.question)]
-        hits = fused([Searched(one, await self.shelf.retriever.ainvoke(one.text)) for one in asked])
-        return tuple(str(hit.document.id) for hit in hits[: self.shelf.search.k])
+            found = await self.shelf.retriever.ainvoke(example.question)
+        return found[: self.shelf.search.k]
 
 
 class Reading(Task[AnswerRecord]):
@@ -247,11 +261,15 @@ class Reading(Task[AnswerRecord]):
         return f"{sum(record.strict for record in records):g} of {len(records)} right"
 
 
+def _without_titles(documents: list[Document]) -> list[Document]:
+    return [Document(document.page_content, id=document.id) for document in documents]
+
+
 def _solver_settings(arm: Arm, shelf: Shelf) -> dict[str, Any]:
     """Return how the solver of an arm that searches reads or rewrites."""
-    if arm.mode == "sequential":
+    if arm.mode.startswith("sequential"):
         return {"read_k": shelf.search.read_k}
-    return {"rewrite_version": REWRITE_VERSION} if arm.mode == REWRITE else {}
+    return {"rivals_version": RIVALS_VERSION} if arm.mode in SEARCHERS else {}
 
 
 def _found(config: Measurement, arm: str) -> Records[Found]:

@@ -26,9 +26,13 @@ DEFINITIONS = {
     "2 hops, 3 hops, …": "of the questions that need so many passages, those of which all are found.",
     "recall": "the share of a question's supporting passages among those returned, averaged over questions.",
     "share of the reference's": "the all-found rate divided by that of the dataset's own subquestions filled in "
-    "the same way: *unfilled* searches without what references stand for, *oracle* fills them with gold "
-    "answers where the plan asks what a hop before the last asks, *sequential* with what the solver read in the "
-    "passages found before.",
+    "the same way: *unfilled* puts the title of the best passage found for an earlier subquestion, or its words, "
+    "in a reference's place (nothing before search version 2), *phrased* its words alone, *oracle* fills them with "
+    "gold answers where the plan asks what a hop before the last asks, *sequential* with what the solver read in the "
+    "passages found before. *.rrf* behind one of them: fused by reciprocal ranks, not in turns.",
+    "rewrite, multiquery, ircot, agent": "no plan: the solver writes one query; three, fused by reciprocal ranks; one "
+    "step of reasoning at a time over what was found; or it searches as a tool, at most four searches each, with the "
+    "question's own.",
     "subquestions, read, read right": "for a question on average: subquestions of the plan, answers the solver "
     "read to fill references; and the share of those that equal the gold answer of the hop, where every one of "
     "a question's belongs to a hop.",

@@ -7,7 +7,18 @@ from typing import NamedTuple
 
 from training.config import Source, SourceName
 from training.example import Example, Split
-from training.sources import arithmetic, bamboogle, drop, gsm8k, musique, plain, recorded_teacher, strategyqa, wiki2
+from training.sources import (
+    arithmetic,
+    bamboogle,
+    drop,
+    gsm8k,
+    hotpotqa,
+    musique,
+    plain,
+    recorded_teacher,
+    strategyqa,
+    wiki2,
+)
 from training.sources.rows import Files, Row, find_files, read_rows
 
 
@@ -35,6 +46,7 @@ READERS: dict[SourceName, Reader] = {
     "musique_one_step": Reader(musique.one_step, musique.FILES),
     "wiki2": Reader(wiki2.wiki2, wiki2.FILES),
     "wiki2_one_step": Reader(wiki2.one_step, wiki2.FILES),
+    "hotpotqa": Reader(hotpotqa.hotpotqa, hotpotqa.FILES),
 }
 
 
