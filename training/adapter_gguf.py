@@ -49,16 +49,13 @@ _BLOCK = 32  # values in a block of Q8_0, which lies in one row
 
 @dataclass(frozen=True)
 class Lora:
-    """An adapter in llama.cpp's terms.
-
-    Attributes:
-        rank, alpha: `scale` times B times A is added to a weight.
-        pairs: GGUF tensor name to (A, B), of rank by inputs and outputs by rank.
-    """
+    """An adapter in llama.cpp's terms."""
 
     rank: int
     alpha: float
+    """`scale` times B times A is added to a weight."""
     pairs: Mapping[str, tuple[Array, Array]]
+    """GGUF tensor name to (A, B), of rank by inputs and outputs by rank."""
 
     @property
     def scale(self) -> float:

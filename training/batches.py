@@ -20,17 +20,14 @@ _STRETCH = 512
 
 @dataclass(frozen=True)
 class Sequenced:
-    """A prompt with its completion, as token ids.
-
-    Attributes:
-        id: The example's.
-        ids: Prompt, then completion.
-        prompt: How many of them are the prompt.
-    """
+    """A prompt with its completion, as token ids."""
 
     id: str
+    """The example's."""
     ids: tuple[int, ...]
+    """Prompt, then completion."""
     prompt: int
+    """How many of them are the prompt."""
 
 
 def batched(

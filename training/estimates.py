@@ -17,18 +17,15 @@ Share: TypeAlias = tuple[float, float]
 
 @dataclass(frozen=True)
 class Interval:
-    """A ratio, or a difference of two, with its 95% interval.
-
-    Attributes:
-        value: The estimate.
-        low, high: The interval's bounds, by bootstrap over questions.
-        n: How many questions bear on it.
-    """
+    """A ratio, or a difference of two, with its 95% interval."""
 
     value: float
+    """The estimate."""
     low: float
     high: float
+    """The interval's bounds, by bootstrap over questions."""
     n: int
+    """How many questions bear on it."""
 
 
 def ratio(shares: Sequence[Share]) -> Interval | None:

@@ -21,53 +21,47 @@ Split: TypeAlias = Literal["train", "dev", "test"]
 
 
 class Recorded(BaseModel):
-    """A demonstration that comes with a dataset, as published but for form: not yet capped, nor screened.
-
-    Attributes:
-        subquestions: In order, references as `#n`; empty: the question is one step.
-        subanswers: The recorded answer to each; None: there are none.
-        working: The recorded working from the subanswers to the final answer; None: there is none.
-        prediction: The recorded final answer, which may be wrong; None: there is none.
-    """
+    """A demonstration that comes with a dataset, as published but for form: not yet capped, nor screened."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     subquestions: tuple[str, ...]
+    """In order, references as `#n`; empty: the question is one step."""
     subanswers: tuple[str, ...] | None = None
+    """The recorded answer to each; None: there are none."""
     working: str | None = None
+    """The recorded working from the subanswers to the final answer; None: there is none."""
     prediction: str | None = None
+    """The recorded final answer, which may be wrong; None: there is none."""
 
 
 class Example(BaseModel):
-    """A question on its way from a dataset to a student.
-
-    Attributes:
-        id: Unique among all sources: the source's name, a slash, and the dataset's own identifier.
-        source: Where it comes from, as a config names it.
-        split: The dataset's own split. Only "train" trains.
-        question: In words.
-        context: The passage or premise it is about.
-        answers: Gold answers, any of which is right; empty: unknown.
-        recorded: What the dataset records of a decomposition.
-        subquestions: After the demonstrate stage: the plan the student is to write.
-        subanswers: After the screen stage: what the solver said to each subquestion.
-        working: After the screen stage: what the solver wrote from there to its final answer; None: nothing.
-        prediction: After the screen stage: the solver's final answer; "" where it gave none.
-    """
+    """A question on its way from a dataset to a student."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str = Field(min_length=1)
+    """Unique among all sources: the source's name, a slash, and the dataset's own identifier."""
     source: str
+    """Where it comes from, as a config names it."""
     split: Split
+    """The dataset's own split. Only "train" trains."""
     question: str = Field(min_length=1)
+    """In words."""
     context: str | None = None
+    """The passage or premise it is about."""
     answers: tuple[str, ...] = ()
+    """Gold answers, any of which is right; empty: unknown."""
     recorded: Recorded | None = None
+    """What the dataset records of a decomposition."""
     subquestions: tuple[str, ...] | None = None
+    """After the demonstrate stage: the plan the student is to write."""
     subanswers: tuple[str, ...] | None = None
+    """After the screen stage: what the solver said to each subquestion."""
     working: str | None = None
+    """After the screen stage: what the solver wrote from there to its final answer; None: nothing."""
     prediction: str | None = None
+    """After the screen stage: the solver's final answer; "" where it gave none."""
 
     @property
     def asked(self) -> Question:
@@ -76,17 +70,14 @@ class Example(BaseModel):
 
 
 class LeftOut(BaseModel):
-    """An example that a stage can make nothing of.
-
-    Attributes:
-        id: The example's.
-        reason: Why, in a few words that are the same for all examples it holds for, so that they can be counted.
-    """
+    """An example that a stage can make nothing of."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
+    """The example's."""
     reason: str
+    """Why, in a few words that are the same for all examples it holds for, so that they can be counted."""
 
 
 Outcome: TypeAlias = Example | LeftOut

@@ -23,15 +23,12 @@ _SELF_CONTAINED_HOPS = ("musique", "wiki2", "strategyqa")
 
 
 class Leak(NamedTuple):
-    """What a training example collides with.
-
-    Attributes:
-        evaluation: The evaluation example's id.
-        kind: By what: the whole question, a hop, a passage, or a run of words.
-    """
+    """What a training example collides with."""
 
     evaluation: str
+    """The evaluation example's id."""
     kind: Literal["question", "hop", "passage", "words"]
+    """By what: the whole question, a hop, a passage, or a run of words."""
 
 
 def normalise(text: str) -> str:

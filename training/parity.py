@@ -16,17 +16,14 @@ class ParityError(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What an artifact may differ.
-
-    Attributes:
-        kl: Highest mean KL divergence of the next token, in nats; over the first places of replies, twice that.
-        same_token: Lowest share of places with the same likeliest token, as in `Artifact`.
-        parse_loss: Most that the parse rate may fall.
-    """
+    """What an artifact may differ."""
 
     kl: float
+    """Highest mean KL divergence of the next token, in nats; over the first places of replies, twice that."""
     same_token: float
+    """Lowest share of places with the same likeliest token, as in `Artifact`."""
     parse_loss: float
+    """Most that the parse rate may fall."""
 
 
 LIMITS: dict[str, Limits] = {
@@ -52,44 +49,38 @@ _STEPS = {
 
 @dataclass(frozen=True)
 class Artifact:
-    """What llama.cpp says with one artifact, beside what was trained.
-
-    Attributes:
-        name: "base" (beside the untrained student), "adapter", "F16" or a quantisation.
-        kl: Mean KL divergence of the next token from the trained model, in nats, over all places of the replies.
-        kl_first: The same over the first places alone, which decide whether there is a plan.
-        kl_worst: The highest of any place.
-        same_token: Share of places with the same likeliest token, of those where the trained model clearly has one.
-        same_reply: Share of prompts with the same greedy reply, token by token; None: not asked for.
-        parse_rate: Share of greedy replies, held to no grammar, that can be read; None: not asked for.
-    """
+    """What llama.cpp says with one artifact, beside what was trained."""
 
     name: str
+    """"base" (beside the untrained student), "adapter", "F16" or a quantisation."""
     kl: float
+    """Mean KL divergence of the next token from the trained model, in nats, over all places of the replies."""
     kl_first: float
+    """The same over the first places alone, which decide whether there is a plan."""
     kl_worst: float
+    """The highest of any place."""
     same_token: float
+    """Share of places with the same likeliest token, of those where the trained model clearly has one."""
     same_reply: float | None = None
+    """Share of prompts with the same greedy reply, token by token; None: not asked for."""
     parse_rate: float | None = None
+    """Share of greedy replies, held to no grammar, that can be read; None: not asked for."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """All of the comparison.
-
-    Attributes:
-        prompts: How many held-out prompts were compared.
-        places: How many places of their reference replies, at which the next token is compared.
-        parse_rate: Of the trained model in Hugging Face.
-        other_tokens: Artifact to the examples whose prompt llama.cpp reads as other tokens than training did.
-        artifacts: Each one's figures.
-    """
+    """All of the comparison."""
 
     prompts: int
+    """How many held-out prompts were compared."""
     places: int
+    """How many places of their reference replies, at which the next token is compared."""
     parse_rate: float
+    """Of the trained model in Hugging Face."""
     other_tokens: dict[str, list[str]]
+    """Artifact to the examples whose prompt llama.cpp reads as other tokens than training did."""
     artifacts: tuple[Artifact, ...]
+    """Each one's figures."""
 
     def as_json(self) -> dict[str, Any]:
         """Return figures, limits and what failed, as they are saved."""

@@ -31,45 +31,42 @@ Plan: TypeAlias = Sequence[str]
 
 
 class PlanVerdict(BaseModel):
-    """What is known of one plan, without its words.
-
-    Attributes:
-        id: The example's.
-        source: Where the question comes from.
-        parses: Whether the reply, held to no grammar, ends by itself and is read as a plan or as the sentinel.
-        written: How many subquestions the model wrote, held to the grammar.
-        repeats: Whether one of those is a duplicate of another.
-        copies: Whether one of those copies the question, or the question's last sentence.
-        kept: How many subquestions the library kept of them; 0: it does not divide the question.
-        edges: How many pairs (subquestion, earlier subquestion it refers to) there are among those kept.
-        reference: How many subquestions the reference plan has; None: there is no reference plan.
-        reference_edges: The same for the reference plan.
-        shared_edges: How many edges both have, by number.
-        agreement: See `agreement`; None without a reference plan, or where it has no subquestions.
-        probability: The model's own probability that there is nothing to divide.
-        tokens: Tokens it wrote, held to the grammar.
-        seconds: Time it took for that.
-        error: The class of the error that left the question without a plan; None: there was none.
-    """
+    """What is known of one plan, without its words."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
+    """The example's."""
     source: str
+    """Where the question comes from."""
     parses: bool
+    """Whether the reply, held to no grammar, ends by itself and is read as a plan or as the sentinel."""
     written: int = 0
+    """How many subquestions the model wrote, held to the grammar."""
     repeats: bool = False
+    """Whether one of those is a duplicate of another."""
     copies: bool = False
+    """Whether one of those copies the question, or the question's last sentence."""
     kept: int = 0
+    """How many subquestions the library kept of them; 0: it does not divide the question."""
     edges: int = 0
+    """How many pairs (subquestion, earlier subquestion it refers to) there are among those kept."""
     reference: int | None = None
+    """How many subquestions the reference plan has; None: there is no reference plan."""
     reference_edges: int = 0
+    """The same for the reference plan."""
     shared_edges: int = 0
+    """How many edges both have, by number."""
     agreement: float | None = None
+    """See `agreement`; None without a reference plan, or where it has no subquestions."""
     probability: float | None = None
+    """The model's own probability that there is nothing to divide."""
     tokens: int = 0
+    """Tokens it wrote, held to the grammar."""
     seconds: float = 0.0
+    """Time it took for that."""
     error: str | None = None
+    """The class of the error that left the question without a plan; None: there was none."""
 
 
 @dataclass(frozen=True)

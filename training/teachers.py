@@ -63,19 +63,16 @@ def load_teacher(name: str, **options: Any) -> BaseChatModel:
 
 @dataclass(frozen=True)
 class Preview:
-    """What some requests will take, estimated before the first.
-
-    Attributes:
-        requests: How many.
-        input_tokens: From the prompts' lengths.
-        output_tokens: From the length of an expected reply, thinking not counted.
-        dollars: At the prices given; None: there are none.
-    """
+    """What some requests will take, estimated before the first."""
 
     requests: int
+    """How many."""
     input_tokens: int
+    """From the prompts' lengths."""
     output_tokens: int
+    """From the length of an expected reply, thinking not counted."""
     dollars: float | None
+    """At the prices given; None: there are none."""
 
     def render(self, name: str) -> str:
         """Return the preview in words.

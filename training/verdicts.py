@@ -25,21 +25,18 @@ _YES_OR_NO = {"yes": ("yes", "true"), "no": ("no", "false")}
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a reply is worth.
-
-    Attributes:
-        strict: 1 where the parsed answer is right, else 0.
-        lenient: 1 where a gold answer stands anywhere in the reply, else 0.
-        f1: DROP's F1; None for other benchmarks.
-        answer: The parsed answer; None: the reply marks none, which is wrong.
-        why: What the strict score says, in words.
-    """
+    """What a reply is worth."""
 
     strict: float
+    """1 where the parsed answer is right, else 0."""
     lenient: float
+    """1 where a gold answer stands anywhere in the reply, else 0."""
     f1: float | None
+    """DROP's F1; None for other benchmarks."""
     answer: str | None
+    """The parsed answer; None: the reply marks none, which is wrong."""
     why: Why
+    """What the strict score says, in words."""
 
 
 def judge(example: Example, reply: str, answer: str | None) -> Verdict:

@@ -24,19 +24,16 @@ HOTPOTQA_TRAIN = "hotpotqa/hotpotqa_train_500.json"
 
 @dataclass(frozen=True)
 class Hop:
-    """One hop of a question, as the dataset records it.
-
-    Attributes:
-        subquestion: In a plan's form, `#n` for the answer to an earlier hop.
-        filled: The same with the gold answers in the references' place.
-        answer: The gold answer.
-        passage: The id of the document that tells it.
-    """
+    """One hop of a question, as the dataset records it."""
 
     subquestion: str
+    """In a plan's form, `#n` for the answer to an earlier hop."""
     filled: str
+    """The same with the gold answers in the references' place."""
     answer: str
+    """The gold answer."""
     passage: str
+    """The id of the document that tells it."""
 
 
 @dataclass(frozen=True)

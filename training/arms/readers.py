@@ -63,21 +63,18 @@ def _likeness(subquestion: str, hop: Hop) -> float:
 
 @dataclass
 class Reader(Runnable[Any, Any]):
-    """Answers the subquestions of one question, and keeps account.
-
-    Attributes:
-        fill: What it answers with.
-        hops: The question's.
-        model: What reads, for the fill "sequential".
-        right: Of each answer given, whether it is the gold answer of its hop; None: it belongs to none.
-        failure: Why the model gave no reply, the last time it gave none.
-    """
+    """Answers the subquestions of one question, and keeps account."""
 
     fill: Fill
+    """What it answers with."""
     hops: Sequence[Hop]
+    """The question's."""
     model: Runnable[Any, Any] | None = None
+    """What reads, for the fill "sequential"."""
     right: list[bool | None] = field(default_factory=list)
+    """Of each answer given, whether it is the gold answer of its hop; None: it belongs to none."""
     failure: str | None = None
+    """Why the model gave no reply, the last time it gave none."""
 
     def invoke(self, input: Reading, config: RunnableConfig | None = None, **kwargs: Any) -> str | None:
         """Return the answer to a subquestion; None: there is none."""

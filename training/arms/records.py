@@ -39,20 +39,17 @@ class _Record(BaseModel):
 
 
 class Used(_Record):
-    """What one stage used for one question.
-
-    Attributes:
-        calls: Model calls, failed ones included.
-        unmetered_calls: Those of them whose model reported no token counts; their tokens are missing below.
-        input_tokens, output_tokens: Prompt tokens, cached ones included, and generated tokens.
-        seconds: Spent waiting for the model, calls added up, divided by the questions that were asked at once.
-    """
+    """What one stage used for one question."""
 
     calls: int = 0
+    """Model calls, failed ones included."""
     unmetered_calls: int = 0
+    """Those of them whose model reported no token counts; their tokens are missing below."""
     input_tokens: int = 0
     output_tokens: int = 0
+    """Prompt tokens, cached ones included, and generated tokens."""
     seconds: float = 0.0
+    """Spent waiting for the model, calls added up, divided by the questions that were asked at once."""
 
     @classmethod
     def of(cls, usage: StageUsage, at_once: int) -> Used:
@@ -70,35 +67,32 @@ class Used(_Record):
 
 
 class AnswerRecord(_Record):
-    """What became of one question in one arm.
-
-    Attributes:
-        id: The example's.
-        source: The dataset's, as the config names it.
-        strict, lenient, f1: The scores (see training/verdicts.py); f1 is DROP's alone.
-        answer: The answer taken from the reply, cut where it is long (see `shortened`); None: there is none.
-        why: "right", "wrong" or "no answer" of a reply; else why there was none, which counts as wrong.
-        mode: How the solver was asked: the arm's mode, or a single-stage one where there was no plan.
-        subquestions: How many the plan had, or in self-ask how many the solver asked itself; 0: single stage.
-        no_decomposition_probability: The decomposer's, where it reports one.
-        no_plan: Why a decomposer that should have written or recorded a plan has none; None: it has one, or says
-            itself that none is needed.
-        decompose, solve: What each stage used.
-    """
+    """What became of one question in one arm."""
 
     id: str
+    """The example's."""
     source: str
+    """The dataset's, as the config names it."""
     strict: float
     lenient: float
     f1: float | None = None
+    """The scores (see training/verdicts.py); f1 is DROP's alone."""
     answer: str | None = None
+    """The answer taken from the reply, cut where it is long (see `shortened`); None: there is none."""
     why: str = Field(pattern=_WHY)
+    """"right", "wrong" or "no answer" of a reply; else why there was none, which counts as wrong."""
     mode: Mode
+    """How the solver was asked: the arm's mode, or a single-stage one where there was no plan."""
     subquestions: int = 0
+    """How many the plan had, or in self-ask how many the solver asked itself; 0: single stage."""
     no_decomposition_probability: float | None = None
+    """The decomposer's, where it reports one."""
     no_plan: str | None = None
+    """Why a decomposer that should have written or recorded a plan has none; None: it has one, or says itself that none
+    is needed."""
     decompose: Used = Used()
     solve: Used = Used()
+    """What each stage used."""
 
     @property
     def is_failure(self) -> bool:

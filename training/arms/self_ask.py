@@ -44,17 +44,14 @@ _ANSWERED = re.compile(rf"^[\W_]*{re.escape(ANSWER_MARKER)}", re.MULTILINE | re.
 
 
 class SelfAsked(NamedTuple):
-    """What a solver said in the end.
-
-    Attributes:
-        text: Its last reply.
-        answer: The answer in it; None: it marks none.
-        follow_ups: How many rounds came before it.
-    """
+    """What a solver said in the end."""
 
     text: str
+    """Its last reply."""
     answer: str | None
+    """The answer in it; None: it marks none."""
     follow_ups: int
+    """How many rounds came before it."""
 
 
 async def self_ask(model: Runnable[Any, Any], question: Question, config: RunnableConfig | None = None) -> SelfAsked:

@@ -20,14 +20,11 @@ THRESHOLDS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
 
 @dataclass(frozen=True)
 class Spending:
-    """Dollars for 1,000 questions.
-
-    Attributes:
-        decomposer, solver: By stage, at the prices of the settings; None: unknown.
-    """
+    """Dollars for 1,000 questions."""
 
     decomposer: float | None
     solver: float | None
+    """By stage, at the prices of the settings; None: unknown."""
 
     @property
     def total(self) -> float | None:
@@ -108,23 +105,20 @@ def by_subquestions(records: Iterable[AnswerRecord]) -> dict[int, Interval]:
 
 @dataclass(frozen=True)
 class Gated:
-    """What a gate would make of two arms that were measured: one that divides, one that never does.
-
-    Attributes:
-        threshold: From this probability on that nothing need be divided, the single stage answers; None: never.
-        coverage: The share of the questions that is divided.
-        strict: The strict scores with the gate.
-        single: Those of the single stage alone, on the same questions.
-        risk_of_divided: Of those divided, the share that is answered wrong; None: none is.
-        output_tokens: What the solver wrote for a question, on average.
-    """
+    """What a gate would make of two arms that were measured: one that divides, one that never does."""
 
     threshold: float | None
+    """From this probability on that nothing need be divided, the single stage answers; None: never."""
     coverage: float
+    """The share of the questions that is divided."""
     strict: tuple[float, ...]
+    """The strict scores with the gate."""
     single: tuple[float, ...]
+    """Those of the single stage alone, on the same questions."""
     risk_of_divided: float | None
+    """Of those divided, the share that is answered wrong; None: none is."""
     output_tokens: float
+    """What the solver wrote for a question, on average."""
 
     @property
     def risk(self) -> float:

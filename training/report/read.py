@@ -21,34 +21,30 @@ _RECORDED = "recorded"
 
 @dataclass(frozen=True)
 class Arm(Generic[R]):
-    """An arm as it was measured.
-
-    Attributes:
-        name: Names its file.
-        source: The dataset its questions are from.
-        decomposer, kind, gate: The decomposer's name, its kind as a config has it, and from which probability on it
-            leaves a question whole.
-        solver, model: The solver's name, and the model it is; "": the arm asks none.
-        mode: How the solver is asked, or how references are filled.
-        drawn: How many questions were drawn for it.
-        versus: The arm that it differs from in one thing; None: none is named.
-        decomposer_price, solver_price: None: unknown.
-        records: Sorted by id, so that nothing depends on the order in which they came.
-    """
+    """An arm as it was measured."""
 
     name: str
+    """Names its file."""
     source: str
+    """The dataset its questions are from."""
     decomposer: str
     kind: str
     gate: Gate
+    """The decomposer's name, its kind as a config has it, and from which probability on it leaves a question whole."""
     solver: str
     model: str
+    """The solver's name, and the model it is; "": the arm asks none."""
     mode: str
+    """How the solver is asked, or how references are filled."""
     drawn: int
+    """How many questions were drawn for it."""
     versus: str | None
+    """The arm that it differs from in one thing; None: none is named."""
     decomposer_price: Price | None
     solver_price: Price | None
+    """None: unknown."""
     records: tuple[R, ...]
+    """Sorted by id, so that nothing depends on the order in which they came."""
 
     @property
     def is_recorded(self) -> bool:
@@ -67,21 +63,18 @@ RetrievalArm: TypeAlias = Arm[RetrievalRecord]
 
 @dataclass(frozen=True)
 class Folder:
-    """A measurement as it was committed.
-
-    Attributes:
-        name: The config's.
-        kind: "answers" or "retrieval".
-        settings: All of settings.json.
-        answers: The arms that answer questions, in the order of the settings.
-        retrievals: The arms that search.
-    """
+    """A measurement as it was committed."""
 
     name: str
+    """The config's."""
     kind: str
+    """"answers" or "retrieval"."""
     settings: Mapping[str, Any]
+    """All of settings.json."""
     answers: tuple[AnswerArm, ...]
+    """The arms that answer questions, in the order of the settings."""
     retrievals: tuple[RetrievalArm, ...]
+    """The arms that search."""
 
     @property
     def budgets(self) -> tuple[int, ...]:
