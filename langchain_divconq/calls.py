@@ -304,7 +304,7 @@ async def arun_all(
 def as_message(output: object) -> AIMessage:
     """Return a model's output as a message: chat models return one, other Runnables may return text, agents a state."""
     if isinstance(output, str):
-        return AIMessage(output)
+        return AIMessage(_encodable(output))
     if isinstance(output, Mapping) and output.get("messages"):
         output = _last_message(output["messages"])
     if isinstance(output, BaseMessageChunk):

@@ -250,6 +250,8 @@ def test_a_solution_in_a_models_own_metadata_is_not_taken_for_the_chains(how: st
     ("written", "read"), [("29 \ud83d", "29 \ufffd"), ("\udce9 29", "\ufffd 29"), ("29 \ud83d\ude00", "29 \U0001f600")]
 )
 def test_halves_of_surrogate_pairs_are_put_together_or_replaced(how: str, written: str, read: str) -> None:
+    text: Any = RunnableLambda(lambda _: f"Answer: {written}")
+    assert Solution.from_message(run(build(text), how)).answer == read
     for mode in MODES:
         solver = Solver(model=scripted(f"Well.\nAnswer: {written}"), mode=mode)  # type: ignore[arg-type]
         solution = Solution.from_message(run(build(solver), how))
