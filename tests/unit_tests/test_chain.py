@@ -2,16 +2,14 @@
 
 import asyncio
 import json
-import threading
 import time
 from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import (
     ConfigurableField,
     Runnable,
@@ -20,8 +18,6 @@ from langchain_core.runnables import (
     RunnableParallel,
     RunnablePassthrough,
 )
-from langchain_core.tracers import BaseTracer
-from langchain_core.tracers.schemas import Run
 from pydantic import ValidationError
 
 from langchain_divconq.chain import DECOMPOSITION_EVENT, DivideAndConquer
@@ -31,65 +27,10 @@ from langchain_divconq.prompts import NO_DECOMPOSITION
 from langchain_divconq.solver import Solver
 from langchain_divconq.types import Decomposition, Question, Solution
 from langchain_divconq.usage import Usage
+from tests.unit_tests.chains import REPLY, Tree, big, build, every_mode, every_way, run, small, timeless, total
 from tests.unit_tests.fakes import PLAN, QUESTION, ScriptedModel, failing, scripted
 
-REPLY = "1. 36 pens\n2. 29 pens\n\nAnswer: 29"
 MONDAY = "It is Monday."
-MODES = ["fused", "sequential", "parallel"]
-
-
-def build(mode: Any = "fused", *, plan: str = PLAN, reply: str = REPLY, **fields: Any) -> DivideAndConquer:
-    """Return a chain over two scripted models, and remember them as its `small` and `big`."""
-    big = scripted(reply, model_name="big", **fields)
-    return DivideAndConquer(
-        solver=Solver(model=big, mode=mode), decomposer=scripted(plan, model_name="small", delay=fields.get("delay", 0))
-    )
-
-
-def big(chain: DivideAndConquer) -> ScriptedModel:
-    assert isinstance(chain.solver, Solver)
-    assert isinstance(chain.solver.model, ScriptedModel)
-    return chain.solver.model
-
-
-def small(chain: DivideAndConquer) -> ScriptedModel:
-    assert isinstance(chain.decomposer, Decomposer)
-    assert isinstance(chain.decomposer.model, ScriptedModel)
-    return chain.decomposer.model
-
-
-def total(chunks: list[Any]) -> AIMessageChunk:
-    whole = chunks[0]
-    for chunk in chunks[1:]:
-        whole += chunk
-    assert isinstance(whole, AIMessageChunk)
-    return whole
-
-
-def timeless(solution: Solution) -> dict[str, Any]:
-    """Return a solution without the seconds, which differ from run to run."""
-    payload = solution.model_dump(mode="json")
-    for usage in (payload["usage"]["decompose"], payload["usage"]["solve"], payload["decomposition"]["usage"]):
-        usage["seconds"] = None
-    return payload
-
-
-class Tree(BaseTracer):
-    """Keeps the runs of a trace."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.root: Run | None = None
-
-    def _persist_run(self, run: Run) -> None:
-        self.root = run
-
-    def lines(self) -> list[str]:
-        def walk(run: Run, depth: int) -> list[str]:
-            return ["  " * depth + run.name] + [line for child in run.child_runs for line in walk(child, depth + 1)]
-
-        assert self.root is not None
-        return walk(self.root, 0)
 
 
 # In and out
@@ -152,6 +93,7 @@ def test_text_streamed_into_it_is_joined() -> None:
     assert QUESTION in big(chain).seen[0][-1].text
 
 
+@every_way
 @pytest.mark.parametrize(
     "before",
     [
@@ -159,16 +101,9 @@ def test_text_streamed_into_it_is_joined() -> None:
         RunnableLambda(lambda _: {"question": QUESTION}) | RunnablePassthrough.assign(context=lambda _: MONDAY),
     ],
 )
-def test_a_mapping_streamed_into_it_key_by_key_is_one_question(before: Runnable[Any, Any]) -> None:
-    chain = before | build()
-
-    async def streamed() -> AIMessageChunk:
-        return total([chunk async for chunk in chain.astream("go")])
-
-    expected = timeless(Solution.from_message(chain.invoke("go")))
-    assert expected["decomposition"]["question"] == {"text": QUESTION, "context": MONDAY}
-    assert timeless(Solution.from_message(total(list(chain.stream("go"))))) == expected
-    assert timeless(Solution.from_message(asyncio.run(streamed()))) == expected
+def test_a_mapping_streamed_into_it_key_by_key_is_one_question(before: Runnable[Any, Any], how: str) -> None:
+    solution = Solution.from_message(run(before | build(), how, "go"))
+    assert solution.decomposition.question == Question(text=QUESTION, context=MONDAY)
 
 
 def test_of_pieces_that_cannot_be_added_the_last_is_the_whole() -> None:
@@ -180,7 +115,7 @@ def test_of_pieces_that_cannot_be_added_the_last_is_the_whole() -> None:
 
 
 @pytest.mark.parametrize("plan", [PLAN, NO_DECOMPOSITION])
-@pytest.mark.parametrize("mode", MODES)
+@every_mode
 def test_the_original_question_reaches_every_solver_call(mode: Any, plan: str) -> None:
     chain = build(mode, plan=plan)
     chain.invoke(QUESTION)
@@ -215,23 +150,13 @@ def test_a_solver_is_needed_and_unknown_options_are_refused() -> None:
 # Same result by every road
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_all_ways_to_run_it_agree(mode: Any) -> None:
-    chain = build(mode)
-    expected = chain.invoke(QUESTION)
-
-    async def asynchronously() -> list[AIMessage]:
-        return [
-            await chain.ainvoke(QUESTION),
-            total([chunk async for chunk in chain.astream(QUESTION)]),
-            *await chain.abatch([QUESTION]),
-        ]
-
-    others = [total(list(chain.stream(QUESTION))), *chain.batch([QUESTION]), *asyncio.run(asynchronously())]
-    for other in others:
-        assert other.content == expected.content
-        assert other.usage_metadata == expected.usage_metadata
-        assert timeless(Solution.from_message(other)) == timeless(Solution.from_message(expected))
+@every_way
+@every_mode
+def test_all_ways_to_run_it_agree(mode: Any, how: str) -> None:
+    expected, other = build(mode).invoke(QUESTION), run(build(mode), how)
+    assert other.content == expected.content
+    assert other.usage_metadata == expected.usage_metadata
+    assert timeless(Solution.from_message(other)) == timeless(Solution.from_message(expected))
 
 
 def test_a_stream_comes_in_pieces_and_ends_with_the_solution() -> None:
@@ -267,10 +192,11 @@ def test_two_event_loops_may_run_it_one_after_the_other() -> None:
 # Usage
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_usage_agrees_with_langchains_own_counter(mode: Any) -> None:
+@every_way
+@every_mode
+def test_usage_agrees_with_langchains_own_counter(mode: Any, how: str) -> None:
     chain, counter = build(mode), UsageMetadataCallbackHandler()
-    message = chain.invoke(QUESTION, {"callbacks": [counter]})
+    message = run(chain, how, config={"callbacks": [counter]})
     usage = Solution.from_message(message).usage
     for stage, model in ((usage.decompose, "small"), (usage.solve, "big")):
         counted = counter.usage_metadata[model]
@@ -278,14 +204,6 @@ def test_usage_agrees_with_langchains_own_counter(mode: Any) -> None:
         assert stage.cached_tokens == counted["input_token_details"]["cache_read"] == stage.calls
     assert message.usage_metadata is not None
     assert message.usage_metadata["input_tokens"] == usage.solve.input_tokens
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_usage_is_counted_once_in_streams_too(mode: Any) -> None:
-    chain, counter, streamed = build(mode), UsageMetadataCallbackHandler(), UsageMetadataCallbackHandler()
-    chain.invoke(QUESTION, {"callbacks": [counter]})
-    list(chain.stream(QUESTION, {"callbacks": [streamed]}))
-    assert streamed.usage_metadata == counter.usage_metadata
 
 
 def test_usage_adds_up_over_a_batch() -> None:
@@ -301,21 +219,14 @@ def test_usage_adds_up_over_a_batch() -> None:
 # Traces, events, graphs
 
 
-@pytest.mark.parametrize(
-    ("mode", "solving"),
-    [
-        ("fused", ["divconq:solve"]),
-        ("sequential", ["divconq:subquestion-1", "divconq:subquestion-2", "divconq:solve"]),
-        ("parallel", ["divconq:subquestion-1", "divconq:subquestion-2", "divconq:solve"]),
-    ],
-)
-def test_each_stage_is_a_named_run_in_the_trace(mode: Any, solving: list[str]) -> None:
-    expected = ["DivideAndConquer", "  divconq:decompose", "    divconq:plan", *(f"  {name}" for name in solving)]
-    invoked, streamed, awaited = Tree(), Tree(), Tree()
-    build(mode).invoke(QUESTION, {"callbacks": [invoked]})
-    list(build(mode).stream(QUESTION, {"callbacks": [streamed]}))
-    asyncio.run(build(mode).ainvoke(QUESTION, {"callbacks": [awaited]}))
-    assert invoked.lines() == streamed.lines() == awaited.lines() == expected
+@every_way
+@every_mode
+def test_each_stage_is_a_named_run_in_the_trace(mode: Any, how: str) -> None:
+    asked = [] if mode == "fused" else ["  divconq:subquestion-1", "  divconq:subquestion-2"]
+    tree = Tree()
+    run(build(mode), how, config={"callbacks": [tree]})
+    stages = ["  divconq:decompose", "    divconq:plan", *asked, "  divconq:solve"]
+    assert tree.lines() == ["DivideAndConquer", *stages]
 
 
 def test_tags_and_metadata_reach_the_children_and_the_run_name_does_not() -> None:
@@ -457,176 +368,10 @@ def test_retries_and_fallbacks_wrap_it() -> None:
 # Trouble
 
 
-def test_a_solver_that_fails_raises_its_own_error() -> None:
-    chain = DivideAndConquer(solver=failing(PermissionError("no key")), decomposer=scripted(PLAN))
+@every_way
+def test_a_solver_that_fails_raises_its_own_error_and_the_trace_says_so(how: str) -> None:
+    tree, chain = Tree(), DivideAndConquer(solver=failing(PermissionError("no key")), decomposer=scripted(PLAN))
     with pytest.raises(PermissionError, match="no key"):
-        chain.invoke(QUESTION)
-    with pytest.raises(PermissionError, match="no key"):
-        list(chain.stream(QUESTION))
-    with pytest.raises(PermissionError, match="no key"):
-        asyncio.run(chain.ainvoke(QUESTION))
-
-
-def test_a_failure_is_an_error_in_the_trace() -> None:
-    tree = Tree()
-    with pytest.raises(PermissionError, match="no key"):
-        DivideAndConquer(solver=failing(PermissionError("no key")), decomposer=scripted(PLAN)).invoke(
-            QUESTION, {"callbacks": [tree]}
-        )
+        run(chain, how, config={"callbacks": [tree]})
     assert tree.root is not None
     assert "no key" in (tree.root.error or "")
-
-
-# Batches
-
-
-def choosy(messages: list[BaseMessage]) -> str:
-    if "poison" in messages[-1].text:
-        raise ValueError("poisoned")
-    return messages[-1].text.split("Question: ")[1].split("\n")[0]
-
-
-QUESTIONS = [f"{QUESTION} How much is {n} and one?" for n in range(12)]
-
-
-def test_a_batch_keeps_the_order() -> None:
-    chain = DivideAndConquer(solver=scripted(choosy), decomposer=scripted(PLAN))
-    assert [message.content for message in chain.batch(QUESTIONS)] == QUESTIONS
-    assert [message.content for message in asyncio.run(chain.abatch(QUESTIONS))] == QUESTIONS
-    assert chain.batch([]) == []
-
-
-def test_a_batch_returns_exceptions_in_their_places_or_raises_the_first() -> None:
-    chain = DivideAndConquer(solver=scripted(choosy), decomposer=scripted(PLAN))
-    questions = [QUESTIONS[0], "Is this poison?", QUESTIONS[2]]
-    for results in (
-        chain.batch(questions, return_exceptions=True),
-        asyncio.run(chain.abatch(questions, return_exceptions=True)),
-    ):
-        assert [type(result) for result in results] == [AIMessage, ValueError, AIMessage]
-    with pytest.raises(ValueError, match="poisoned"):
-        chain.batch(questions)
-    with pytest.raises(ValueError, match="poisoned"):
-        asyncio.run(chain.abatch(questions))
-
-
-def test_results_come_as_they_are_completed() -> None:
-    chain = DivideAndConquer(solver=scripted(choosy), decomposer=scripted(PLAN))
-    results: list[tuple[int, Any]] = list(chain.batch_as_completed(QUESTIONS, {"max_concurrency": 3}))
-    assert sorted((n, message.content) for n, message in results) == list(enumerate(QUESTIONS))
-
-    async def collect() -> list[tuple[int, Any]]:
-        return [result async for result in chain.abatch_as_completed(QUESTIONS, {"max_concurrency": 3})]
-
-    assert sorted((n, message.content) for n, message in asyncio.run(collect())) == list(enumerate(QUESTIONS))
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("asynchronous", [False, True])
-def test_max_concurrency_is_the_number_of_solver_calls_in_flight(mode: Any, asynchronous: bool) -> None:
-    plan = "1. How many boxes?\n2. How many pens?\n3. How many are left?"
-    chain = build(mode, plan=plan, reply="Answer: 1", delay=0.01)
-    config: RunnableConfig = {"max_concurrency": 2}
-    if asynchronous:
-        asyncio.run(chain.abatch(QUESTIONS[:6], config))
-    else:
-        chain.batch(QUESTIONS[:6], config)
-    assert big(chain).most_in_flight == 2
-    assert len(big(chain).seen) == 6 * (1 if mode == "fused" else 4)
-
-
-@pytest.mark.parametrize("asynchronous", [False, True])
-def test_inside_another_run_its_max_concurrency_is_obeyed(asynchronous: bool) -> None:
-    chain = build("parallel", plan="1. How many boxes?\n2. How many pens?", reply="Answer: 1", delay=0.02)
-
-    def ask(question: str) -> AIMessage:
-        return asyncio.run(chain.ainvoke(question)) if asynchronous else chain.invoke(question)
-
-    RunnableLambda(ask).invoke(QUESTION, {"max_concurrency": 1})
-    assert big(chain).most_in_flight == 1
-    assert len(big(chain).seen) == 3
-
-
-@pytest.mark.parametrize("asynchronous", [False, True])
-def test_the_next_question_is_divided_while_the_last_is_conquered(asynchronous: bool) -> None:
-    chain = build(delay=0.05)
-    config: RunnableConfig = {"max_concurrency": 1}
-    if asynchronous:
-        asyncio.run(chain.abatch(QUESTIONS[:4], config))
-    else:
-        chain.batch(QUESTIONS[:4], config)
-    solving, dividing = sorted(big(chain).spans), sorted(small(chain).spans)
-    assert big(chain).most_in_flight == 1
-    # Each later plan is made before the solver call that precedes it has ended.
-    assert all(dividing[n + 1][0] < solving[n][1] for n in range(3))
-
-
-def test_a_rate_limiter_on_the_solver_is_obeyed() -> None:
-    limiter = InMemoryRateLimiter(requests_per_second=20, check_every_n_seconds=0.005, max_bucket_size=1)
-    model = scripted(REPLY, rate_limiter=limiter)
-    DivideAndConquer(solver=model, decomposer=scripted(PLAN)).batch(QUESTIONS[:5])
-    starts = sorted(start for start, _ in model.spans)
-    assert starts[-1] - starts[0] > 0.15
-
-
-def test_max_concurrency_below_one_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="max_concurrency is 0; it must be at least 1"):
-        build().batch([QUESTION] * 2, {"max_concurrency": 0})
-
-
-def test_many_threads_share_one_chain() -> None:
-    chain = DivideAndConquer(solver=scripted(choosy), decomposer=scripted(PLAN))
-    failures: list[BaseException] = []
-
-    def hammer(n: int) -> None:
-        try:
-            for question in QUESTIONS:
-                asked = f"{question[:-1]}, {n}?"
-                assert chain.invoke(asked).content == asked
-        except BaseException as error:  # noqa: BLE001, RUF100  # a thread's failure must reach the test
-            failures.append(error)
-
-    threads = [threading.Thread(target=hammer, args=(n,)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
-
-
-# The event loop
-
-
-async def test_the_event_loop_is_never_blocked() -> None:
-    ticks = 0
-
-    async def tick() -> None:
-        nonlocal ticks
-        while True:
-            await asyncio.sleep(0.005)
-            ticks += 1
-
-    ticker = asyncio.ensure_future(tick())
-    await build("sequential", delay=0.05).ainvoke(QUESTION)
-    ticker.cancel()
-    assert ticks > 10
-
-
-@pytest.mark.parametrize("mode", MODES)
-async def test_cancelling_a_call_cancels_what_it_waits_for(mode: Any) -> None:
-    chain = build(mode, delay=30)
-    small(chain).delay = 0
-    task = asyncio.ensure_future(chain.ainvoke(QUESTION))
-    while not big(chain).seen:
-        await asyncio.sleep(0.005)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert big(chain).cancelled == 1
-
-
-async def test_a_failure_in_a_batch_cancels_the_rest() -> None:
-    everyone = DivideAndConquer(solver=scripted(choosy, delay=0.01), decomposer=scripted(PLAN))
-    with pytest.raises(ValueError, match="poisoned"):
-        await everyone.abatch(["Is this poison?", *QUESTIONS], {"max_concurrency": 2})
-    assert len(big(everyone).seen) < len(QUESTIONS)

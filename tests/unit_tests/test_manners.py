@@ -10,7 +10,7 @@ from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumpd, load
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.runnables import ConfigurableField, Runnable, RunnableLambda, RunnablePassthrough
+from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnablePassthrough
 from pydantic import BaseModel, ValidationError
 from typing_extensions import TypedDict
 
@@ -23,37 +23,12 @@ from langchain_divconq.errors import ConfigurationError, GenerationCancelled
 from langchain_divconq.solver import Solver
 from langchain_divconq.types import METADATA_KEY, Question, Solution
 from langchain_divconq.usage import Price
+from tests.unit_tests.chains import MODES, every_way, run
 from tests.unit_tests.fakes import PLAN, QUESTION, ScriptedModel, scripted
-
-MODES = ["fused", "sequential", "parallel"]
 
 
 def build(solver: Any, **options: Any) -> DivideAndConquer:
     return DivideAndConquer(solver=solver, decomposer=scripted(PLAN), **options)
-
-
-def run(chain: Runnable[Any, Any], how: str, question: Any = QUESTION) -> Any:
-    async def streamed() -> Any:
-        return [chunk async for chunk in chain.astream(question)]
-
-    chunks: list[Any] = []
-    if how == "stream":
-        chunks = list(chain.stream(question))
-    elif how == "astream":
-        chunks = asyncio.run(streamed())
-    elif how == "batch":
-        return chain.batch([question])[0]
-    elif how == "abatch":
-        return asyncio.run(chain.abatch([question]))[0]
-    else:
-        return asyncio.run(chain.ainvoke(question)) if how == "ainvoke" else chain.invoke(question)
-    total = chunks[0]
-    for chunk in chunks[1:]:
-        total += chunk
-    return total
-
-
-every_way = pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "astream", "batch", "abatch"])
 
 
 # What goes in

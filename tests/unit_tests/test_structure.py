@@ -69,10 +69,6 @@ TOO_LONG = {
     "langchain_divconq/engines/gbnf.py sequence",
     "langchain_divconq/engines/gguf.py _read",
     "tests/training_tests/test_sources.py",
-    "tests/unit_tests/test_budget.py",
-    "tests/unit_tests/test_chain.py",
-    "tests/unit_tests/test_chat_models.py",
-    "tests/unit_tests/test_cli.py",
     "training/finetune.py finetune",
 }
 
