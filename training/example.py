@@ -33,6 +33,8 @@ class Recorded(BaseModel):
     """The recorded working from the subanswers to the final answer; None: there is none."""
     prediction: str | None = None
     """The recorded final answer, which may be wrong; None: there is none."""
+    reviewed: bool = False
+    """Whether the plan was written for this project and read twice: it is taken as it is."""
 
 
 class Example(BaseModel):

@@ -27,6 +27,7 @@ EVALUATION_SETS = (
     Source(name="strategyqa_one_step", split="dev"),
     Source(name="musique", split="dev"),
     Source(name="musique_one_step", split="dev"),
+    Source(name="everyday", split="dev"),
     Source(name="least_to_most", split="test", path=_RECORDED / "asdiv" / "gpt4_LtM.jsonl"),
     Source(name="least_to_most", split="test", path=_RECORDED / "multiarith" / "gpt4_LtM.jsonl"),
 )

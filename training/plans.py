@@ -77,6 +77,8 @@ def recorded_plan(example: Example, max_subquestions: int, long_plans: LongPlans
     plan: Sequence[str] | None = normalise_plan(example.recorded.subquestions)
     if not plan:
         return ()
+    if example.recorded.reviewed:
+        return _as_reviewed(example.recorded.subquestions, max_subquestions, long_plans)
     if not all(is_question(text) for text in plan):
         raise Unusable("a subquestion asks nothing")
     if any(not 1 <= n < number for number, text in enumerate(plan, start=1) for n in references(text)):
@@ -94,6 +96,16 @@ def recorded_plan(example: Example, max_subquestions: int, long_plans: LongPlans
     if not is_well_formed(plan):
         raise Unusable("not in the grammar's language")
     return tuple(plan)
+
+
+def _as_reviewed(plan: Sequence[str], cap: int, long_plans: LongPlans) -> tuple[str, ...]:
+    """Return a reviewed plan within the cap; it may ask in the question's own words, as people do of two things."""
+    capped = cap_plan(plan, cap, long_plans)
+    if capped is None:
+        raise Unusable("longer than the cap")
+    if not is_well_formed(capped):
+        raise Unusable("not in the grammar's language")
+    return capped
 
 
 def normalise_plan(subquestions: Iterable[str]) -> tuple[str, ...]:

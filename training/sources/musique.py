@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from zlib import crc32
 
@@ -13,15 +14,26 @@ from training.sources.relations import ask_relation
 from training.sources.rows import Files, Row
 
 FILES: Files = {
-    "train": ("musique/musique-qa__auto-cot_train.json", "musique/musique_train_decompositions.json"),
+    "train": (
+        "musique/musique-qa__auto-cot_train.json",
+        "musique/musique_train_decompositions.json",
+        "musique/more/musique_train_100/musique_train.json",
+    ),
     "dev": ("musique/musique_dev_500.json",),
 }
+SILVER: Files = {"train": ("musique/more/musique_train_silver/musique_train_silver.json",)}
+COMPOSED: Files = {"train": ("musique/more/composed_sample/sample.json",)}
 
 _LONGEST_CONTEXT = 220  # words: an example with a longer one costs as much as five without
-_WITH_CONTEXT = 45
+_WITH_CONTEXT = 20
 """Percent of the training questions with short enough evidence that are asked with it as context."""
 
+_SAME_TAIL = {2: 4, 3: 8, 4: 8}
+"""By the number of hops, most plans joined from recorded hops that end in the same one: a few end hundreds of them."""
+
 _WORD = re.compile(r"[^\W_]+")
+# What may follow a reference at the end of a composed chain: much else belongs to the place the hop was written for.
+_CLEAN_TAIL = re.compile(r"#\d(?: (?:located|in|from|born|founded|buried|die|written|built))?\?")
 _QUESTION_WORD = re.compile(r"\b(?:who|whom|whose|what|when|where|which|why|how)\b", re.IGNORECASE)
 # "The town where he died" asks nothing; "the town is where" does.
 _QUESTION_WORD_OF_PHRASE = re.compile(r"\b(?:whom|whose|what|which|how|(?:who|where|when)$)\b", re.IGNORECASE)
@@ -51,6 +63,32 @@ def musique(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]
                 prediction=row["answer"],
             ),
         )
+
+
+def silver(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
+    """Yield training questions with plans joined from recorded hops, a few for each last hop."""
+    tails: Counter[str] = Counter()
+
+    def rare(row: Row) -> bool:
+        tail = f"{len(row['hops'])} {row['hops'][-1]['question'].casefold()}"
+        tails[tail] += 1
+        return tails[tail] <= _SAME_TAIL[len(row["hops"])]
+
+    yield from musique(filter(rare, rows), source, split)
+
+
+def composed(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
+    """Yield questions composed of recorded hops by templates, without answers, where they end as a person would."""
+    for number, row in enumerate(rows):
+        plan = tuple(normalise_subquestion(hop["question"]) for hop in row["hops"])
+        if _CLEAN_TAIL.search(plan[-1]):
+            yield Example(
+                id=f"{source}/{split}-{number}",
+                source=source,
+                split=split,
+                question=row["question"].strip(),
+                recorded=Recorded(subquestions=plan),
+            )
 
 
 def one_step(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:

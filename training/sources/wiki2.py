@@ -14,7 +14,7 @@ from training.example import Example, Recorded, Split
 from training.sources.relations import ask_relation
 from training.sources.rows import Files, Row
 
-FILES: Files = {"train": ("wiki2/2wiki_train_500.json",)}
+FILES: Files = {"train": ("wiki2/2wiki_train_500.json", "wiki2/2wiki_train_qa_pairs_500.json")}
 
 _PARENTHESES = re.compile(r"\s*\([^)]*\)")
 
@@ -72,11 +72,7 @@ def _in_order(facts: Sequence[Fact], question: str) -> list[Fact]:
 
 
 def _subquestions(facts: Sequence[Fact], question: str) -> tuple[str, ...] | None:
-    """Return one subquestion to a fact; None where a fact's subject is not named in the question.
-
-    Two chains of two facts each would exceed a plan of three, and cut one of the things compared: each chain becomes
-    one subquestion.
-    """
+    """Return one subquestion to a fact; None where a fact's subject is not named in the question."""
     subjects: list[int | str] = []
     for at, fact in enumerate(facts):
         earlier = next((n for n in range(at, 0, -1) if _same(fact.subject, facts[n - 1].object)), None)
@@ -86,27 +82,10 @@ def _subquestions(facts: Sequence[Fact], question: str) -> tuple[str, ...] | Non
         if name is None:
             return None
         subjects.append(name)
-    if len(facts) <= 3:
-        return tuple(
-            _ask(f"#{subject}" if isinstance(subject, int) else subject, fact.relation, question)
-            for subject, fact in zip(subjects, facts, strict=True)
-        )
-    return _merged(facts, subjects, question)
-
-
-def _merged(facts: Sequence[Fact], subjects: Sequence[int | str], question: str) -> tuple[str, ...] | None:
-    if len(facts) != 4:
-        return None
-    relations = [fact.relation for fact in facts]
-    if sorted(relations) == ["date of birth", "date of birth", "date of death", "date of death"]:
-        names = dict.fromkeys(subject for subject in subjects if isinstance(subject, str))
-        return tuple(f"How long did {name} live?" for name in names) if len(names) == 2 else None
-    merged = []
-    for subject, fact in zip(subjects, facts, strict=True):
-        if isinstance(subject, int):
-            through = facts[subject - 1].relation
-            merged.append(_ask(f"the {through} of {subjects[subject - 1]}", fact.relation, question))
-    return tuple(merged) if len(merged) == 2 else None
+    return tuple(
+        _ask(f"#{subject}" if isinstance(subject, int) else subject, fact.relation, question)
+        for subject, fact in zip(subjects, facts, strict=True)
+    )
 
 
 def _ask(subject: str, relation: str, question: str) -> str:
