@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +44,10 @@ DATASETS: dict[SourceName, Dataset] = {
     "musique_one_step": _MUSIQUE,
     "wiki2": _WIKI2,
     "wiki2_one_step": _WIKI2,
+    "musique_silver": _MUSIQUE._replace(title="MuSiQue, plans joined from its hops"),
+    "musique_composed": _MUSIQUE._replace(title="MuSiQue, chains composed from its hops"),
+    "everyday": Dataset("everyday questions, written for this project", "MIT", ""),
+    "everyday_languages": Dataset("the same in other languages, left whole", "MIT", ""),
     "arithmetic_one_step": Dataset("problems from templates of this project", "MIT", ""),
     "least_to_most": Dataset("Least-to-most outputs of GPT-4 and GPT-3.5", "MIT; OpenAI output", ""),
 }
@@ -53,10 +57,9 @@ _DECOMPOSER = (
     "`langchain-divconq` runs it with llama.cpp, held to a grammar, and lets another model answer."
 )
 _SOLVER = "It answers a question by way of subquestions that a decomposer wrote."
-_LIMITS = """It is small: it splits by form, and a plan that reads well may miss the point. It has seen English alone,
-school arithmetic and encyclopedic questions above all; other kinds it may split badly or not at all. A subquestion may
-ask for what nobody knows. Check what a plan leads to before anything depends on it. The model answers nothing itself,
-and it is not meant to chat."""
+_LIMITS = """It is small: it splits by form, and a plan that reads well may miss the point. It divides English alone
+and has learned to leave other languages whole. A subquestion may ask for what nobody knows. Check what a plan leads to
+before anything depends on it. The model answers nothing itself, and it is not meant to chat."""
 
 
 def render_card(
@@ -95,9 +98,9 @@ def render_card(
     return "\n\n".join(sections) + "\n"
 
 
-def manifest(folder: Path, base: Path, config: Config) -> dict[str, Any]:
-    """Return what identifies a folder's files and what they were made from, by checksum."""
-    files = sorted(path for path in folder.iterdir() if path.name != "manifest.json")
+def manifest(files: Iterable[Path], base: Path, config: Config) -> dict[str, Any]:
+    """Return what identifies files and what they were made from, by checksum; a manifest among them is left out."""
+    files = sorted(path for path in files if not path.name.endswith("manifest.json"))
     return {
         "name": config.name,
         "role": config.finetune.role,

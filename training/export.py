@@ -25,8 +25,7 @@ from training.student import load_student, served_file
 from training.targets import Target, target
 
 ADAPTERS = Path(weights.__file__).parent / "adapters"
-PUBLISHED = "smollm2-135m-decomposer.gguf"
-MOST_BYTES = 10_000_000
+MOST_BYTES = 20_000_000
 
 
 def export(config: Config) -> None:
@@ -88,15 +87,14 @@ def held_out(config: Config) -> list[Target]:
 
 
 def publish_adapter(config: Config, folder: Path = ADAPTERS) -> None:
-    """Make a run's adapter the library's default: copy it with card, manifest, parity and evaluation.
+    """Make a run's adapter the library's own for its base: copy it with card, manifest, parity and evaluation.
 
     Args:
         config: An exported run.
         folder: Where the library looks for it.
 
     Raises:
-        ValueError: It is not exported, no decomposer, not for the default weights, too large, or another adapter is
-            there.
+        ValueError: It is not exported, no decomposer, for none of the library's weights, or too large.
         ParityError: It failed the comparison, or fails it under today's limits.
     """
     exported, base = config.folder / "5-gguf", served_file(config)
@@ -105,12 +103,8 @@ def publish_adapter(config: Config, folder: Path = ADAPTERS) -> None:
     adapter = exported / "adapter.gguf"
     enforce(Parity.from_json(json.loads((exported / "parity.json").read_text(encoding="utf-8"))))
     if not config.finetune.role.startswith("S_D"):
-        raise ValueError(f"The run's role is {config.finetune.role}; the library's adapter is a decomposer (S_D-…).")
-    if fingerprint(base) != weights.DEFAULT_SHA256:
-        raise ValueError(
-            f"The adapter is for {base.name} with SHA-256 {fingerprint(base)}, and the library's default weights are "
-            f'{weights.DEFAULT_FILE} with {weights.DEFAULT_SHA256}. Train on those: finetune.student = "bundled".'
-        )
+        raise ValueError(f"The run's role is {config.finetune.role}; the library's adapters are decomposers (S_D-…).")
+    name = published_name(base)
     recorded = json.loads((exported / "manifest.json").read_text(encoding="utf-8"))["files"]["adapter.gguf"]["sha256"]
     if fingerprint(adapter) != recorded:
         raise ValueError(f"{adapter} is not what was compared: its SHA-256 differs from the manifest's. Export again.")
@@ -119,26 +113,48 @@ def publish_adapter(config: Config, folder: Path = ADAPTERS) -> None:
             f"{adapter} has {size:,} bytes; the library ships less than {MOST_BYTES:,}. Store it in fewer: "
             'export.adapter_type = "Q8_0", or lower finetune.rank.'
         )
-    if others := sorted(path.name for path in folder.glob("*.gguf") if path.name != PUBLISHED):
-        raise ValueError(f"{folder} may hold one adapter and has {', '.join(others)}. Remove it first.")
     folder.mkdir(parents=True, exist_ok=True)
-    _copy(adapter, folder / PUBLISHED)
-    _copy(exported / "parity.json", folder / "parity.json")
+    _copy(adapter, folder / f"{name}.gguf")
+    _copy(exported / "parity.json", folder / f"{name}.parity.json")
     if (evaluation := config.folder / "6-evaluation.json").exists():
-        _copy(evaluation, folder / "evaluation.json")
-    _describe(config, base, folder, {})
+        _copy(evaluation, folder / f"{name}.evaluation.json")
+    _describe(config, base, folder, {}, f"{name}.")
     print(f"Published in {folder}", flush=True)
 
 
-def _describe(config: Config, base: Path, folder: Path, stored: Mapping[str, Mapping[str, int]]) -> None:
-    """Write card and manifest of what is in a folder."""
+def published_name(base: Path) -> str:
+    """Return what the library calls the adapter for a base.
+
+    Raises:
+        ValueError: It is none of the library's weights.
+    """
+    names = {
+        weights.DEFAULT_SHA256: "smollm2-135m-decomposer",
+        weights.MEDIUM_SHA256: "qwen2.5-coder-0.5b-decomposer",
+    }
+    found = fingerprint(base)
+    if found not in names:
+        raise ValueError(
+            f"The adapter is for {base.name} with SHA-256 {found}, and the library's weights are "
+            f"{weights.DEFAULT_FILE} with {weights.DEFAULT_SHA256} and {weights.MEDIUM_FILE} with "
+            f"{weights.MEDIUM_SHA256}. Train on one of "
+            'those: finetune.student = "bundled" or "medium".'
+        )
+    return names[found]
+
+
+def _describe(
+    config: Config, base: Path, folder: Path, stored: Mapping[str, Mapping[str, int]], prefix: str = ""
+) -> None:
+    """Write card and manifest of what is in a folder, or of those files there whose names begin with the prefix."""
     training = json.loads((config.folder / "4-student" / "training.json").read_text(encoding="utf-8"))
-    parity = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
+    parity = json.loads((folder / f"{prefix}parity.json").read_text(encoding="utf-8"))
     evaluated = config.folder / "6-evaluation.json"
     evaluation = json.loads(evaluated.read_text(encoding="utf-8")) if evaluated.exists() else None
     card = render_card(config, base, training, parity, stored, evaluation)
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    _save(folder / "manifest.json", manifest(folder, base, config))
+    (folder / f"{prefix}{'md' if prefix else 'README.md'}").write_text(card, encoding="utf-8")
+    files = [path for path in folder.iterdir() if path.name.startswith(prefix)]
+    _save(folder / f"{prefix}manifest.json", manifest(files, base, config))
 
 
 def _save(path: Path, values: Mapping[str, Any]) -> None:

@@ -39,7 +39,7 @@ def student_file(name: str, folder: Path) -> Path | None:
     if name == "bundled":
         return default_weights()
     if name == "medium":
-        return Path.home() / ".cache/langchain-divconq/models/qwen2.5-coder-0.5b-instruct.gguf"
+        return default_weights("medium")
     if name == "tiny":
         from training.tiny import make_tiny
 

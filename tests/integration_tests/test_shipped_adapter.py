@@ -25,7 +25,7 @@ def decomposer(adapter: Path, engine_name: EngineName) -> Decomposer:
 
 
 def test_the_manifest_tells_the_files_and_the_base_they_are_for(adapter: Path) -> None:
-    manifest = json.loads((adapter.parent / "manifest.json").read_text(encoding="utf-8"))
+    manifest = json.loads(adapter.with_suffix(".manifest.json").read_text(encoding="utf-8"))
     assert manifest["base"]["sha256"] == DEFAULT_SHA256
     for name, recorded in manifest["files"].items():
         content = (adapter.parent / name).read_bytes()

@@ -56,5 +56,5 @@ def export_in_miniature(config: Config) -> Path:
     exported = config.folder / "5-gguf"
     write_adapter(exported / "adapter.gguf")
     (exported / "parity.json").write_text(json.dumps(PARITY.as_json()))
-    (exported / "manifest.json").write_text(json.dumps(manifest(exported, base, config)))
+    (exported / "manifest.json").write_text(json.dumps(manifest(exported.iterdir(), base, config)))
     return base

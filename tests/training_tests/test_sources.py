@@ -223,17 +223,6 @@ def test_things_compared_are_looked_up_in_the_questions_order_and_the_question_c
     assert subquestions(found) == ("When was Ida Voss born?", "When was Per Lund born?")
 
 
-def test_two_chains_of_facts_are_two_subquestions(tmp_path: Path) -> None:
-    evidence = ["Grey Harbour->director->Ida Voss", "Red Gate->director->Per Lund"]
-    evidence += ["Ida Voss->date of birth->2 June 1901", "Per Lund->date of birth->1 May 1903"]
-    question = "Which film has the director born first, Grey Harbour or Red Gate?"
-    (found,) = read(tmp_path, "wiki2", {"question": question, "answer": "Grey Harbour", "evidence": evidence})
-    assert subquestions(found) == (
-        "When was the director of Grey Harbour born?",
-        "When was the director of Red Gate born?",
-    )
-
-
 def test_a_fact_about_what_the_question_does_not_name_makes_no_plan(tmp_path: Path) -> None:
     (found,) = read(tmp_path, "wiki2", {**WIKI2, "question": "Where was she born?"})
     assert found.recorded is None
