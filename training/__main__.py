@@ -22,6 +22,7 @@ HELP = {
     "publish": "write the evaluation, without any text, to training/results/",
     "ship": "make the adapter the library's default, with its card and manifest",
     "measure": "answer benchmark questions, or search for them, by the arms of a config in training/configs/measure/",
+    "grade": "grade the plans of --arm small, medium or NAME=GGUF for the everyday questions; takes no config",
     "report": "write training/results/report.md and its plots from what was measured; takes no config",
 }
 
@@ -56,6 +57,11 @@ def _do(args: argparse.Namespace) -> int:
         from training.report.report import report
 
         return 0 if report(check=args.check) else 1
+    if args.command == "grade":
+        from training.everyday import grade_decomposers
+
+        grade_decomposers(args.arm)
+        return 0
     if args.command == "measure":
         from training.arms.config import load_measurement
         from training.arms.run import measure
@@ -89,10 +95,11 @@ def _stage(args: argparse.Namespace) -> None:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = _parser()
     args = parser.parse_args(arguments)
-    if (args.config is None) != (args.command == "report"):
-        parser.error("report takes no CONFIG" if args.command == "report" else f"{args.command} needs a CONFIG")
+    without = args.command in ("report", "grade")
+    if (args.config is None) != without:
+        parser.error(f"{args.command} takes no CONFIG" if without else f"{args.command} needs a CONFIG")
     given = {"--arm": args.arm, "--retry-failed": args.retry_failed, "--check": args.check}
-    taken = {"measure": {"--arm", "--retry-failed"}, "report": {"--check"}}
+    taken = {"measure": {"--arm", "--retry-failed"}, "report": {"--check"}, "grade": {"--arm"}}
     if idle := [option for option, value in given.items() if value and option not in taken.get(args.command, set())]:
         parser.error(f"{args.command} takes no {idle[0]}")
     return args
@@ -114,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="a quick try: N rows of each source, under a name of its own; measure: an arm's first N questions",
     )
-    measuring = parser.add_argument_group("measure")
+    measuring = parser.add_argument_group("measure, grade")
     measuring.add_argument("--arm", action="append", default=[], metavar="NAME", help="this arm alone; may be repeated")
     measuring.add_argument("--retry-failed", action="store_true", help="ask again where a model failed")
     parser.add_argument("--check", action="store_true", help="report: write nothing, say whether the report is right")

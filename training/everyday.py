@@ -1,6 +1,6 @@
 """The everyday questions as a measurement: each decomposer's plans graded, records without text, a table by kinds.
 
-    python -m training grade small medium qwen-1.5b=PATH.gguf
+    python -m training grade --arm small --arm medium --arm qwen-1.5b=PATH.gguf
 
 A decomposer is "small" or "medium" as the library has them, or NAME=PATH of a GGUF, asked with one demonstration.
 """
