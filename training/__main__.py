@@ -15,6 +15,7 @@ HELP = {
     "demonstrate": "have a teacher divide the training questions, or take what the datasets record",
     "screen": "drop the demonstrations that do not lead a solver to the gold answer",
     "finetune": "train a LoRA adapter on the student (under `accelerate launch -m` on several GPUs)",
+    "prefer": "teach the student the plans that find the evidence, where the config has a section [prefer]",
     "export": "write adapter, merged model and quantisations as GGUF, if they agree with what was trained",
     "evaluate": "measure the student's plans beside the untuned model's",
     "run": "all of these; what is complete is skipped",

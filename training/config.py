@@ -174,6 +174,28 @@ class Finetune(_Section):
     threads: int | None = Field(default=None, gt=0)
 
 
+class Prefer(_Section):
+    """Learning from what plans achieve: several are drawn for a question, and a search says which is best."""
+
+    method: Literal["best", "dpo"] = "best"
+    """"best" fine-tunes on the best plan of each question; "dpo" on pairs of a better and a worse one."""
+    questions: int = Field(default=500, gt=0)
+    """Most training questions with evidence, chosen by the run's seed."""
+    draws: int = Field(default=8, ge=2)
+    """How many plans are drawn for a question, besides the greedy one."""
+    temperature: float = Field(default=1.0, gt=0)
+    budget: int = Field(default=9, gt=0)
+    """Among how many passages the evidence has to be."""
+    whole: bool = True
+    """Whether a question that finds as much when searched for as it is beats its plans, and is to be left whole."""
+    learning_rate: float = Field(default=2e-4, gt=0)
+    epochs: int = Field(default=1, gt=0)
+    beta: float = Field(default=0.1, gt=0)
+    """DPO's: how closely the student is held to what it was."""
+    supervised: float = Field(default=0.2, ge=0)
+    """DPO's: how much of the loss on the better plan itself is added."""
+
+
 class Export(_Section):
     """Attributes:
     adapter_type: How the adapter's tensors are stored.
@@ -218,6 +240,7 @@ class Config(_Section):
     demonstrate: Demonstrate = Demonstrate()
     screen: Screen = Screen()
     finetune: Finetune = Finetune()
+    prefer: Prefer | None = None
     export: Export = Export()
     evaluate: Evaluate = Evaluate()
 

@@ -53,7 +53,7 @@ def export(config: Config) -> None:
 
 def build(config: Config, base: Path, folder: Path) -> dict[str, Path]:
     """Write adapter, merged model and ladder; return artifact to file."""
-    lora = load_lora(config.folder / "4-student", read_header(base))
+    lora = load_lora(trained_folder(config), read_header(base))
     files = {"adapter": folder / "adapter.gguf", "F16": folder / "merged-F16.gguf"}
     provenance = {
         "role": config.finetune.role,
@@ -75,7 +75,12 @@ def load_trained(config: Config) -> tuple[Any, Any]:
     from peft import PeftModel
 
     model, tokenizer = load_student(config.finetune.student, config.folder, "float32")
-    return PeftModel.from_pretrained(model, config.folder / "4-student"), tokenizer
+    return PeftModel.from_pretrained(model, trained_folder(config)), tokenizer
+
+
+def trained_folder(config: Config) -> Path:
+    """Return where the adapter lies as training left it."""
+    return config.folder / ("4-student" if config.prefer is None else "4-preferred")
 
 
 def held_out(config: Config) -> list[Target]:
@@ -147,7 +152,7 @@ def _describe(
     config: Config, base: Path, folder: Path, stored: Mapping[str, Mapping[str, int]], prefix: str = ""
 ) -> None:
     """Write card and manifest of what is in a folder, or of those files there whose names begin with the prefix."""
-    training = json.loads((config.folder / "4-student" / "training.json").read_text(encoding="utf-8"))
+    training = json.loads((trained_folder(config) / "training.json").read_text(encoding="utf-8"))
     parity = json.loads((folder / f"{prefix}parity.json").read_text(encoding="utf-8"))
     evaluated = config.folder / "6-evaluation.json"
     evaluation = json.loads(evaluated.read_text(encoding="utf-8")) if evaluated.exists() else None

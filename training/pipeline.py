@@ -21,10 +21,14 @@ STAGES: dict[str, tuple[str, ...]] = {
     "demonstrate": ("2-demonstrations.jsonl", "2-validation.jsonl"),
     "screen": ("3-screened.jsonl", "3-validation.jsonl"),
     "finetune": ("4-student",),
+    "prefer": ("4-preferred",),
     "export": ("5-gguf",),
     "evaluate": ("6-evaluation.json",),
 }
 """What each stage leaves in the run's folder. `training.STAGE.STAGE` is what makes it."""
+
+_OPTIONAL = {"prefer"}
+"""Stages that are done where the config has a section for them."""
 
 _SETTINGS = "config.json"
 # Settings that change how fast or how safely a stage runs, not what it makes.
@@ -53,6 +57,8 @@ def run(config: Config, *stages: str) -> None:
             served_file(config)  # what export needs, before a teacher is paid or a student trained
         for stage in stages or STAGES:
             if is_complete(config, stage):
+                if stage in _OPTIONAL and getattr(config, stage) is None:
+                    continue
                 _say(f"{stage}: complete ({', '.join(STAGES[stage])})")
                 continue
             if stage != "finetune" and not _is_first_process():
@@ -65,7 +71,9 @@ def run(config: Config, *stages: str) -> None:
 
 
 def is_complete(config: Config, stage: str) -> bool:
-    """Return whether a stage's artifacts are all there."""
+    """Return whether a stage's artifacts are all there, or none are asked for."""
+    if stage in _OPTIONAL and getattr(config, stage) is None:
+        return True
     return all((config.folder / artifact).exists() for artifact in STAGES[stage])
 
 
@@ -136,7 +144,9 @@ def _stage_of(setting: str) -> str:
 
 def _made_since(folder: Path, stage: str) -> list[str]:
     """Return what a stage and those after it left, unfinished work included: names begin with the stage's number."""
-    first = list(STAGES).index(stage) + 1
+    if stage == "prefer":  # it shares the fine-tuning's number
+        return sorted(path.name for path in folder.iterdir() if path.name.startswith(("4-preferred", "5", "6")))
+    first = [name for name in STAGES if name not in _OPTIONAL].index(stage) + 1
     return sorted(path.name for path in folder.iterdir() if path.name[:1].isdigit() and int(path.name[0]) >= first)
 
 

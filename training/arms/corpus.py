@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -91,6 +92,25 @@ def questions(data: Path) -> list[MultiHop]:
     for row in rows:
         evidence.setdefault(row["question"].strip(), _evidence(row))
     return [_with_hops(example, evidence[example.question]) for example in musique(rows, SOURCE, "dev")]
+
+
+def training_questions(data: Path) -> list[MultiHop]:
+    """Return MuSiQue's training questions that have their evidence, each without context and with its hops.
+
+    Args:
+        data: The folder of datasets.
+
+    Raises:
+        ValueError: The file is missing.
+    """
+    rows = list(_rows(data, MUSIQUE_TRAIN))
+    evidence = {row["question"].strip(): _evidence(row) for row in rows}
+    found = []
+    for example in musique(rows, SOURCE, "train"):
+        with suppress(ValueError):  # a few rows make no plan of as many subquestions as they have hops
+            alone = example.model_copy(update={"context": None})
+            found.append(_with_hops(alone, evidence[example.question]))
+    return found
 
 
 def corpus_fingerprint(documents: Iterable[Document]) -> str:

@@ -1,0 +1,100 @@
+"""What plans achieve, and what a student learns from it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+
+from tests.training_tests.exported import make_config
+from training.arms.corpus import Hop, MultiHop
+from training.arms.search import bm25
+from training.config import Prefer
+from training.example import Example
+from training.prefer import Drawn, as_plan, learn, preferred, recall, summarise
+
+QUESTION = MultiHop(
+    Example(
+        id="musique/train-1", source="musique", split="train", question="Where was the builder of Lenne Mill born?"
+    ),
+    (
+        Hop("Who built Lenne Mill?", "Who built Lenne Mill?", "Ida Voss", "mill"),
+        Hop("Where was #1 born?", "Where was Ida Voss born?", "Altena", "voss"),
+    ),
+)
+GOOD = ("Who built Lenne Mill?", "Where was #1 born?")
+POOR = ("Who built Lenne Mill?", "What is the colour of #1?")
+
+
+@pytest.fixture(scope="module")
+def retriever() -> BaseRetriever:
+    texts = {"mill": "Lenne Mill was built by Ida Voss.", "voss": "Ida Voss, born in Altena.", "other": "Red Gate."}
+    noise = {f"noise-{at}": f"The builder was born in the year 18{at:02}." for at in range(30)}
+    return bm25([Document(text, id=name) for name, text in {**texts, **noise}.items()], 3)
+
+
+def drawn(*plans: tuple[str, ...], recall: tuple[float, ...], whole: float = 0.5) -> Drawn:
+    return Drawn(id=QUESTION.id, plans=plans, recall=recall, whole=whole)
+
+
+def learned(one: Drawn, **options: Any) -> list[tuple[Any, Any]]:
+    return [(found.better, found.worse) for found in preferred([QUESTION], [one], Prefer(**options))]
+
+
+def test_a_plan_finds_what_its_searches_find_with_gold_answers_filled_in(retriever: BaseRetriever) -> None:
+    assert recall(QUESTION, GOOD, retriever, 3) == 1.0
+    assert recall(QUESTION, (), retriever, 3) < 1.0
+
+
+def test_the_plan_that_finds_more_is_better_and_of_equals_the_shorter() -> None:
+    assert learned(drawn(POOR, GOOD, recall=(0.5, 1.0))) == [(GOOD, POOR)]
+    longer = (*GOOD, "When was #1 born?")
+    assert learned(drawn(longer, GOOD, recall=(1.0, 1.0))) == [(GOOD, longer)]
+
+
+def test_nothing_is_learned_where_all_plans_are_alike() -> None:
+    assert learned(drawn(GOOD, GOOD, recall=(0.5, 0.5))) == []
+
+
+def test_a_question_that_finds_all_as_it_is_is_to_be_left_whole() -> None:
+    found_whole = drawn(GOOD, POOR, recall=(1.0, 0.5), whole=1.0)
+    assert learned(found_whole) == [((), GOOD)]
+    assert learned(found_whole, whole=False) == [(GOOD, POOR)]
+
+
+def test_a_reply_that_is_no_plan_or_that_no_grammar_writes_counts_as_none() -> None:
+    assert as_plan("1. Who built Lenne Mill?\n2. Where was #1 born?", QUESTION, 4) == GOOD
+    assert as_plan("I cannot tell.", QUESTION, 4) == ()
+    assert as_plan("No decomposition needed.", QUESTION, 4) == ()
+
+
+def test_the_summary_tells_the_best_of_all_beside_the_greedy_plan() -> None:
+    found = summarise([drawn(POOR, GOOD, recall=(0.5, 1.0)), drawn(POOR, POOR, recall=(0.5, 0.5))])
+    assert found["the greedy plan"].startswith("0.0%")
+    assert found["the best of 2"].startswith("50.0%")
+    assert found["the whole question"].endswith("of 2 find all evidence")
+
+
+@pytest.mark.parametrize("method", ["best", "dpo"])
+def test_the_student_gives_the_better_plan_more_of_its_belief(method: str, tmp_path: Path) -> None:
+    from training.finetune import add_lora, encode
+    from training.prefer import Preference, _log_probabilities, _told
+    from training.student import load_student
+    from training.targets import target
+
+    prefer = {"method": method, "learning_rate": 0.02, "epochs": 6}
+    config = make_config(tmp_path, finetune={"student": "tiny", "rank": 4}, prefer=prefer)
+    model, tokenizer = load_student("tiny", tmp_path, "float32")
+    student = add_lora(model, config.finetune)
+    pair = [encode(target(_told(QUESTION, plan), "S_D-T", 3), tokenizer) for plan in (GOOD, POOR)]
+
+    def lead() -> float:
+        better, worse = _log_probabilities(student, pair, grad=False)
+        return float(better - worse)
+
+    before = lead()
+    losses = learn(student, tokenizer, [Preference(QUESTION, GOOD, POOR)] * 8, config)
+    assert len(losses) == 6
+    assert losses[-1] < losses[0]
+    assert lead() > before
