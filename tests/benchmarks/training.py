@@ -119,7 +119,7 @@ def _rate(steps: Sequence[tuple[int, float]]) -> float:
 def main() -> None:
     """Print and save tokens a second of both, and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, default=ROOT / "training/configs/shipped.toml")
+    parser.add_argument("--config", type=Path, default=ROOT / "training/configs/small.toml")
     parser.add_argument("--examples", type=int, default=192)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=2)
