@@ -226,9 +226,10 @@ def test_the_counts_add_up_in_the_table() -> None:
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmark data is not at {DATA}")
 
 
-def test_the_shipped_weights_are_trained_on_permissive_train_splits_alone() -> None:
-    config = load_config(ROOT / "training" / "configs" / "shipped.toml")
-    permissive = {"gsm8k_socratic", "strategyqa", "musique", "drop_qdmr", "wiki2", "arithmetic"}
+@pytest.mark.parametrize("size", ["small", "medium"])
+def test_the_shipped_weights_are_trained_on_permissive_train_splits_alone(size: str) -> None:
+    config = load_config(ROOT / "training" / "configs" / f"{size}.toml")
+    permissive = {"gsm8k_socratic", "strategyqa", "musique", "drop_qdmr", "wiki2", "arithmetic", "everyday"}
     for trained in config.load.train:
         assert trained.name.removesuffix("_one_step").replace("gsm8k", "gsm8k_socratic").startswith(tuple(permissive))
         assert (trained.split, trained.path, trained.hub) == ("train", None, None)
