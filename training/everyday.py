@@ -15,10 +15,11 @@ from langchain_core.runnables import Runnable
 
 from langchain_divconq import ChatGGUF, Decomposer, Decomposition
 from training.config import ROOT, Source
-from training.estimates import Share, estimate
+from training.estimates import Share, ratio
 from training.example import Example
 from training.grade import Grade, asking_words, grade
 from training.sources import read_source
+from training.sources.everyday import FILES
 from training.sources.rows import find_files, read_file
 
 FOLDER = ROOT / "training" / "results" / "everyday"
@@ -59,7 +60,7 @@ def grade_decomposers(arms: Sequence[str], folder: Path = FOLDER) -> None:
     """
     asking = asking_words(read_source(Source(name="everyday")))
     examples = list(read_source(DEV))
-    about = {row["id"]: row for path in find_files(DEV, _files()) for row in read_file(path)}
+    about = {row["id"]: row for path in find_files(DEV, FILES) for row in read_file(path)}
     folder.mkdir(parents=True, exist_ok=True)
     for arm in arms:
         name, decomposer = load_decomposer(arm)
@@ -67,7 +68,7 @@ def grade_decomposers(arms: Sequence[str], folder: Path = FOLDER) -> None:
         grades = [_graded(example, decomposer, about, asking) for example in examples]
         spent = (time.perf_counter() - started) / len(examples)
         save_grades(grades, folder / f"{name}.jsonl")
-        good = estimate([_MEASURES["good"][1](one) for one in grades])
+        good = ratio([_MEASURES["good"][1](one) for one in grades])
         print(f"{name}: {good.value if good else 0:.1%} of {len(grades)} good, {spent:.2f} s a question", flush=True)
     (folder / "README.md").write_text(render(load_grades(folder)), encoding="utf-8")
 
@@ -86,12 +87,6 @@ def load_decomposer(arm: str) -> tuple[str, Runnable[object, Decomposition]]:
     if name == "small-then-medium":
         return name, Decomposer("small", fallback=Decomposer("medium"))
     raise ValueError(f"{arm!r} is no decomposer. Name small, medium, small-then-medium, or NAME=PATH of a GGUF.")
-
-
-def _files() -> Mapping[str, tuple[str, ...]]:
-    from training.sources.everyday import FILES
-
-    return FILES
 
 
 def _graded(
@@ -148,7 +143,7 @@ def render(graded: Mapping[str, Sequence[Grade]]) -> str:
 
 def _cell(shares: Iterable[Share]) -> str:
     listed = list(shares)
-    found = estimate(listed) if listed else None
+    found = ratio(listed) if listed else None
     if found is None:
         return ""
     size = "" if found.n == len(listed) else f" ({found.n})"

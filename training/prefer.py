@@ -27,7 +27,7 @@ from training.arms.readers import Reader
 from training.arms.search import bm25
 from training.batches import IGNORED, Sequenced, collate
 from training.config import DATA, Config, Prefer
-from training.estimates import estimate
+from training.estimates import ratio
 from training.example import load_examples
 from training.finetune import encode, quicken
 from training.plans import is_well_formed
@@ -191,7 +191,7 @@ def summarise(drawn: Sequence[Drawn]) -> dict[str, str]:
     return {
         name: f"{found.value:.1%} [{found.low:.1%}, {found.high:.1%}] of {len(drawn)} find all evidence"
         for name, way in ways.items()
-        if (found := estimate([(float(way(one) == 1), 1.0) for one in drawn]))
+        if (found := ratio([(float(way(one) == 1), 1.0) for one in drawn]))
     }
 
 
@@ -224,15 +224,17 @@ def learn(student: Any, tokenizer: Any, preferences: Sequence[Preference], confi
         )
         for one in preferences
     ]
-    known = [_log_probabilities(student, pair, grad=False) for pair in pairs] if options.method == "dpo" else None
+    known: list[Tensor | None] = [
+        _log_probabilities(student, pair, grad=False) if options.method == "dpo" else None for pair in pairs
+    ]
     weights = [weight for weight in student.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=options.learning_rate, weight_decay=0.0, betas=(0.9, 0.99))
     shuffle, losses, group = random.Random(config.seed), [], 8
     order = [at for _ in range(options.epochs) for at in shuffle.sample(range(len(pairs)), len(pairs))]
     for start in range(0, len(order), group):
         chosen = order[start : start + group]
-        loss = torch.stack([_loss(student, pairs[at], known and known[at], options) for at in chosen]).mean()
-        loss.backward()
+        loss = torch.stack([_loss(student, pairs[at], known[at], options) for at in chosen]).mean()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         for parameters in optimiser.param_groups:
             parameters["lr"] = options.learning_rate * (1 - start / len(order))
@@ -252,7 +254,8 @@ def _loss(student: Any, pair: Sequence[Sequenced], known: Tensor | None, options
     better, worse = _log_probabilities(student, pair, grad=True) - known
     length = len(pair[0].ids) - pair[0].prompt
     supervised = -(better + known[0]) / length
-    return options.supervised * supervised - torch.nn.functional.logsigmoid(options.beta * (better - worse))
+    loss: Tensor = options.supervised * supervised - torch.nn.functional.logsigmoid(options.beta * (better - worse))
+    return loss
 
 
 def _log_probabilities(student: Any, sequences: Sequence[Sequenced], *, grad: bool) -> Tensor:
@@ -267,7 +270,7 @@ def _log_probabilities(student: Any, sequences: Sequence[Sequenced], *, grad: bo
         wanted = following != IGNORED
         logs = torch.log_softmax(causal.lm_head(hidden[wanted]).float(), dim=-1)
         each = logs.gather(1, following[wanted].unsqueeze(1)).squeeze(1)
-        return torch.stack([part.sum() for part in each.split(wanted.sum(1).tolist())])
+        return torch.stack([part.sum() for part in torch.split(each, wanted.sum(1).tolist())])
 
 
 def _told(question: MultiHop, plan: Plan | None = None) -> Any:

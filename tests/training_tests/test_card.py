@@ -55,7 +55,7 @@ def test_the_manifest_knows_every_file_by_its_checksum(tmp_path: Path) -> None:
     config = make_config(tmp_path)
     base = export_in_miniature(config)
     folder = config.folder / "5-gguf"
-    found = manifest(folder, base, config)
+    found = manifest(folder.iterdir(), base, config)
     assert found["base"] == {
         "name": "Tiny",
         "file": "base.gguf",
@@ -68,7 +68,7 @@ def test_the_manifest_knows_every_file_by_its_checksum(tmp_path: Path) -> None:
         }
         for name in ("adapter.gguf", "parity.json")
     }
-    assert manifest(folder, base, config) == found
+    assert manifest(folder.iterdir(), base, config) == found
 
 
 def test_equal_recipes_have_equal_fingerprints_wherever_they_run(tmp_path: Path) -> None:
