@@ -11,9 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from langchain_core.runnables import Runnable
-
-from langchain_divconq import ChatGGUF, Decomposer, Decomposition
+from langchain_divconq import ChatGGUF, Decomposer
 from training.config import ROOT, Source
 from training.estimates import Share, ratio
 from training.example import Example
@@ -73,7 +71,7 @@ def grade_decomposers(arms: Sequence[str], folder: Path = FOLDER) -> None:
     (folder / "README.md").write_text(render(load_grades(folder)), encoding="utf-8")
 
 
-def load_decomposer(arm: str) -> tuple[str, Runnable[object, Decomposition]]:
+def load_decomposer(arm: str) -> tuple[str, Decomposer]:
     """Return an arm's name and its decomposer.
 
     Raises:
@@ -91,7 +89,7 @@ def load_decomposer(arm: str) -> tuple[str, Runnable[object, Decomposition]]:
 
 def _graded(
     example: Example,
-    decomposer: Runnable[object, Decomposition],
+    decomposer: Decomposer,
     about: Mapping[str, Mapping[str, str]],
     asking: frozenset[str],
 ) -> Grade:
