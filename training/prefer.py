@@ -19,7 +19,7 @@ from langchain_core.runnables import RunnableLambda
 from pydantic import BaseModel, ConfigDict
 
 from langchain_divconq.errors import DecompositionError
-from langchain_divconq.parsing import clean_plan, parse_plan
+from langchain_divconq.plans import clean_plan, parse_plan
 from langchain_divconq.retrieval import DecomposedRetriever
 from langchain_divconq.types import Decomposition
 from training.arms.corpus import MultiHop, passages, training_questions

@@ -14,7 +14,7 @@ from tests.repository import EXAMPLES, LIBRARY, ROOT, files, imported_modules, m
 MOST_LINES = 400
 MOST_FUNCTION_LINES = 40  # its docstring not counted
 MOST_EXAMPLE_LINES = 40
-MOST_ADAPTER_BYTES = 10_000_000
+MOST_ADAPTER_BYTES = 20_000_000
 
 # Each layer may import from itself and from those above it. A package counts as one.
 LAYERS = [
@@ -163,12 +163,12 @@ def test_an_example_fits_on_a_screen(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_EXAMPLE_LINES
 
 
-def test_at_most_one_small_adapter_is_shipped_with_its_model_card() -> None:
+def test_at_most_two_adapters_are_shipped_each_small_and_with_its_model_card() -> None:
     adapters = list((LIBRARY / "adapters").glob("*.gguf"))
-    assert len(adapters) <= 1
+    assert len(adapters) <= 2
     for adapter in adapters:
         assert adapter.stat().st_size < MOST_ADAPTER_BYTES
-        assert (adapter.parent / "README.md").is_file()
+        assert adapter.with_suffix(".md").is_file()
 
 
 def _drawn() -> set[str]:
