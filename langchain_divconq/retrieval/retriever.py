@@ -234,7 +234,7 @@ class DecomposedRetriever(BaseRetriever):
         metadata = {
             "divconq_plan": list(plan.subquestions),
             "divconq_gate": gate,
-            "divconq_confidence": plan.no_decomposition_probability,
+            "divconq_confidence": plan.confidence,
         }
         return merge_configs(config, {"metadata": metadata})
 

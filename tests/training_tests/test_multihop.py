@@ -220,6 +220,15 @@ def test_queries_are_lines_without_numbers_and_quotes_each_once() -> None:
     assert parse_queries("\n", 3) == []
 
 
+def test_two_candidates_of_the_solver_are_both_searched_for_and_one_has_to_be_right(tmp_path: Path) -> None:
+    model = scripted("Answer: Aby | Lund")
+    found = ask(multihop(tmp_path, "reference-candidates"), model)["musique/2hop__1"]
+    assert (found.read, found.read_right, found.is_complete(3)) == (1, 1, True)
+    assert "with a | between them" in model.seen[0][-1].text
+    one = ask(multihop(tmp_path / "one", "reference-sequential"), scripted("Answer: Aby"))["musique/2hop__1"]
+    assert one.read_right == 0
+
+
 def test_fused_by_reciprocal_ranks_is_an_arm_of_its_own(tmp_path: Path) -> None:
     config = multihop(tmp_path, "reference-oracle.rrf", "d-sequential.rrf")
     assert [arm.mode for arm in config.arms] == ["oracle.rrf", "sequential.rrf"]

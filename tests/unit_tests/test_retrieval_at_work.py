@@ -9,9 +9,9 @@ from langchain_core.runnables.schema import StreamEvent
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 
 from langchain_divconq.decomposer import Decomposer
-from langchain_divconq.plans import render_plan
 from langchain_divconq.prompts import NO_DECOMPOSITION
 from langchain_divconq.retrieval import DecomposedRetriever
+from langchain_divconq.types import Decomposition, Question
 from tests.library import QUESTIONS, divide, plain, read
 from tests.unit_tests.fakes import scripted
 from tests.unit_tests.shelf import (
@@ -76,13 +76,14 @@ def test_the_run_tree_shows_every_stage_by_name(asynchronous: bool) -> None:
 @both
 def test_the_runs_of_searches_and_readings_carry_plan_gate_and_confidence(asynchronous: bool) -> None:
     tree = Tree()
-    decomposer = Decomposer(model=scripted(render_plan(PLAN), logprobs={"1": -0.5, "No": -0.9}), gate=0.75)
-    searched(build(decomposer=decomposer), QUESTION, asynchronous, {"callbacks": [tree]})
+    plan = Decomposition(question=Question(text=QUESTION), subquestions=tuple(PLAN), confidence=0.8)
+    retriever = build(decomposer=RunnableLambda(lambda _: plan), gate=0.75)
+    searched(retriever, QUESTION, asynchronous, {"callbacks": [tree]})
     assert tree.root is not None
     for run in tree.root.child_runs[1:]:
         assert run.metadata["divconq_plan"] == PLAN
         assert run.metadata["divconq_gate"] == 0.75
-        assert 0 < run.metadata["divconq_confidence"] < 1
+        assert run.metadata["divconq_confidence"] == 0.8
 
 
 async def test_the_plan_and_each_hop_are_announced_as_they_come() -> None:
@@ -155,7 +156,7 @@ def test_a_batch_gives_what_single_calls_give() -> None:
 
 @both
 def test_independent_subquestions_are_searched_for_and_read_at_once(asynchronous: bool) -> None:
-    retriever = build(retriever=Shelf(delay=0.05), reader=scripted(reading, delay=0.05))
+    retriever = build(retriever=Shelf(delay=0.2), reader=scripted(reading, delay=0.2))
     searched(retriever, QUESTION, asynchronous)
     assert shelf(retriever).most_in_flight == 3
     assert reader(retriever).most_in_flight == 2

@@ -12,11 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from langchain_divconq.prompts import PromptStyle
 from langchain_divconq.types import MAX_SUBQUESTIONS
 from langchain_divconq.usage import Price
+from langchain_divconq.weights import Size
 from training.arms.records import Mode
 from training.config import DATA, ROOT, Source, SourceName, load_toml
 
 Kind: TypeAlias = Literal["none", "shipped", "untuned", "gguf", "recorded", "model"]
-Fill: TypeAlias = Literal["unfilled", "phrased", "oracle", "sequential", "unfilled.rrf", "oracle.rrf", "sequential.rrf"]
+Fill: TypeAlias = Literal[
+    "unfilled", "phrased", "oracle", "sequential", "candidates", "unfilled.rrf", "oracle.rrf", "sequential.rrf"
+]
 Rival: TypeAlias = Literal["rewrite", "multiquery", "ircot", "agent"]
 
 TUNING = "tuning-"
@@ -69,6 +72,8 @@ class DecomposerOptions(_Section):
     """"none" (no plans), "shipped" (the library's own), "untuned" (the same weights without an adapter), "gguf" (the
     default weights with another `adapter`), "recorded" (what the dataset `source` records), "model" (the chat model
     named by `model`, asked in words)."""
+    size: Size = "small"
+    """Which of the default weights: "small" or "medium"."""
     adapter: Path | None = None
     source: SourceName | None = None
     model: str | None = None
@@ -133,8 +138,9 @@ class Arm(_Section):
     training/arms/rivals.py ("rewrite", "multiquery", "ircot", "agent": the solver makes the queries), or
     DECOMPOSER-FILL, where the fill says what takes the place of a reference to an earlier subquestion: "unfilled" (the
     title of the best passage found for it, or else its words), "phrased" (its words, title or not), "oracle" (the gold
-    answer of its hop), "sequential" (what the solver reads in the passages found for it). ".rrf" behind a fill: fused
-    by reciprocal ranks. "answer-" before one of these: the solver answers from what that arm found.
+    answer of its hop), "sequential" (what the solver reads in the passages found for it), "candidates" (the same, two
+    where the solver names two). ".rrf" behind a fill: fused by reciprocal ranks. "answer-" before one of these: the
+    solver answers from what that arm found.
     """
 
     name: str = Field(pattern=_NAME)
@@ -336,7 +342,7 @@ def _searching_arm(name: Any, solver: str | None, search: Any) -> Any:
 
 def _asks(mode: str) -> bool:
     """Return whether an arm that searches asks a solver."""
-    return mode in get_args(Rival) or mode.startswith("sequential")
+    return mode in get_args(Rival) or mode.startswith(("sequential", "candidates"))
 
 
 def _listed(names: Iterable[str]) -> str:

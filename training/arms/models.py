@@ -71,7 +71,7 @@ def load_decomposer(options: DecomposerOptions, model: Runnable[Any, Any] | None
             assert options.model is not None
             model = load_teacher(options.model, **_values(options.options))
         else:
-            model = ChatGGUF(model_path=default_weights(), adapter_path=_adapter(options))
+            model = ChatGGUF(model_path=default_weights(options.size), adapter_path=_adapter(options))
     return Decomposer(
         model=model, max_subquestions=options.max_subquestions, gate=options.gate, prompt_style=options.prompt_style
     )
@@ -96,7 +96,7 @@ def solver_settings(name: str, options: SolverOptions) -> dict[str, Any]:
 
 def decomposer_settings(name: str, options: DecomposerOptions) -> dict[str, Any]:
     """Return what a decomposer's plans depend on, as far as the config tells, in JSON's types; no key is among it."""
-    excluded = {"options", "price", "concurrency"}
+    excluded = {"options", "price", "concurrency"} | ({"size"} if options.size == "small" else set())
     if options.kind in ("none", "recorded"):
         excluded |= {"gate", "prompt_style"} | ({"max_subquestions"} if options.kind == "none" else set())
     settings = {"name": name, **options.model_dump(mode="json", exclude=excluded, exclude_none=True)}
@@ -117,7 +117,7 @@ def decomposer_weights(options: DecomposerOptions) -> dict[str, str]:
     """Return the checksums of the files a decomposer is loaded from, by what they are; none of a provider's."""
     if options.kind in ("none", "recorded", "model"):
         return {}
-    return _checksums("decomposer", default_weights(), _adapter(options))
+    return _checksums("decomposer", default_weights(options.size), _adapter(options))
 
 
 class Meter(BaseCallbackHandler):
@@ -248,8 +248,10 @@ def _adapter(options: DecomposerOptions) -> Path | None:
     if options.kind == "gguf":
         assert options.adapter is not None
         return _existing(options.adapter)
-    if (adapter := default_adapter()) is None:
-        raise WeightsNotFoundError("No adapter ships for the default weights; unset DIVCONQ_MODEL.")
+    if (adapter := default_adapter(options.size)) is None:
+        raise WeightsNotFoundError(
+            f"No adapter ships for the {options.size} weights; unset DIVCONQ_MODEL, if it is set."
+        )
     return adapter
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.exceptions import ContextOverflowError
+from langchain_core.messages import HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_divconq.calls import as_message
@@ -18,6 +19,8 @@ from training.arms.config import Fill
 from training.arms.corpus import Hop
 from training.arms.models import why_failed
 from training.scoring import same_answer
+
+_CANDIDATES = "If two answers are about as likely, write both on that line, the likelier first, with a | between them."
 
 _WORD = re.compile(r"\w+")
 _IDLE = frozenset(
@@ -72,25 +75,26 @@ class Reader(Runnable[Any, Any]):
     model: Runnable[Any, Any] | None = None
     """What reads, for the fill "sequential"."""
     right: list[bool | None] = field(default_factory=list)
-    """Of each answer given, whether it is the gold answer of its hop; None: it belongs to none."""
+    """Of each answer given, whether it, or one of two, is the gold answer of its hop; None: it belongs to none."""
     failure: str | None = None
     """Why the model gave no reply, the last time it gave none."""
 
-    def invoke(self, input: Reading, config: RunnableConfig | None = None, **kwargs: Any) -> str | None:
-        """Return the answer to a subquestion; None: there is none."""
+    def invoke(self, input: Reading, config: RunnableConfig | None = None, **kwargs: Any) -> list[str]:
+        """Return the answers to a subquestion, likeliest first; none: there is none."""
         return asyncio.run(self.ainvoke(input, config))
 
-    async def ainvoke(self, input: Reading, config: RunnableConfig | None = None, **kwargs: Any) -> str | None:
+    async def ainvoke(self, input: Reading, config: RunnableConfig | None = None, **kwargs: Any) -> list[str]:
         """Return the same without blocking the event loop."""
         subquestion = input["subquestion"]
         hop = matching_hop(subquestion, self.hops)
-        if self.model is not None and self.fill == "sequential":
-            answer = await self._read(self.model, input, config)
+        if self.model is not None and self.fill in ("sequential", "candidates"):
+            answers = await self._read(self.model, input, config)
         else:
-            answer = gold_answer(subquestion, self.hops) if self.fill == "oracle" else None
-        if answer is not None:
-            self.right.append(None if hop is None else same_answer(answer, hop.answer))
-        return answer
+            known = gold_answer(subquestion, self.hops) if self.fill == "oracle" else None
+            answers = [] if known is None else [known]
+        if answers:
+            self.right.append(None if hop is None else any(same_answer(answer, hop.answer) for answer in answers))
+        return answers
 
     @property
     def read(self) -> int:
@@ -102,15 +106,20 @@ class Reader(Runnable[Any, Any]):
         """How many of them are right; None: one belongs to no hop."""
         return None if None in self.right else sum(map(bool, self.right))
 
-    async def _read(self, model: Runnable[Any, Any], given: Reading, config: RunnableConfig | None) -> str | None:
+    async def _read(self, model: Runnable[Any, Any], given: Reading, config: RunnableConfig | None) -> list[str]:
         prompt = reading_prompt(given["subquestion"], [document.page_content for document in given["documents"]])
+        if self.fill == "candidates":
+            prompt = [HumanMessage(f"{prompt[0].text} {_CANDIDATES}")]
         try:
-            return parse_reading(as_message(await model.ainvoke(prompt, config)).text)
+            answer = parse_reading(as_message(await model.ainvoke(prompt, config)).text)
         except ContextOverflowError:
             raise  # the library goes on without this answer, and says so
         except Exception as error:  # whatever a provider's package raises
             self.failure = why_failed(error)
-            return None
+            return []
+        if answer is None:
+            return []
+        return [part for part in map(str.strip, answer.split("|")) if part] if self.fill == "candidates" else [answer]
 
 
 def _content(text: str) -> frozenset[str]:

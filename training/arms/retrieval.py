@@ -165,7 +165,7 @@ class Searching(Task[RetrievalRecord]):
     @property
     def _fill(self) -> Any:
         fill = self.arm.mode.removesuffix(_RRF)
-        return fill if fill in ("oracle", "sequential") else "unfilled"
+        return fill if fill in ("oracle", "sequential", "candidates") else "unfilled"
 
     async def _searched(self, example: Example, planned: Planned, meter: Meter, reader: Reader) -> list[Document]:
         retriever = DecomposedRetriever(
@@ -267,7 +267,7 @@ def _without_titles(documents: list[Document]) -> list[Document]:
 
 def _solver_settings(arm: Arm, shelf: Shelf) -> dict[str, Any]:
     """Return how the solver of an arm that searches reads or rewrites."""
-    if arm.mode.startswith("sequential"):
+    if arm.mode.startswith(("sequential", "candidates")):
         return {"read_k": shelf.search.read_k}
     return {"rivals_version": RIVALS_VERSION} if arm.mode in SEARCHERS else {}
 

@@ -29,7 +29,8 @@ DEFINITIONS = {
     "the same way: *unfilled* puts the title of the best passage found for an earlier subquestion, or its words, "
     "in a reference's place (nothing before search version 2), *phrased* its words alone, *oracle* fills them with "
     "gold answers where the plan asks what a hop before the last asks, *sequential* with what the solver read in the "
-    "passages found before. *.rrf* behind one of them: fused by reciprocal ranks, not in turns.",
+    "passages found before, *candidates* with two answers where it names two. *.rrf* behind one of them: fused by "
+    "reciprocal ranks, not in turns.",
     "rewrite, multiquery, ircot, agent": "no plan: the solver writes one query; three, fused by reciprocal ranks; one "
     "step of reasoning at a time over what was found; or it searches as a tool, at most four searches each, with the "
     "question's own.",
