@@ -78,7 +78,7 @@ def reason_to_leave_whole(question: Question, *, english_only: bool) -> str | No
         return "it is a turn of a conversation and asks nothing"
     if leans_on_earlier_turns(question):
         return "it leans on earlier turns of the conversation, which the decomposer is not shown"
-    if has_few_words(text):
+    if question.context is None and has_few_words(text):  # a passage may say what "each of them" is
         return "it has too few words to hold two facts"
     if is_order(text):
         return "it is an order with nothing to find out"

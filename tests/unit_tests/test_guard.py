@@ -168,3 +168,11 @@ def test_any_question_is_judged_without_an_error_and_always_alike(text: str, eng
     first = reason_to_leave_whole(question, english_only=english_only)
     assert first is None or first.startswith("it ")
     assert reason_to_leave_whole(question, english_only=english_only) == first
+
+
+def test_few_words_about_a_passage_reach_the_model() -> None:
+    context = "The call has moved to 16:00 in Lisbon. Hana joins from Nagoya, Raul from Lima."
+    assert (
+        reason_to_leave_whole(Question(text="what time is that for each", context=context), english_only=True) is None
+    )
+    assert why("what time is that for each") == "it has too few words to hold two facts"
