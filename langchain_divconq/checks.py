@@ -31,15 +31,23 @@ _NO_NEGATION = re.compile(
     r"\b(?:can['\u2019]?t|cannot) (?:remember|find|recall|decide|sleep)\b|\bnever mind\b",
     re.I,
 )
+_EXCLUDED = re.compile(r"\b(?:but not|except(?: for)?|excluding|other than|apart from)\b([^,;?]+)", re.I)
 _SENTENCES = re.compile(r"(?<=[.?!])\s+|\n+")
 _PART = re.compile(
     r"(?:,|\band\b|\bbut\b)\s+(?:(?:in|on|at|for|from|by|to|with|of|also|if so|then)\s+)?"
-    r"(?=(?:who|whom|whose|what|when|where|why|how)\b)",
+    r"(?=(?:who|whom|whose|what|when|where|why|how|does|did|is|are|was|were|has|have|can)\b)",
     re.I,
 )
 _PREMISE = re.compile(r"\W*(?:if|given|after|before|assuming|suppose|since|once|to|on|in|for|of|at|as|because)\b", re.I)
 _PART_STEM = 3  # "logged", "log"
 _YES_OR_NO = re.compile(r"\W*(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|if)\b", re.I)
+_COMPARES = re.compile(r"\b(?:more|less|fewer|first|last|\w{2,}(?:er|est))\b", re.I)
+_BORN_OR_DIED = re.compile(r"\b(?:born|birth|die[ds]?|death)\b", re.I)
+_LIVES = re.compile(
+    r"\b(?:born|birth\w*|die[ds]?|dying|death|dead|age[ds]?|old|older|oldest|elder|eldest|young\w*|(?:out)?live[ds]?|"
+    r"living|alive|life|surviv\w*)\b",
+    re.I,
+)
 _WITHOUT = re.compile(r"\b(?:without|no)\W+(?:\w+\W+){0,3}\w+", re.I)
 _SENTENCE = re.compile(r"[^.?!\n]*\?")
 
@@ -57,6 +65,7 @@ def fault(plan: Sequence[str], question: Question, demonstration: str = "") -> s
         _invented,
         _negation_lost,
         _part_lost,
+        _lives_mixed_in,
     )
     if told := _demonstrated(plan, question, demonstration):
         return told
@@ -113,7 +122,11 @@ def _negation_lost(plan: Sequence[str], question: Question) -> str | None:
     text = "\n".join(plan)
     if _YES_OR_NO.match(asked):  # "Is it legal without a licence?" may well be two questions about the licence
         asked = _WITHOUT.sub(lambda match: " " if stems(match[0]) & stems(text) else match[0], asked)
-    if not _NEGATION.search(asked) or _NEGATION.search(text) or _NEGATIVE.search(text):
+    if not _NEGATION.search(asked):
+        return None
+    excluded = (stems(match[1]) for match in _EXCLUDED.finditer(asked))
+    named = all(not wanted or wanted & stems(text) for wanted in excluded)
+    if named and (_NEGATION.search(text) or _NEGATIVE.search(text)):
         return None
     return "the plan loses a negation of the question"
 
@@ -128,6 +141,15 @@ def _part_lost(plan: Sequence[str], question: Question) -> str | None:
         if wanted and not wanted & written:
             return f"the plan loses a part of the question: {part.strip(' ,?.')!r}"
     return None
+
+
+def _lives_mixed_in(plan: Sequence[str], question: Question) -> str | None:
+    """Who "has been with the company longer" is not told by dates of birth; "older" and "outlived" are."""
+    if _YES_OR_NO.match(_asked(question.text)) or not _COMPARES.search(question.text):
+        return None
+    if _LIVES.search(question.words) or sum(bool(_BORN_OR_DIED.search(line)) for line in plan) < 2:
+        return None
+    return "the plan asks for births or deaths, which the question does not"
 
 
 def _asked(text: str) -> str:
