@@ -294,9 +294,9 @@ class _Call:
 
         completion = engine.generate(request, on_token, give_up)
         if completion.finish_reason == "cancelled" and not stopping.stopped:
-            if is_cancelled():
-                raise GenerationCancelled("The generation was cancelled.")
-            raise ModelTimeoutError(f"The reply was not complete after {self.model.timeout} seconds.")
+            if self.deadline is not None and not is_cancelled() and time.monotonic() > self.deadline:
+                raise ModelTimeoutError(f"The reply was not complete after {self.model.timeout} seconds.")
+            raise GenerationCancelled("The generation was cancelled.")
         if piece := stopping.finish():
             emit(piece)
         emit(completion)

@@ -8,6 +8,7 @@ After a fork the child starts with nothing loaded: llama.cpp's threads do not su
 """
 
 import atexit
+import ctypes
 import os
 import threading
 from dataclasses import replace
@@ -17,9 +18,9 @@ from pathlib import Path
 from langchain_divconq.engines.base import Engine, EngineName, EngineSettings
 from langchain_divconq.engines.gguf import check_adapter, check_model, read_header
 from langchain_divconq.engines.identity import fingerprint
-from langchain_divconq.engines.pump import cancel_all
+from langchain_divconq.engines.pump import cancel_all, is_ending
 from langchain_divconq.engines.trial import create_engine, pass_trial
-from langchain_divconq.errors import EngineNotInstalledError
+from langchain_divconq.errors import EngineNotInstalledError, GenerationCancelled
 
 __all__ = ["available_engines", "default_threads", "load_engine", "physical_cores", "unload_engines"]
 
@@ -52,6 +53,8 @@ def load_engine(settings: EngineSettings, name: EngineName | None = None) -> Eng
     paths = [path for path in (settings.model_path, settings.adapter_path) if path is not None]
     marks = [fingerprint(path) for path in paths]
     key = (chosen, marks[0], "".join(marks[1:]), replace(settings, model_path=Path(), adapter_path=None))
+    if is_ending():
+        raise GenerationCancelled("The process is ending; no model is loaded any more.")
     with _lock:
         if key not in _engines:
             headers = [read_header(path) for path in paths]
@@ -124,10 +127,22 @@ def _at_exit() -> None:
     unload_engines()
 
 
+def _leave_without_cpp() -> None:
+    """Have this forked child end once Python has ended, before C++ waits for a thread of xllamacpp's log."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "on_exit"):  # glibc: the function gets the exit status
+        libc.on_exit(ctypes.cast(libc._exit, ctypes.c_void_p), None)
+
+
 def _forget_after_fork() -> None:
     global _lock
     _lock = threading.Lock()
-    _abandoned.extend(_engines.values())  # kept, for freeing them would wait for threads that are not there
+    # Kept beyond the interpreter's own end, for freeing them would wait for threads that are not there.
+    for engine in _engines.values():
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
+    if _engines:
+        _leave_without_cpp()
+    _abandoned.extend(_engines.values())
     _engines.clear()
 
 

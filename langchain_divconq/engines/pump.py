@@ -18,6 +18,7 @@ IsCancelled = Callable[[], bool]
 Work = Callable[[Callable[[T], None], IsCancelled], None]
 """Called with what takes each item, and with what says whether anyone still wants one."""
 
+_ending = threading.Event()
 _running: "weakref.WeakSet[threading.Event]" = weakref.WeakSet()
 
 
@@ -63,8 +64,19 @@ async def arun(work: Callable[[IsCancelled], T]) -> T:
         return await anext(results)
 
 
+def or_ending(is_cancelled: IsCancelled) -> IsCancelled:
+    """Return what also says that nobody wants an item once the process ends, in whichever thread it is asked."""
+    return lambda: is_cancelled() or _ending.is_set()
+
+
+def is_ending() -> bool:
+    """Return whether the process is coming to its end."""
+    return _ending.is_set()
+
+
 def cancel_all() -> None:
-    """Cancel all work under way, as the process ends."""
+    """Cancel all work under way, and all that comes, as the process ends."""
+    _ending.set()
     for cancelled in list(_running):
         cancelled.set()
 

@@ -27,6 +27,7 @@ from langchain_divconq.engines.gbnf import check_grammar
 from langchain_divconq.engines.gguf import GgufHeader, read_header, read_strings
 from langchain_divconq.engines.json_schema import schema_grammar
 from langchain_divconq.engines.prompt import Prompt, Specials
+from langchain_divconq.engines.pump import or_ending
 from langchain_divconq.engines.turn import Turn
 from langchain_divconq.errors import ContextLengthError, EngineError, GrammarError
 
@@ -115,6 +116,7 @@ class XllamacppEngine:
 
     def generate(self, request: Request, on_token: OnToken, is_cancelled: Callable[[], bool]) -> Completion:
         """Complete a prompt, token by token; see `Engine.generate`."""
+        is_cancelled = or_ending(is_cancelled)
         if request.grammar is not None:
             check_grammar(request.grammar)
         prompt = self._prompt(request.prompt)

@@ -130,6 +130,7 @@ def test_a_forked_child_starts_with_nothing_loaded_and_frees_nothing(
 ) -> None:
     # The hook is called as it is in the child: a real fork of a process with threads warns on new Pythons.
     monkeypatch.setattr(engines, "_abandoned", [])
+    monkeypatch.setattr(engines, "_leave_without_cpp", lambda: None)
     first = load_engine(settings)
     engines._forget_after_fork()
     assert load_engine(settings) is not first
