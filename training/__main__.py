@@ -22,6 +22,7 @@ HELP = {
     "show": "print ten questions of each evaluation source with the plans of both, and the reference",
     "publish": "write the evaluation, without any text, to training/results/",
     "ship": "make the adapter the library's default, with its card and manifest",
+    "calibrate": "weigh what tells good plans from bad, for the library's confidence; writes it beside the adapter",
     "measure": "answer benchmark questions, or search for them, by the arms of a config in training/configs/measure/",
     "grade": "grade the plans of --arm small, medium or NAME=GGUF for the everyday questions; takes no config",
     "report": "write training/results/report.md and its plots from what was measured; takes no config",
@@ -87,6 +88,10 @@ def _stage(args: argparse.Namespace) -> None:
         from training.export import publish_adapter
 
         publish_adapter(config)
+    elif command == "calibrate":
+        from training.calibrate import calibrate
+
+        calibrate(config)
     elif command == "run":
         run(config)
     else:

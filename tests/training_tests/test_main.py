@@ -26,7 +26,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_every_command_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    assert set(HELP) == {*STAGES, "run", "show", "publish", "ship", "measure", "report"}
+    assert set(HELP) == {*STAGES, "run", "show", "publish", "ship", "calibrate", "measure", "grade", "report"}
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     shown = capsys.readouterr().out
