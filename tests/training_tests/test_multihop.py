@@ -247,3 +247,7 @@ def test_the_committed_configs_ask_every_rival_for_the_same_budgets(name: str) -
     modes = {arm.mode for arm in config.arms}
     assert {"whole", "rewrite", "multiquery", "ircot", "agent", "unfilled", "phrased", "sequential"} <= modes
     assert (config.search.left_out is not None) == (name == "musique")
+    both = load_measurement(ROOT / f"training/configs/measure/multihop-{name}-both.toml")
+    assert both.search == config.search.model_copy(update={"retriever": "both"})
+    assert {arm.name for arm in both.arms} < {arm.name for arm in config.arms}
+    assert both.decomposers.items() <= config.decomposers.items()

@@ -221,6 +221,6 @@ async def test_the_event_loop_is_never_blocked() -> None:
             ticks += 1
 
     ticker = asyncio.ensure_future(tick())
-    await build(retriever=Shelf(delay=0.03), reader=scripted(reading, delay=0.03)).ainvoke(QUESTION)
+    await build(retriever=Shelf(delay=0.2), reader=scripted(reading, delay=0.2)).ainvoke(QUESTION)
     ticker.cancel()
     assert ticks > 8

@@ -13,8 +13,10 @@ from langchain_core.exceptions import (
 )
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableLambda
+from langgraph.errors import GraphInterrupt
 
 from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
+from langchain_divconq.retrieval import Reading
 from tests.unit_tests.fakes import ScriptedModel, failing, scripted
 from tests.unit_tests.shelf import (
     FILLED,
@@ -163,6 +165,19 @@ def test_searches_that_all_fail_raise_the_first_error(asynchronous: bool) -> Non
         searched(
             build(["Who?"], gate="never", retriever=Shelf(error=PermissionError("no key"))), QUESTION, asynchronous
         )
+
+
+@both
+def test_a_graphs_interrupt_in_a_reader_reaches_the_graph_at_once(asynchronous: bool) -> None:
+    asked_for: list[str] = []
+
+    def interrupt(given: Reading) -> str:
+        asked_for.append(given["subquestion"])
+        raise GraphInterrupt
+
+    with pytest.raises(GraphInterrupt):
+        searched(build([PLAN[0], "Who was mayor of #1?"], reader=interrupt), QUESTION, asynchronous)
+    assert asked_for == [PLAN[0]], "no second attempt"
 
 
 def test_a_search_that_another_attempt_cannot_mend_is_made_once() -> None:
