@@ -18,7 +18,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 
 from tests.campaigns.report import Report
-from tests.unit_tests.fakes import PLAN, scripted
+from tests.unit_tests.fakes import PLAN, QUESTION, scripted
 
 _QUESTIONS = 120
 _SECONDS = 60
@@ -36,7 +36,7 @@ def run(count: int, seed: int) -> Report:
 def _one_file(folder: Path, chance: random.Random, report: Report, count: int) -> None:
     """Kill the runs over one file until it is whole, or there have been enough kills."""
     questions, output, asked = (folder / name for name in ("questions.jsonl", "out.jsonl", "asked.txt"))
-    lines = [json.dumps({"id": n, "question": f"How much is {n} and one?"}) for n in range(_QUESTIONS)]
+    lines = [json.dumps({"id": n, "question": f"{QUESTION} And {n} more?"}) for n in range(_QUESTIONS)]
     questions.write_text("\n".join(lines) + "\n", encoding="utf-8")
     asked.touch()
     while report.cases < count:
@@ -107,7 +107,7 @@ def _start(folder: Path) -> int:
 
 def _model(option: str, asked: Path) -> BaseChatModel:
     def answer(messages: list[BaseMessage]) -> str:
-        number = messages[-1].text.split("How much is ")[1].split()[0]
+        number = messages[-1].text.split(f"{QUESTION} And ")[1].split()[0]
         with asked.open("a") as log:
             log.write(f"{number}\n")
         return "So it is.\nAnswer: 7"

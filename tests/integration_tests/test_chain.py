@@ -71,7 +71,7 @@ def test_a_question_too_long_for_the_decomposer_is_solved_in_one_stage(
         solution = Solution.from_message(chain.invoke(asked))
     assert (solution.answer, solution.mode) == ("1", "step_by_step")
     assert "and the context holds 256" in solution.reason
-    assert "Solving without subquestions" in caplog.text
+    assert "The question stays whole, since the decomposer failed" in caplog.text
     strict = DivideAndConquer(solver=echo, decomposer=small, on_trouble="raise")
     with pytest.raises(ContextLengthError, match=r"The prompt has \d+ tokens and the context holds 256"):
         strict.invoke(asked)
