@@ -8,10 +8,14 @@ from langchain_core.messages import AIMessage, AIMessageChunk, ChatMessage, Huma
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
+from langchain_divconq.chain import DivideAndConquer
 from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
 from langchain_divconq.messages import chat_roles
+from langchain_divconq.solver import Solver
+from langchain_divconq.types import Solution
 from tests.unit_tests.fake_engine import FakeEngine, install
+from tests.unit_tests.fakes import PLAN, QUESTION, scripted
 
 WORDS = ["The", " sky", " is", " blue", "."]
 
@@ -123,3 +127,15 @@ def test_structured_output_refuses_what_it_does_not_know() -> None:
         ChatGGUF().with_structured_output(Person, method="magic")
     with pytest.raises(ConfigurationError, match="does not know tools"):
         ChatGGUF().with_structured_output(Person, tools=[])
+
+
+def test_a_solver_over_it_gives_structured_and_typed_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, engine := FakeEngine(['{"working": "It is noon.",', ' "answer": "blue"}']))
+    chain = DivideAndConquer(Solver(model=ChatGGUF(), structured=True), decomposer=scripted(PLAN))
+    for message in (chain.invoke(QUESTION, max_tokens=30), list(chain.stream(QUESTION))[-1]):
+        assert Solution.from_message(message).answer == "blue"
+    assert engine.requests[0].max_tokens == 30
+    assert '"working"' in str(engine.requests[0].grammar)
+    install(monkeypatch, FakeEngine(['{"colour":', ' "blue"}']))
+    typed = DivideAndConquer(ChatGGUF(), decomposer=scripted(PLAN)).with_structured_output(Sky)
+    assert typed.invoke(QUESTION) == Sky(colour="blue")
