@@ -28,7 +28,7 @@ export QUESTION
 unexport Q
 
 .DEFAULT_GOAL := help
-.PHONY: help ask decompose unit integration test check format bench stress clean
+.PHONY: help ask decompose unit integration test check format bench stress outputs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ bench: $(ENGINES) ## measure latency, throughput, memory and import time
 
 stress: $(ENGINES) ## decompose 2,000 questions at temperature 1.5 and check every plan (half an hour)
 	$(BIN)/python -m tests.benchmarks.stress --output tests/benchmarks/results/stress.json
+
+outputs: $(ENGINES) ## write what README.md and docs/ show, with the shipped model
+	$(BIN)/python -m tests.outputs
 
 clean: ## remove the environment, caches and builds
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,6 +10,7 @@ from langchain_core.documents import Document
 from langchain_core.messages import BaseMessage
 from langchain_core.retrievers import BaseRetriever
 
+from langchain_divconq.retrieval import Reading
 from langchain_divconq.types import Decomposition, Question, fill_references
 from tests.repository import ROOT
 
@@ -56,14 +57,23 @@ def divide(question: Question) -> Decomposition:
 def read(messages: list[BaseMessage]) -> str:
     """Answer a filled subquestion of the library, if the passages that are shown hold its answer."""
     text = messages[-1].text
-    known = {
-        fill_references(subquestion, dict(enumerate(asked.answers, start=1))): answer
-        for asked in QUESTIONS
-        for subquestion, answer in zip(asked.subquestions, asked.answers, strict=True)
-    }
     match = re.search(r"^Question: (.*)$", text, re.MULTILINE)
-    answer = known.get(match[1]) if match else None
-    return f"Answer: {answer}" if answer and answer in " ".join(text.split()) else "Answer: unknown"
+    return f"Answer: {_answer(match[1] if match else '', text) or 'unknown'}"
+
+
+def read_documents(given: Reading) -> str | None:
+    """Answer as `read` does, without a chat model's manners: a reader."""
+    return _answer(given["subquestion"], " ".join(document.page_content for document in given["documents"]))
+
+
+def _answer(subquestion: str, text: str) -> str | None:
+    known = {
+        fill_references(asked_for, dict(enumerate(asked.answers, start=1))): answer
+        for asked in QUESTIONS
+        for asked_for, answer in zip(asked.subquestions, asked.answers, strict=True)
+    }
+    answer = known.get(subquestion)
+    return answer if answer and answer in " ".join(text.split()) else None
 
 
 def names(found: list[Document]) -> list[str]:

@@ -1,19 +1,13 @@
 """What the tests of the house need to know of the repository: its files, its modules and its documents."""
 
 import ast
-import re
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LIBRARY = ROOT / "langchain_divconq"
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-
-_FENCE = re.compile(
-    r"(?:^<!-- not run: (?P<reason>.+?) -->\n)?^```python\n(?P<source>.*?)^```$", re.DOTALL | re.MULTILINE
-)
 
 
 def files() -> list[Path]:
@@ -40,24 +34,3 @@ def imported_modules(tree: ast.AST) -> Iterator[str]:
             assert node.module is not None, "relative imports are not used here"
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-@dataclass(frozen=True)
-class Block:
-    """A Python block of a document; `reason`: why it is not executed (`<!-- not run: REASON -->` stands above it)."""
-
-    document: str
-    line: int
-    source: str
-    reason: str | None
-
-    def __str__(self) -> str:
-        return f"{self.document}:{self.line}"
-
-
-def python_blocks(document: str) -> list[Block]:
-    text = (ROOT / document).read_text(encoding="utf-8")
-    return [
-        Block(document, text.count("\n", 0, match.start("source")) + 1, match["source"], match["reason"])
-        for match in _FENCE.finditer(text)
-    ]

@@ -1,5 +1,6 @@
 """Retrieval over several hops, with any retriever: a subquestion is searched for once what it needs has been read."""
 
+from langchain_divconq.retrieval.bm25 import BM25 as BM25
 from langchain_divconq.retrieval.fusing import Fuse as Fuse
 from langchain_divconq.retrieval.fusing import Search as Search
 from langchain_divconq.retrieval.fusing import fused as fused

@@ -1,13 +1,9 @@
-"""The README's tables, from the committed results: python -m tests.benchmarks.table writes them there."""
+"""Tables of what `make bench`, `make stress` and the budgets gave; `python -m tests.outputs` writes them."""
 
 import json
-import sys
 from typing import Any
 
 from tests.benchmarks.engines import RESULTS
-from tests.repository import ROOT
-
-README = ROOT / "README.md"
 
 _ROWS = (
     ("latency", "cold_s", "first decomposition in a fresh process, seconds (one run)"),
@@ -92,32 +88,3 @@ def render_budgets() -> str:
             f"{row['right']} of {row['questions']} | {modes} |"
         )
     return "\n".join(lines) + "\n"
-
-
-BLOCKS = {"measured": render, "budgets": render_budgets}
-"""What the README shows between `<!-- NAME -->` and `<!-- /NAME -->`."""
-
-
-def shown(text: str, name: str) -> str:
-    """Return what a document shows in a block."""
-    begin, end = _marks(name)
-    return text.partition(begin)[2].partition(end)[0]
-
-
-def _marks(name: str) -> tuple[str, str]:
-    return f"<!-- {name} -->\n", f"<!-- /{name} -->"
-
-
-def main() -> int:
-    """Write the blocks into the README."""
-    text = README.read_text(encoding="utf-8")
-    for name, table in BLOCKS.items():
-        begin, end = _marks(name)
-        before, _, rest = text.partition(begin)
-        text = before + begin + table() + end + rest.partition(end)[2]
-    README.write_text(text, encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

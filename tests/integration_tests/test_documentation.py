@@ -1,52 +1,51 @@
-"""Every block of the README and every example runs, on the real embedded model.
+"""Every block of the documents and every example runs, on the real embedded model, and prints what is shown.
 
 Where one names a paid provider through `init_chat_model`, the embedded model answers in its place. A block that cannot
 run at all has `<!-- not run: REASON -->` on the line above it.
 """
 
-import ast
-import asyncio
-import inspect
 import runpy
-import types
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from langchain_divconq import ChatGGUF
-from tests.repository import EXAMPLES, ROOT, python_blocks
+from tests.outputs.documents import DOCUMENTS, read, without_times
+from tests.outputs.marks import SHOWN, names, piece
+from tests.outputs.session import run
+from tests.repository import EXAMPLES
+
+ANEW = "Run: python -m tests.outputs"
 
 
-@pytest.fixture(autouse=True)
-def _embedded_model_in_place_of_providers(monkeypatch: pytest.MonkeyPatch, gguf_path: Path) -> None:
-    def init_chat_model(*_: Any, **__: Any) -> ChatGGUF:
-        return ChatGGUF(model_path=gguf_path, max_tokens=64)
-
-    monkeypatch.setattr("langchain.chat_models.init_chat_model", init_chat_model)
-
-
-def test_the_blocks_of_the_readme_run_in_order_in_one_session(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_blocks_of_a_document_run_in_order_in_one_session_and_print_what_it_shows(
+    document: str, gguf_path: Path
 ) -> None:
-    blocks = python_blocks("README.md")
-    monkeypatch.chdir(tmp_path)  # whatever a block writes
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
-    namespace: dict[str, Any] = {"__name__": "__main__"}
-    for block in (block for block in blocks if block.reason is None):
-        # A line number that points into the README, for a traceback that does.
-        source = "\n" * (block.line - 1) + block.source
-        code = compile(source, str(ROOT / block.document), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        result = types.FunctionType(code, namespace)()
-        if inspect.iscoroutine(result):
-            asyncio.run(result)
-    assert capsys.readouterr().out.strip(), "The README shows no result."
+    assert gguf_path.is_file()
+    for step, printed in run(document):
+        if step.shown is not None:
+            assert without_times(printed) == without_times(step.shown), f"{step.block}: {ANEW}"
+
+
+@pytest.mark.parametrize(
+    ("document", "name"),
+    [(document, name) for document in DOCUMENTS for name in names(read(document)) if name in SHOWN],
+)
+def test_a_document_shows_what_the_shipped_model_does(document: str, name: str, gguf_path: Path) -> None:
+    assert gguf_path.is_file()
+    assert piece(read(document), name) == SHOWN[name](), ANEW
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_runs_and_prints_something(
-    path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], gguf_path: Path
 ) -> None:
+    def init_chat_model(*_: Any, **__: Any) -> ChatGGUF:
+        return ChatGGUF(model_path=gguf_path, max_tokens=64)
+
+    monkeypatch.setattr("langchain.chat_models.init_chat_model", init_chat_model)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", [str(path)])
     runpy.run_path(str(path), run_name="__main__")

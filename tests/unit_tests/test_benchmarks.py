@@ -1,16 +1,9 @@
-"""The benchmarks' own arithmetic, and that the README shows what was measured."""
+"""The benchmarks' own arithmetic."""
 
 import pytest
 
 from tests.benchmarks.interval import middle, ratio
 from tests.benchmarks.questions import questions
-from tests.benchmarks.table import BLOCKS, README, shown
-
-
-@pytest.mark.parametrize("name", BLOCKS)
-def test_the_readme_shows_the_committed_results(name: str) -> None:
-    text = README.read_text(encoding="utf-8")
-    assert shown(text, name) == BLOCKS[name](), "Run: python -m tests.benchmarks.table"
 
 
 def test_a_ratio_lies_in_its_interval_and_the_interval_tightens_with_agreement() -> None:

@@ -1,0 +1,275 @@
+"""The tables of what was measured, made of the records in training/results alone.
+
+A measurement's records are read as they lie, so that a table stands whatever arms there are. An arm belongs to a column
+by the decomposer it had; figures of an adapter that no longer ships are marked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from tests.repository import LIBRARY, ROOT
+from training.estimates import difference
+
+RESULTS = ROOT / "training" / "results"
+FEWEST = 50
+"""An arm with fewer records is no figure yet."""
+
+PASSAGES = 9
+"""As many as the retriever returns where it is not told."""
+
+Record: TypeAlias = Mapping[str, Any]
+Scores: TypeAlias = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column.
+
+    Attributes:
+        title: Its title.
+        arms: The arms that belong there by name; the first there is counts.
+        adapter: The file of the adapter that ships; figures of another are marked. None: the column has no adapter.
+        is_planless: Whether its arms have no plan, and so none of a row's ways to fill one.
+        is_shown: Whether the README shows it.
+    """
+
+    title: str
+    arms: tuple[str, ...]
+    adapter: str | None = None
+    is_planless: bool = False
+    is_shown: bool = True
+
+
+COLUMNS = (
+    Column("not divided", ("whole", "step-by-step"), is_planless=True),
+    Column("the solver's own query", ("rewrite",), is_planless=True, is_shown=False),
+    Column("untuned", ("untuned",)),
+    Column("small", ("small", "deep", "shipped"), "smollm2-135m*.gguf"),
+    Column("medium", ("medium",), "qwen2.5-coder-0.5b*.gguf"),
+    Column("dataset's own plans", ("reference", "teacher")),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row: its title, a folder of records, the score of one, and what stands around a column's name in an arm's."""
+
+    title: str
+    folder: str
+    score: Callable[[Record], float]
+    prefix: str = ""
+    suffix: str = ""
+
+
+def has_all(record: Record) -> float:
+    """Return 1 where all passages that a question needs are among those returned."""
+    return float(all(rank is not None and rank <= PASSAGES for rank in record["found"]))
+
+
+def is_right(record: Record) -> float:
+    """Return the strict score of an answer."""
+    return float(record["strict"])
+
+
+def is_good(record: Record) -> float:
+    """Return 1 for a good plan of an everyday question, as `training/grade.py` has it."""
+    if not record["written"]:
+        return float(record["decision"])
+    fits = record["met"] == record["gold"] and record["linked"] and record["written"] <= record["gold"] + 1
+    return float(record["decision"] and fits and not record["invented"])
+
+
+ROWS = (
+    Row("everyday questions: a good plan, or rightly none", "everyday", is_good),
+    Row("MuSiQue: all passages found, the solver reads for each hop", "retrieval", has_all, suffix="-sequential"),
+    Row("MuSiQue: all passages found, each hop's answer known", "retrieval", has_all, suffix="-oracle"),
+    Row("… by vectors in place of words", "retrieval-embedding", has_all, suffix="-oracle"),
+    Row("MuSiQue: questions answered from what was found", "retrieval", is_right, "answer-", "-sequential"),
+    Row("GSM8K (arithmetic): right answers", "gsm8k", is_right),
+    Row("DROP (questions about a passage): right answers", "drop", is_right),
+    Row("Bamboogle (trivia): right answers", "bamboogle", is_right),
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Scores of one arm by question; `is_current`: they are of what ships."""
+
+    scores: Scores
+    is_current: bool = True
+
+
+def render_helps() -> str:
+    """Return the table of one number a cell: percent, over the questions that all of a row's arms were asked."""
+    shown = {at for at, column in enumerate(COLUMNS) if column.is_shown}
+    found = [(row, {at: cell for at, cell in _cells(row).items() if at in shown}) for row in ROWS]
+    return _table(found, lambda scores, _: f"{100 * sum(scores.values()) / len(scores):.0f}")
+
+
+def render_differences() -> str:
+    """Return the table of what dividing changes: points against not dividing, with 95% intervals."""
+    found = [(row, _cells(row)) for row in ROWS]
+    return _table([(row, cells) for row, cells in found if 0 in cells], _difference, without=0)
+
+
+def _difference(scores: Scores, whole: Scores) -> str:
+    found = difference([(scores[name], 1.0) for name in whole], [(whole[name], 1.0) for name in whole])
+    assert found is not None
+    return f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+
+
+def _table(
+    found: Sequence[tuple[Row, Mapping[int, Cell]]], show: Callable[[Scores, Scores], str], without: int | None = None
+) -> str:
+    found = [(row, cells) for row, cells in found if cells]
+    shown = [at for at in range(len(COLUMNS)) if at != without and any(at in cells for _, cells in found)]
+    lines = [f"| | n | {' | '.join(COLUMNS[at].title for at in shown)} |", "| --- | --- |" + " --- |" * len(shown)]
+    is_marked = False
+    for row, cells in found:
+        common = set.intersection(*(set(cell.scores) for cell in cells.values()))
+        alike = {at: {name: cell.scores[name] for name in sorted(common)} for at, cell in cells.items()}
+        texts = []
+        for at in shown:
+            if at not in cells:
+                texts.append("\u2013")
+                continue
+            mark = "" if cells[at].is_current else "\\*"
+            is_marked |= bool(mark)
+            texts.append(show(alike[at], alike.get(0, {})) + mark)
+        lines.append(f"| {row.title} | {len(common)} | {' | '.join(texts)} |")
+    if is_marked:
+        lines += ["", "\\* measured with an earlier version's small decomposer."]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(row: Row) -> dict[int, Cell]:
+    """Return a row's cells by column; none where one arm alone has records."""
+    settings = _settings(row.folder)
+    found = {}
+    for at, column in enumerate(COLUMNS):
+        suffix = "" if column.is_planless else row.suffix
+        names = [f"{row.prefix}{arm}{suffix}" for arm in column.arms]
+        for name in names:
+            records = _records(row.folder, name)
+            if len(records) < FEWEST:
+                continue
+            scores = {record["id"]: row.score(record) for record in records}
+            is_current = column.adapter is None or _is_current(settings.get(name), column.adapter)
+            found[at] = Cell(scores, is_current)
+            break
+    return found if len(found) > 1 else {}
+
+
+def _is_current(settings: Mapping[str, Any] | None, adapter: str) -> bool:
+    """Return whether an arm had the adapter that ships; a folder without settings is measured when an adapter ships."""
+    if settings is None:
+        return True
+    weights = settings.get("retrieval", settings).get("weights", {})
+    return weights.get("decomposer_adapter") in (None, *_checksums(adapter))
+
+
+@lru_cache
+def _checksums(adapter: str) -> tuple[str, ...]:
+    return tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in (LIBRARY / "adapters").glob(adapter))
+
+
+def _settings(folder: str) -> Mapping[str, Any]:
+    path = RESULTS / folder / "settings.json"
+    arms: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))["arms"] if path.exists() else {}
+    return arms
+
+
+def _records(folder: str, arm: str) -> list[Record]:
+    path = RESULTS / folder / f"{arm}.jsonl"
+    return [json.loads(line) for line in _lines(path)] if path.exists() else []
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+_MEASURES = {
+    "parse_rate": "replies that parse, held to no grammar",
+    "repeats_or_copies": "plans with a repeat or a copy of the question",
+    "uses_references_recall": "plans that use a reference where one is needed",
+    "undivided_one_step": "questions of one step left whole",
+    "undivided_multi_step": "questions of several steps left whole (wrong)",
+    "agreement": "agreement with the dataset's plan, from 0 to 1",
+}
+
+
+def render_plans() -> str:
+    """Return the table of what the plans are like: each decomposer that ships, and the same model untuned."""
+    shipped = {
+        column.title: metrics
+        for column in COLUMNS
+        if column.adapter is not None and (metrics := _metrics(column.adapter)) is not None
+    }
+    header = [title for name in shipped for title in (name, f"{name}, untuned")]
+    lines = [f"| | {' | '.join(header)} |", "| --- |" + " --- |" * len(header)]
+    for measure, words in _MEASURES.items():
+        cells = [
+            f"{found['value']:.2f}" if (found := metrics.get(measure, {}).get(of)) else "\u2013"
+            for metrics in shipped.values()
+            for of in ("ours", "untuned")
+        ]
+        lines.append(f"| {words} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _metrics(adapter: str) -> Mapping[str, Any] | None:
+    """Return the published metrics of the adapter that ships; None where there are none."""
+    for path in sorted(RESULTS.glob("*/metrics.json")):
+        published = json.loads(path.read_text(encoding="utf-8"))
+        if published["weights"]["adapter"] in _checksums(adapter):
+            found: Mapping[str, Any] = published["metrics"]["all"]
+            return found
+    return None
+
+
+def render_students() -> str:
+    """Return the table of students of one size, one taught to divide and one to answer."""
+    return _arms(
+        "gsm8k",
+        {
+            "nobody divides; the solver works step by step": "step-by-step",
+            "a model taught to divide; the solver answers": "s_d-t",
+            "GSM8K's own subquestions; a model taught to answer": "s_e-t",
+        },
+    )
+
+
+def render_modes() -> str:
+    """Return the table of ways to answer subquestions."""
+    return _arms(
+        "gsm8k",
+        {
+            "not divided, step by step": "step-by-step",
+            "`fused`": "shipped",
+            "`sequential`": "shipped-sequential",
+            "`parallel`": "shipped-parallel",
+            "the solver asks itself, a question at a time": "self-ask",
+        },
+    )
+
+
+def _arms(folder: str, named: Mapping[str, str]) -> str:
+    """Return a table of arms that answer: the share of right answers to the questions that all were asked."""
+    found = {words: records for words, arm in named.items() if len(records := _records(folder, arm)) >= FEWEST}
+    common = set.intersection(*({record["id"] for record in records} for records in found.values())) if found else set()
+    lines = [f"| of {len(common)} problems | right, % | solver's tokens, in and out |", "| --- | --- | --- |"]
+    for words, records in found.items():
+        alike = [record for record in records if record["id"] in common]
+        right = 100 * sum(map(is_right, alike)) / len(alike)
+        used = [
+            sum(record["solve"][name] for record in alike) / len(alike) for name in ("input_tokens", "output_tokens")
+        ]
+        lines.append(f"| {words} | {right:.0f} | {used[0]:,.0f} / {used[1]:,.0f} |")
+    return "\n".join(lines) + "\n"
