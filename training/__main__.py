@@ -56,17 +56,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _do(args: argparse.Namespace) -> int:
     if args.command == "report":
-        from training.report.report import report
+        from training.measure.report.report import report
 
         return 0 if report(check=args.check) else 1
     if args.command == "grade":
-        from training.everyday import grade_decomposers
+        from training.measure.everyday import grade_decomposers
 
         grade_decomposers(args.arm)
         return 0
     if args.command == "measure":
-        from training.arms.config import load_measurement
-        from training.arms.run import measure
+        from training.measure.config import load_measurement
+        from training.measure.run import measure
 
         measure(load_measurement(args.config), limit=args.limit, arms=args.arm, retry_failed=args.retry_failed)
     else:
@@ -77,19 +77,19 @@ def _do(args: argparse.Namespace) -> int:
 def _stage(args: argparse.Namespace) -> None:
     command, config = args.command, limited(load_config(args.config), args.limit)
     if command == "show":
-        from training.show import show
+        from training.measure.show import show
 
         show(config)
     elif command == "publish":
-        from training.publish import publish
+        from training.measure.publish import publish
 
         publish(config)
     elif command == "ship":
-        from training.export import publish_adapter
+        from training.gguf.export import publish_adapter
 
         publish_adapter(config)
     elif command == "calibrate":
-        from training.calibrate import calibrate
+        from training.gguf.calibrate import calibrate
 
         calibrate(config)
     elif command == "run":

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from training.config import Config
 from training.store import changes, hold, save_json
-from training.student import served_file
+from training.student.model import served_file
 
 STAGES: dict[str, tuple[str, ...]] = {
     "load": ("1-examples.jsonl", "1-validation.jsonl", "1-evaluation.jsonl", "1-leaks.json"),
@@ -25,10 +25,20 @@ STAGES: dict[str, tuple[str, ...]] = {
     "export": ("5-gguf",),
     "evaluate": ("6-evaluation.json",),
 }
-"""What each stage leaves in the run's folder. `training.STAGE.STAGE` is what makes it."""
+"""What each stage leaves in the run's folder. The function of its name in its module makes it."""
 
 _OPTIONAL = {"prefer"}
 """Stages that are done where the config has a section for them."""
+
+_MODULES = {
+    "load": "training.data.load",
+    "demonstrate": "training.teach.demonstrate",
+    "screen": "training.teach.screen",
+    "finetune": "training.student.finetune",
+    "prefer": "training.prefer",
+    "export": "training.gguf.export",
+    "evaluate": "training.measure.evaluate",
+}
 
 _SETTINGS = "config.json"
 # Settings that change how fast or how safely a stage runs, not what it makes.
@@ -66,7 +76,7 @@ def run(config: Config, *stages: str) -> None:
             _check_earlier(config, stage)
             _say(f"{stage} …")
             started = time.monotonic()
-            getattr(import_module(f"training.{stage}"), stage)(config)
+            getattr(import_module(_MODULES[stage]), stage)(config)
             _say(f"{stage}: done in {time.monotonic() - started:.0f} s")
 
 

@@ -22,18 +22,18 @@ from langchain_divconq.errors import DecompositionError
 from langchain_divconq.plans import clean_plan, parse_plan
 from langchain_divconq.retrieval import DecomposedRetriever
 from langchain_divconq.types import Decomposition
-from training.arms.corpus import MultiHop, passages, training_questions
-from training.arms.readers import Reader
-from training.arms.search import bm25
-from training.batches import IGNORED, Sequenced, collate
 from training.config import DATA, Config, Prefer
-from training.estimates import ratio
+from training.data.plans import is_well_formed
 from training.example import load_examples
-from training.finetune import encode, quicken
-from training.plans import is_well_formed
+from training.measure.corpus import MultiHop, passages, training_questions
+from training.measure.intervals import ratio
+from training.measure.readers import Reader
+from training.measure.search import bm25
 from training.store import Records, save_json
-from training.student import load_student, prompt_ids
-from training.targets import target
+from training.student.batches import IGNORED, Sequenced, collate
+from training.student.finetune import encode, quicken
+from training.student.model import load_student, prompt_ids
+from training.student.targets import target
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -16,7 +16,7 @@ from langchain_divconq.engines.base import EngineName
 from langchain_divconq.prompts import decomposition_prompt
 from training.config import Config, load_config
 from training.example import Example, load_examples
-from training.student import served_file
+from training.student.model import served_file
 
 ENGINES: tuple[EngineName, ...] = ("llama-cpp-python", "xllamacpp")
 MOST_TOKENS = 128

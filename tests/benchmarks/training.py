@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.interval import rate_ratio
-from training.batches import batched, collate, completion_tokens
 from training.config import ROOT, Finetune, load_config
 from training.example import load_examples
-from training.finetune import add_lora, completion_loss, encode
-from training.student import load_student
-from training.targets import Target, target
+from training.student.batches import batched, collate, completion_tokens
+from training.student.finetune import add_lora, completion_loss, encode
+from training.student.model import load_student
+from training.student.targets import Target, target
 
 
 def ours(targets: Sequence[Target], options: Finetune, folder: Path, size: int) -> list[tuple[int, float]]:

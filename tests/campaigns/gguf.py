@@ -83,7 +83,7 @@ def use(settings: EngineSettings, name: EngineName, *, as_users_do: bool) -> str
 def make_bases(folder: Path) -> list[Path]:
     """Write the whole files that are to be damaged: three models, and an adapter for the first."""
     from tests.gguf_writer import write_adapter
-    from training.tiny import make_tiny
+    from training.student.tiny import make_tiny
 
     for family in ("llama", "qwen2", "qwen3"):
         make_tiny(folder / f"{family}.gguf", family)

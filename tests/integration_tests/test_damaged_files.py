@@ -11,7 +11,7 @@ from langchain_core.messages import HumanMessage
 from langchain_divconq import ChatGGUF, EngineError, InvalidWeightsError
 from langchain_divconq.engines.base import EngineName
 from tests.campaigns.gguf_parts import STRING, Parts
-from training.tiny import make_tiny
+from training.student.tiny import make_tiny
 
 U32, F32 = 4, 6
 

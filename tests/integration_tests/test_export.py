@@ -19,18 +19,18 @@ from langchain_divconq.engines.base import EngineName, EngineSettings, Request, 
 from langchain_divconq.engines.gguf import read_header
 from langchain_divconq.messages import chat_roles
 from tests.training_tests.lora import train_at_random
-from training import tiny
-from training.adapter_gguf import Lora, load_lora, permute_rows, write_adapter
-from training.comparison import compare
 from training.config import Config
 from training.example import Example, save_examples
-from training.export import export
-from training.merge import merge
-from training.parity import Parity, ParityError, check
-from training.quantise import quantise, stored_types
-from training.student import load_tokenizer, prompt_ids, render_prompt
-from training.targets import Target, target
-from training.tiny import Architecture, make_tiny
+from training.gguf.adapter import Lora, load_lora, permute_rows, write_adapter
+from training.gguf.comparison import compare
+from training.gguf.export import export
+from training.gguf.merge import merge
+from training.gguf.parity import Parity, ParityError, check
+from training.gguf.quantise import quantise, stored_types
+from training.student import tiny
+from training.student.model import load_tokenizer, prompt_ids, render_prompt
+from training.student.targets import Target, target
+from training.student.tiny import Architecture, make_tiny
 
 EXAMPLES = [
     Example(
@@ -66,8 +66,8 @@ def _unload() -> Iterator[None]:
 def _short_replies() -> Iterator[None]:
     """A random model never ends a reply."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.comparison.LONGEST_PLAN", 12)
-        patch.setattr("training.comparison.LONGEST_ANSWER", 12)
+        patch.setattr("training.gguf.comparison.LONGEST_PLAN", 12)
+        patch.setattr("training.gguf.comparison.LONGEST_ANSWER", 12)
         yield
 
 
@@ -278,7 +278,7 @@ def test_a_failed_comparison_stops_the_export_and_leaves_its_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = run_on_disk(tmp_path, "S_D-T")
-    monkeypatch.setattr("training.export.load_lora", lambda *given: replace(load_lora(*given), alpha=99.0))
+    monkeypatch.setattr("training.gguf.export.load_lora", lambda *given: replace(load_lora(*given), alpha=99.0))
     with pytest.raises(ParityError, match="adapter export: mean KL"):
         export(config)
     assert not (config.folder / "5-gguf").exists()

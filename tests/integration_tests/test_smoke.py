@@ -13,7 +13,7 @@ from langchain_divconq import ChatGGUF, Decomposer
 from tests.artifacts import contents
 from tests.repository import ROOT
 from training.example import load_examples
-from training.plan_metrics import PlanVerdict
+from training.measure.plan_metrics import PlanVerdict
 
 CONFIG = ROOT / "training" / "configs" / "smoke.toml"
 MOST_SECONDS = 300

@@ -6,11 +6,11 @@ from pathlib import Path
 from langchain_divconq import ChatGGUF, Solver
 from langchain_divconq.engines.base import EngineName
 from training.config import Config, Demonstrate, Load
-from training.demonstrate import demonstrate
+from training.data.plans import is_well_formed
 from training.example import Example, load_examples, save_examples
-from training.plans import is_well_formed
-from training.screen import answer_through
-from training.teachers import load_teacher
+from training.teach.demonstrate import demonstrate
+from training.teach.screen import answer_through
+from training.teach.teachers import load_teacher
 
 QUESTIONS = {
     "Ida has 3 shelves of 9 jars and breaks 4 jars. How many jars are left?": "23",

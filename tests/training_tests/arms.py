@@ -7,8 +7,8 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 
 from tests.unit_tests.fakes import ScriptedModel, scripted
-from training.arms.config import Measurement
-from training.arms.records import AnswerRecord
+from training.measure.config import Measurement
+from training.measure.records import AnswerRecord
 from training.store import Records
 
 ROWS = [

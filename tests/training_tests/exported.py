@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.gguf_writer import write_adapter, write_model
-from training.card import manifest
 from training.config import Config
-from training.parity import Artifact, Parity
+from training.gguf.card import manifest
+from training.gguf.parity import Artifact, Parity
 
 TRAINING = {
     "settings": {"student": "bundled", "rank": 16, "learning_rate": 0.0005, "seed": 7},

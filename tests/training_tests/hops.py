@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from training.arms.config import Measurement
-from training.arms.corpus import HOTPOTQA_TRAIN, MUSIQUE_TRAIN, QUESTIONS
+from training.measure.config import Measurement
+from training.measure.corpus import HOTPOTQA_TRAIN, MUSIQUE_TRAIN, QUESTIONS
 
 BRIDGE = "The Long Bridge crosses the river at the town of Lund, below the old mill."
 MAYOR = "Ada Holm was the first mayor of Lund."

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from training.config import Finetune
-from training.finetune import add_lora
-from training.student import load_student
+from training.student.finetune import add_lora
+from training.student.model import load_student
 
 
 def train_at_random(base: Path, folder: Path, *, rank: int = 8, seed: int = 0) -> Any:

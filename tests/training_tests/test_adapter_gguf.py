@@ -14,8 +14,8 @@ from safetensors.numpy import load_file, save_file
 from langchain_divconq.engines.gguf import check_adapter, read_header
 from langchain_divconq.errors import AdapterMismatchError
 from tests.training_tests.lora import train_at_random
-from training.adapter_gguf import Lora, load_lora, permute_rows, write_adapter
-from training.tiny import Architecture, make_tiny
+from training.gguf.adapter import Lora, load_lora, permute_rows, write_adapter
+from training.student.tiny import Architecture, make_tiny
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.batches import IGNORED, Sequenced, batched, collate, completion_tokens
+from training.student.batches import IGNORED, Sequenced, batched, collate, completion_tokens
 
 torch = pytest.importorskip("torch", reason="the training dependencies are not installed")
 

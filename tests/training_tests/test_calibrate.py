@@ -5,8 +5,8 @@ import pytest
 from langchain_divconq.confidence import FEATURES
 from langchain_divconq.decomposer import Decomposer
 from tests.unit_tests.fakes import PLAN, QUESTION, scripted
-from training.calibrate import GradedPlan, cross_validated, describe, fit, graded_plans
 from training.example import Example, Recorded
+from training.gguf.calibrate import GradedPlan, cross_validated, describe, fit, graded_plans
 
 
 def plans(count: int, chance: Random) -> list[GradedPlan]:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import get_args
 
 from tests.training_tests.exported import EVALUATION, PARITY, TRAINING, export_in_miniature, make_config
-from training.card import DATASETS, config_fingerprint, manifest, render_card
 from training.config import SourceName
+from training.gguf.card import DATASETS, config_fingerprint, manifest, render_card
 
 STORED = {"Q8_0": {"Q8_0": 211}, "Q4_K_M": {"Q5_0": 166, "Q4_K": 16}}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from training.config import ROOT, load_config
-from training.sources import READERS
+from training.data.sources import READERS
 
 CONFIGS = sorted((ROOT / "training" / "configs").glob("*.toml"))
 

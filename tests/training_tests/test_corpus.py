@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.training_tests.hops import BRIDGE, DECOYS, KEEPER, LAMP, MAYOR, PAINTER, ROWS, library
-from training.arms.corpus import QUESTIONS, corpus_fingerprint, passages, questions
 from training.config import DATA
+from training.measure.corpus import QUESTIONS, corpus_fingerprint, passages, questions
 
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmark data is not at {DATA}")
 

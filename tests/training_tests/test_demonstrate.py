@@ -17,10 +17,10 @@ from langchain_divconq.usage import Price
 from tests.repository import ROOT
 from tests.unit_tests.fakes import scripted
 from training.config import Config, Demonstrate, Load
-from training.demonstrate import demonstrate, preview_teacher, write_plan
-from training.durable import UnfinishedError
 from training.example import Example, LeftOut, Recorded, load_examples, save_examples
-from training.teachers import load_teacher, preview
+from training.teach.demonstrate import demonstrate, preview_teacher, write_plan
+from training.teach.requests import UnfinishedError
+from training.teach.teachers import load_teacher, preview
 
 TEACHER = "scripted:teacher"
 
@@ -247,7 +247,7 @@ from pathlib import Path
 from tests.training_tests.test_demonstrate import TEACHER, plan_for
 from tests.unit_tests.fakes import scripted
 from training.config import Config, Demonstrate, Load
-from training.demonstrate import demonstrate
+from training.teach.demonstrate import demonstrate
 
 folder = Path(sys.argv[1])
 

@@ -10,19 +10,19 @@ from langchain_core.messages import BaseMessage
 from langchain_divconq import Decomposer
 from langchain_divconq.prompts import NO_DECOMPOSITION
 from tests.unit_tests.fakes import PLAN, QUESTION, ScriptedModel, failing, scripted
-from training.arms.plans import load_plans, write_plans
 from training.config import Config
-from training.evaluate import (
+from training.example import Example, Recorded, choose, save_examples
+from training.measure.evaluate import (
     compare,
     evaluate,
     plans_file,
     reference_plan,
     verdict,
 )
-from training.example import Example, Recorded, choose, save_examples
-from training.plan_metrics import PlanVerdict
-from training.publish import publish, render
-from training.show import show
+from training.measure.plan_metrics import PlanVerdict
+from training.measure.plans import load_plans, write_plans
+from training.measure.publish import publish, render
+from training.measure.show import show
 
 TWO_STEPS = Example(
     id="s/1",

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from training.config import DATA, ROOT, Source, SourceName
+from training.data.plans import Unusable, recorded_plan
+from training.data.sources import read_source
 from training.example import Example
-from training.grade import words
-from training.plans import Unusable, recorded_plan
-from training.sources import read_source
+from training.measure.grade import words
 
 Row = dict[str, Any]
 OWN = sorted((ROOT / "training" / "demonstrations").glob("*.jsonl"))
@@ -137,7 +137,7 @@ def test_there_are_at_least_800_demonstrations_of_our_own() -> None:
 
 @needs_data
 def test_the_evaluation_set_trains_nothing() -> None:
-    from training.leaks import find_leaks
+    from training.data.leaks import find_leaks
 
     train = [*read_source(Source(name="everyday")), *read_source(Source(name="everyday_languages"))]
     assert find_leaks(train, read_source(Source(name="everyday", split="dev")), 13) == {}

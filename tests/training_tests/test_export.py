@@ -12,9 +12,9 @@ from langchain_divconq.engines.identity import fingerprint
 from tests.training_tests.exported import EVALUATION, PARITY, export_in_miniature, make_config
 from training.config import Config
 from training.example import Example, save_examples
-from training.export import export, held_out, publish_adapter
-from training.parity import ParityError
-from training.student import served_file
+from training.gguf.export import export, held_out, publish_adapter
+from training.gguf.parity import ParityError
+from training.student.model import served_file
 
 NAME = "smollm2-135m-decomposer"
 PUBLISHED = f"{NAME}.gguf"
@@ -68,7 +68,7 @@ def test_nothing_is_published_that_is_not_what_was_compared(config: Config, tmp_
 def test_nothing_is_published_that_is_too_large(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.export.MOST_BYTES", 100)
+    monkeypatch.setattr("training.gguf.export.MOST_BYTES", 100)
     refused(config, tmp_path / "adapters", r"the library ships less than 100\. Store it in fewer")
 
 

@@ -13,11 +13,11 @@ from training.example import Example, save_examples
 
 torch = pytest.importorskip("torch", reason="the training dependencies are not installed")
 
-from training import finetune as stage  # noqa: E402  # needs torch
-from training.batches import Sequenced, batched, collate, completion_tokens  # noqa: E402
-from training.student import load_student  # noqa: E402
-from training.targets import Target, target  # noqa: E402
-from training.training_log import TrainingLog  # noqa: E402
+from training.student import finetune as stage  # noqa: E402  # needs torch
+from training.student.batches import Sequenced, batched, collate, completion_tokens  # noqa: E402
+from training.student.log import TrainingLog  # noqa: E402
+from training.student.model import load_student  # noqa: E402
+from training.student.targets import Target, target  # noqa: E402
 
 THINGS = ("pens", "rolls", "cups", "tickets", "stamps", "bricks", "pears", "maps")
 

@@ -4,11 +4,11 @@ import pytest
 
 from langchain_divconq.prompts import NO_DECOMPOSITION
 from training.config import DATA, Source
-from training.everyday import load_decomposer, load_grades, render, save_grades
+from training.data.sources import read_source
+from training.data.sources.rows import read_file
 from training.example import Example, Recorded
-from training.grade import Grade, asking_words, grade, invented_words, words
-from training.sources import read_source
-from training.sources.rows import read_file
+from training.measure.everyday import load_decomposer, load_grades, render, save_grades
+from training.measure.grade import Grade, asking_words, grade, invented_words, words
 
 QUESTION = "In which city was the founder of the Voss Mill born, and when was the mill sold?"
 GOLD = ("Who is the founder of the Voss Mill?", "In which city was #1 born?", "When was the Voss Mill sold?")

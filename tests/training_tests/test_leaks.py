@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from training.data.leaks import Leak, find_leaks
 from training.example import Example, Recorded, Split
-from training.leaks import Leak, find_leaks
 
 MILL = "The old mill by the river Lenne grinds 340 kilograms of rye on each of the six days that it works in a week"
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from training import load as module
 from training.config import DATA, ROOT, Config, Source, load_config
+from training.data import load as module
+from training.data.load import Counts, group, hold_out, load, render_counts, sample
 from training.example import Example, Recorded, load_examples
-from training.load import Counts, group, hold_out, load, render_counts, sample
 
 
 @pytest.fixture(autouse=True)

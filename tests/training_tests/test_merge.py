@@ -9,10 +9,10 @@ import pytest
 
 from langchain_divconq.engines.gguf import read_header, read_strings
 from tests.training_tests.lora import train_at_random
-from training.adapter_gguf import Lora, load_lora
-from training.merge import merge
-from training.student import load_student
-from training.tiny import Architecture, make_tiny
+from training.gguf.adapter import Lora, load_lora
+from training.gguf.merge import merge
+from training.student.model import load_student
+from training.student.tiny import Architecture, make_tiny
 
 
 def tensors(path: Path) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from tests.training_tests.hops import BRIDGE, DECOYS, KEEPER, LAMP, MAYOR, PAINTER, retrieval
 from tests.unit_tests.fake_agent_model import AgentModel, calls
 from tests.unit_tests.fakes import scripted
-from training.arms.config import Measurement, load_measurement
-from training.arms.published import Published, load_published
-from training.arms.records import RetrievalRecord
-from training.arms.rivals import MOST_SEARCHES, first_prompt, parse_queries
-from training.arms.run import measure
 from training.config import ROOT
+from training.measure.config import Measurement, load_measurement
+from training.measure.published import Published, load_published
+from training.measure.records import RetrievalRecord
+from training.measure.rivals import MOST_SEARCHES, first_prompt, parse_queries
+from training.measure.run import measure
 from training.store import Records
 
 TITLES = {BRIDGE: "Long Bridge", MAYOR: "Lund", PAINTER: "Ada Holm", LAMP: "Green Lamp", KEEPER: "Varde"}

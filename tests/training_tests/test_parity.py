@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from training.config import Quantisation
-from training.parity import LIMITS, Artifact, Parity, ParityError, check, enforce
+from training.gguf.parity import LIMITS, Artifact, Parity, ParityError, check, enforce
 
 GOOD = Artifact("F16", kl=0.0001, kl_first=0.0001, kl_worst=0.01, same_token=1.0, same_reply=1.0, parse_rate=0.9)
 

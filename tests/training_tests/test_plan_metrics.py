@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.plan_metrics import METRICS, PlanVerdict, agreement, copies, judge, repeats
+from training.measure.plan_metrics import METRICS, PlanVerdict, agreement, copies, judge, repeats
 
 QUESTION = "Mia has 3 boxes of 12 pens. How many pens are left when she gives away 7?"
 PLAN = ("How many pens are in 3 boxes of 12?", "How many of #1 pens are left after 7 are gone?")

@@ -10,9 +10,8 @@ from langchain_divconq.grammar import MAX_LENGTH
 from langchain_divconq.plans import parse_plan, render_plan
 from langchain_divconq.types import references
 from tests.unit_tests.test_grammar import accepts
-from training import plans
-from training.example import Example, Recorded
-from training.plans import (
+from training.data import plans
+from training.data.plans import (
     LongPlans,
     Unusable,
     cap_plan,
@@ -24,6 +23,7 @@ from training.plans import (
     normalise_subquestion,
     recorded_plan,
 )
+from training.example import Example, Recorded
 
 QUESTION = "Rosa bakes 4 trays of 15 rolls and sells 38 of them. How many rolls are left?"
 PIECES = st.sampled_from(

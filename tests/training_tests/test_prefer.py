@@ -8,10 +8,10 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 
 from tests.training_tests.exported import make_config
-from training.arms.corpus import Hop, MultiHop
-from training.arms.search import bm25
 from training.config import Prefer
 from training.example import Example
+from training.measure.corpus import Hop, MultiHop
+from training.measure.search import bm25
 from training.prefer import Drawn, as_plan, learn, preferred, recall, summarise
 
 QUESTION = MultiHop(
@@ -22,6 +22,7 @@ QUESTION = MultiHop(
         Hop("Who built Lenne Mill?", "Who built Lenne Mill?", "Ida Voss", "mill"),
         Hop("Where was #1 born?", "Where was Ida Voss born?", "Altena", "voss"),
     ),
+    ("mill", "voss"),
 )
 GOOD = ("Who built Lenne Mill?", "Where was #1 born?")
 POOR = ("Who built Lenne Mill?", "What is the colour of #1?")
@@ -78,10 +79,10 @@ def test_the_summary_tells_the_best_of_all_beside_the_greedy_plan() -> None:
 
 @pytest.mark.parametrize("method", ["best", "dpo"])
 def test_the_student_gives_the_better_plan_more_of_its_belief(method: str, tmp_path: Path) -> None:
-    from training.finetune import add_lora, encode
     from training.prefer import Preference, _log_probabilities, _told
-    from training.student import load_student
-    from training.targets import target
+    from training.student.finetune import add_lora, encode
+    from training.student.model import load_student
+    from training.student.targets import target
 
     prefer = {"method": method, "learning_rate": 0.02, "epochs": 6}
     config = make_config(tmp_path, finetune={"student": "tiny", "rank": 4}, prefer=prefer)

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from tests.repository import LIBRARY, ROOT
-from training.arms.config import load_measurement
 from training.config import DATA
-from training.publish import render
-from training.report.report import report as report_of_records
-from training.sources import read_source
-from training.verdicts import judge
+from training.data.sources import read_source
+from training.measure.config import load_measurement
+from training.measure.publish import render
+from training.measure.report.report import report as report_of_records
+from training.measure.verdicts import judge
 
 RESULTS = ROOT / "training" / "results" / "smollm2-135m-decomposer"
 ADAPTERS = LIBRARY / "adapters"

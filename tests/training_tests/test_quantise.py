@@ -7,7 +7,7 @@ import gguf
 import numpy as np
 
 from training.config import Quantisation
-from training.quantise import _FILE_TYPES, stored_types
+from training.gguf.quantise import _FILE_TYPES, stored_types
 
 
 def test_every_quantisation_a_config_may_ask_for_has_its_file_type() -> None:

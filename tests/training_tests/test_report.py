@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tests.training_tests.results import PRICES, answer, divided, settings, write
-from training.arms.records import Used
-from training.report.plots import plots, read_figures
-from training.report.read import load_folders
-from training.report.report import report
+from training.measure.records import Used
+from training.measure.report.plots import plots, read_figures
+from training.measure.report.read import load_folders
+from training.measure.report.report import report
 
 
 def write_answers(results: Path) -> Path:

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.training_tests.results import answer
-from training.arms.records import AnswerRecord
-from training.estimates import Interval
-from training.report.figures import failures, gate, gate_thresholds, paired_difference, pareto, retained, strict
-from training.report.markdown import fixed, percent
-from training.report.read import AnswerArm
+from training.measure.intervals import Interval
+from training.measure.records import AnswerRecord
+from training.measure.report.figures import failures, gate, gate_thresholds, paired_difference, pareto, retained, strict
+from training.measure.report.markdown import fixed, percent
+from training.measure.report.read import AnswerArm
 
 
 def arm(rights: Mapping[int, bool], **changes: Any) -> AnswerArm:

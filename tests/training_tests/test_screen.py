@@ -11,9 +11,9 @@ from langchain_divconq import Solver
 from langchain_divconq.prompts import fused_prompt
 from tests.unit_tests.fakes import ScriptedModel, scripted
 from training.config import Config, Demonstrate, Finetune, Load, Role, Screen
-from training.durable import UnfinishedError
 from training.example import Example, LeftOut, Recorded, load_examples, save_examples
-from training.screen import WRONG, answer_through, recorded_subanswers, screen, select, take_recorded_answers
+from training.teach.requests import UnfinishedError
+from training.teach.screen import WRONG, answer_through, recorded_subanswers, screen, select, take_recorded_answers
 
 PLAN = ("How many jars are on the shelves?", "What is #1 less 4?")
 

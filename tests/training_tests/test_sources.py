@@ -13,14 +13,14 @@ from typing import Any, get_args
 import pytest
 
 from training.config import DATA, Source, SourceName
+from training.data.leaks import drop_passage
+from training.data.plans import Unusable, recorded_plan
+from training.data.sources import READERS, read_source
+from training.data.sources.gsm8k import divide
+from training.data.sources.musique import ask_hop
+from training.data.sources.qdmr import ask_steps
+from training.data.sources.relations import ask_relation
 from training.example import Example, Split
-from training.leaks import drop_passage
-from training.plans import Unusable, recorded_plan
-from training.sources import READERS, read_source
-from training.sources.gsm8k import divide
-from training.sources.musique import ask_hop
-from training.sources.qdmr import ask_steps
-from training.sources.relations import ask_relation
 
 Row = dict[str, Any]
 SOCRATIC: Row = {

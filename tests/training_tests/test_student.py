@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerBase
 from langchain_divconq import Question
 from langchain_divconq.prompts import decomposition_prompt
 from tests.gguf_writer import write_model
-from training.student import completion_ids, end_of_turn, load_student, prompt_ids, render_prompt, student_file
-from training.tiny import CHAT_TEMPLATE, make_tiny
+from training.student.model import completion_ids, end_of_turn, load_student, prompt_ids, render_prompt, student_file
+from training.student.tiny import CHAT_TEMPLATE, make_tiny
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_a_family_that_cannot_be_exported_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_model_that_cannot_be_chatted_with_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.tiny.CHAT_TEMPLATE", "")
+    monkeypatch.setattr("training.student.tiny.CHAT_TEMPLATE", "")
     path = make_tiny(tmp_path / "base.gguf")
     with pytest.raises(ValueError, match="has no chat template"):
         load_student(str(path), tmp_path, "float32")

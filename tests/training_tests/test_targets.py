@@ -3,7 +3,7 @@ import pytest
 from langchain_divconq.prompts import NO_DECOMPOSITION
 from training.config import Role
 from training.example import Example
-from training.targets import target
+from training.student.targets import target
 
 EXAMPLE = Example(
     id="own/1",

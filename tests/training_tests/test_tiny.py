@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from langchain_divconq.engines.gguf import check_model, read_header, read_strings
-from training.tiny import Architecture, make_tiny
+from training.student.tiny import Architecture, make_tiny
 
 
 @pytest.mark.parametrize("architecture", get_args(Architecture))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from langchain_divconq.answers import parse_answer
 from training.example import Example
-from training.verdicts import Verdict, judge
+from training.measure.verdicts import Verdict, judge
 
 any_text = st.text(max_size=40) | st.text(alphabet="0123456789.,/-+=$% abcthe½²\u2013\n", max_size=25)
 sources = st.sampled_from(["gsm8k", "drop", "bamboogle", "musique", "strategyqa"])

@@ -29,6 +29,18 @@ LAYERS = [
     {"retrieval", "agents"},
     {"cli"},
 ]
+# The same for the wings of the recipe.
+WINGS = [
+    {"config", "scoring", "store"},
+    {"example"},
+    {"data"},
+    {"teach"},
+    {"student"},
+    {"measure"},
+    {"prefer", "gguf"},
+    {"pipeline"},
+    {"__main__"},
+]
 HARD_DEPENDENCIES = {"langchain_core", "pydantic", "typing_extensions"}  # langchain-core brings the other two
 # Imported by nothing else until they are asked for, so their dependency may stand at the top.
 LAZY_MODULES = {
@@ -50,9 +62,9 @@ def parse(path: Path) -> ast.Module:
     return ast.parse((ROOT / path).read_text(encoding="utf-8"), filename=str(path))
 
 
-def layer(module: str) -> int:
+def layer(module: str, layers: list[set[str]] = LAYERS) -> int:
     part = module.split(".")[1]
-    places = [number for number, names in enumerate(LAYERS) if part in names]
+    places = [number for number, names in enumerate(layers) if part in names]
     assert places, f"{module} has no layer: give it one here and in CONTRIBUTING.md."
     return places[0]
 
@@ -69,7 +81,7 @@ TOO_LONG = {
     "langchain_divconq/engines/gbnf.py sequence",
     "langchain_divconq/engines/gguf.py _read",
     "tests/training_tests/test_sources.py",
-    "training/finetune.py finetune",
+    "training/student/finetune.py finetune",
 }
 
 
@@ -98,6 +110,15 @@ def test_imports_inside_the_library_point_one_way(path: Path) -> None:
     imported = library_imports(path)
     assert "langchain_divconq" not in imported, f"{path}: import from a module, not from the package."
     upward = sorted(name for name in imported if layer(name) > here)
+    assert not upward, f"{path} imports {upward}, which stand above it."
+
+
+@pytest.mark.parametrize("path", [path for path in TRAINING if path != Path("training/__init__.py")], ids=str)
+def test_the_wings_of_the_recipe_import_one_way(path: Path) -> None:
+    here = layer(module_name(path), WINGS)
+    known = {module_name(module) for module in TRAINING} - {"training"}
+    imported = {name for name in imported_modules(parse(path)) if name in known}
+    upward = sorted(name for name in imported if layer(name, WINGS) > here)
     assert not upward, f"{path} imports {upward}, which stand above it."
 
 

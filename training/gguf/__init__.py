@@ -1,0 +1,1 @@
+"""The trained student as GGUF, if it says what was trained, with its card."""

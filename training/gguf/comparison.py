@@ -1,0 +1,151 @@
+"""The trained model in Hugging Face, at 32 bits, beside each exported file in llama.cpp, on held-out prompts.
+
+Compared are the token ids of prompts, the distribution of the next token at each place of a reference reply, the greedy
+reply, and how often that can be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langchain_divconq.answers import parse_answer
+from langchain_divconq.engines.base import EngineSettings
+from langchain_divconq.errors import DecompositionError
+from langchain_divconq.messages import chat_roles
+from langchain_divconq.plans import parse_plan
+from training.config import Role
+from training.gguf.logits import ScoringEngine, greedy, log_probabilities
+from training.gguf.parity import Artifact, Parity
+from training.student.model import completion_ids, prompt_ids
+from training.student.targets import Target
+
+if TYPE_CHECKING:
+    from training.gguf.logits import Array
+
+PLACES = 64
+"""Most places of a reference reply at which the next token is compared."""
+
+LEAD = 0.1
+"""By so much, in nats, a token is clearly the likeliest: which of two equals comes first says nothing."""
+
+LONGEST_PLAN, LONGEST_ANSWER = 128, 256
+"""Most tokens of a greedy reply, for decomposers and solvers."""
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A held-out prompt with its reference reply, as token ids, and what the trained model makes of it."""
+
+    target: Target
+    prompt: list[int]
+    reference: list[int]
+    distributions: Array
+    reply: list[int]
+
+
+def compare(
+    student: Any, tokenizer: Any, targets: Sequence[Target], base: Path, files: Mapping[str, Path], role: Role
+) -> Parity:
+    """Return how far the exported files are from the trained model.
+
+    Args:
+        student: The base at 32 bits with its adapter, as peft wraps it.
+        tokenizer: Its tokenizer.
+        targets: Held-out prompts with their reference replies.
+        base: The base as GGUF.
+        files: Artifact to file: "adapter" is run on the base, the others alone.
+        role: What the student was trained for.
+
+    Raises:
+        ValueError: There are no targets.
+    """
+    if not targets:
+        raise ValueError("There are no held-out prompts to compare. Raise load.validation and run again.")
+    student.eval()
+    longest = LONGEST_ANSWER if role.startswith("S_E") else LONGEST_PLAN
+    tokens = [prompt_ids(one.prompt, tokenizer) for one in targets]
+    settings = EngineSettings(base, n_ctx=max(map(len, tokens)) + max(longest, PLACES) + 1, n_slots=1)
+    other_tokens: dict[str, list[str]] = {}
+    artifacts = []
+    with closing(ScoringEngine(settings)) as engine:
+        # The untrained student's own replies bear on nothing.
+        with student.disable_adapter():
+            cases = list(_cases(student, tokenizer, targets, longest=0, ends=engine.ends))
+        other_tokens["base"] = _other_tokens(engine, cases)
+        artifacts.append(_distance("base", engine, cases))
+        cases = list(_cases(student, tokenizer, targets, longest, engine.ends))
+    for name, path in files.items():
+        own = replace(settings, adapter_path=path) if name == "adapter" else replace(settings, model_path=path)
+        with closing(ScoringEngine(own)) as engine:
+            other_tokens[name] = _other_tokens(engine, cases)
+            replies = [engine.greedy(case.prompt, longest) for case in cases]
+            same = sum(reply == case.reply for reply, case in zip(replies, cases, strict=True)) / len(cases)
+            distance = _distance(name, engine, cases)
+        artifacts.append(replace(distance, same_reply=same, parse_rate=parse_rate(replies, tokenizer, role)))
+    return Parity(
+        prompts=len(cases),
+        places=sum(len(case.reference) for case in cases),
+        parse_rate=parse_rate([case.reply for case in cases], tokenizer, role),
+        other_tokens=other_tokens,
+        artifacts=tuple(artifacts),
+    )
+
+
+def parse_rate(replies: Sequence[Sequence[int]], tokenizer: Any, role: Role) -> float:
+    """Return the share of replies that can be read: as a plan, or for a solver as an answer."""
+    return sum(is_read(tokenizer.decode(reply, skip_special_tokens=True), role) for reply in replies) / len(replies)
+
+
+def is_read(reply: str, role: Role) -> bool:
+    """Return whether the library reads a student's reply."""
+    if role.startswith("S_E"):
+        return parse_answer(reply) is not None
+    try:
+        parse_plan(reply)
+    except DecompositionError:
+        return False
+    return True
+
+
+def _cases(
+    student: Any, tokenizer: Any, targets: Iterable[Target], longest: int, ends: frozenset[int]
+) -> Iterable[_Case]:
+    for one in targets:
+        prompt = prompt_ids(one.prompt, tokenizer)
+        reference = completion_ids(one.completion, tokenizer)[:PLACES]
+        distributions = log_probabilities(student, prompt, reference)
+        yield _Case(one, prompt, reference, distributions, greedy(student, prompt, longest, ends) if longest else [])
+
+
+def _other_tokens(engine: ScoringEngine, cases: Sequence[_Case]) -> list[str]:
+    """Return the examples whose prompt the library renders and reads as other tokens than training did."""
+    return [
+        case.target.id
+        for case in cases
+        if engine.tokenize(engine.render(chat_roles(case.target.prompt))) != case.prompt
+    ]
+
+
+def _distance(name: str, engine: ScoringEngine, cases: Sequence[_Case]) -> Artifact:
+    import numpy as np
+
+    divergences, same = [], []
+    for case in cases:
+        trained = case.distributions.astype(np.float64)
+        found = engine.log_probabilities(case.prompt, case.reference)
+        divergences.append((np.exp(trained) * (trained - found)).sum(axis=-1))
+        second, likeliest = np.sort(trained, axis=-1)[:, -2:].T
+        agree = trained.argmax(axis=-1) == found.argmax(axis=-1)
+        same.append(agree[likeliest - second >= LEAD])
+    everywhere, clear = np.concatenate(divergences), np.concatenate(same)
+    return Artifact(
+        name=name,
+        kl=round(float(everywhere.mean()), 6),
+        kl_first=round(float(np.mean([one[0] for one in divergences])), 6),
+        kl_worst=round(float(everywhere.max()), 6),
+        same_token=round(float(clear.mean()), 4) if clear.size else 1.0,
+    )

@@ -1,0 +1,77 @@
+"""The model with its adapter worked in: the base GGUF with B times A added to its own tensors.
+
+Nothing passes through another format: tokenizer, chat template and every other value of the header are the base's own.
+Matrices become F16, whatever they were, and vectors stay as they are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from training.gguf.adapter import Lora
+from training.store import whole
+
+# Said anew of the merged model, or written by the writer itself.
+_OWN = {
+    "general.architecture",
+    "general.name",
+    "general.file_type",
+    "general.quantization_version",
+    "general.alignment",
+}
+
+
+def merge(base: Path, lora: Lora, path: Path, name: str) -> None:
+    """Write the merged model as F16, to a temporary name that is renamed. One tensor is in memory at a time.
+
+    Args:
+        base: The GGUF the adapter is for.
+        lora: The adapter.
+        path: The merged GGUF.
+        name: What the merged model calls itself.
+
+    Raises:
+        ValueError: The adapter changes a tensor that the base does not have, or has in another shape.
+    """
+    import gguf
+    import numpy as np
+
+    reader = gguf.GGUFReader(base)
+    shapes = {tensor.name: tuple(int(size) for size in reversed(tensor.shape)) for tensor in reader.tensors}
+    for tensor, (inner, outer) in lora.pairs.items():
+        changed = (outer.shape[0], inner.shape[1])
+        if shapes.get(tensor) != changed:
+            raise ValueError(
+                f"The adapter changes {tensor} of shape {changed}; in {base} it is {shapes.get(tensor, 'not there')}. "
+                "Merge it into the model it was trained on."
+            )
+    with whole(path) as temporary:
+        writer = gguf.GGUFWriter(temporary, _text(reader, "general.architecture"))
+        writer.add_name(name)
+        writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
+        for key, field in reader.fields.items():
+            if key not in _OWN and not key.startswith("GGUF."):
+                element = field.types[-1] if len(field.types) > 1 else None
+                writer.add_key_value(key, field.contents(), field.types[0], element)
+        for tensor in reader.tensors:
+            half = len(tensor.shape) > 1
+            kind = gguf.GGMLQuantizationType.F16 if half else tensor.tensor_type
+            size = tensor.n_elements * 2 if half else tensor.n_bytes
+            writer.add_tensor_info(tensor.name, shapes[tensor.name], np.dtype(np.float16), size, kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        for tensor in reader.tensors:
+            values: Any = tensor.data
+            if len(tensor.shape) > 1:
+                values = gguf.quants.dequantize(values, tensor.tensor_type).reshape(shapes[tensor.name])
+                if tensor.name in lora.pairs:
+                    values = values + lora.delta(tensor.name)
+                values = values.astype(np.float16)
+            writer.write_tensor_data(np.ascontiguousarray(values))
+        writer.close()
+
+
+def _text(reader: Any, key: str) -> str:
+    return str(reader.fields[key].contents())

@@ -1,0 +1,177 @@
+"""Stage 6: what the student's plans are worth beside the untuned model's, on questions nobody trained on.
+
+What the models write is kept in the run's folder (6-plans/, one durable record a question, so a killed run goes on).
+6-verdicts.jsonl and 6-evaluation.json hold identifiers and numbers alone.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from langchain_divconq import ChatGGUF, Decomposer
+from langchain_divconq.engines.identity import fingerprint
+from langchain_divconq.errors import DecompositionError
+from langchain_divconq.plans import parse_plan
+from langchain_divconq.prompts import PROMPT_VERSION, PromptStyle
+from training.config import Config
+from training.data.plans import Unusable, recorded_plan
+from training.example import Example, choose, load_examples
+from training.measure.intervals import Interval, difference, ratio
+from training.measure.plan_metrics import METRICS, Plan, PlanVerdict, judge
+from training.measure.plans import Planned, write_plans
+from training.store import save_json, save_text
+from training.student.model import served_file
+
+Arm: TypeAlias = Literal["ours", "untuned"]
+
+ALL = "all"
+"""The name under which the questions of all sources are measured together."""
+
+STYLES: dict[Arm, PromptStyle] = {"ours": "student", "untuned": "one_shot"}
+GATE = 0.5
+"""A question is left whole from this probability on that nothing need be divided: where neither is the likelier. The
+library's default is higher, since a question left whole wrongly costs more than one divided wrongly."""
+
+
+def evaluate(config: Config) -> None:
+    """Divide the evaluation questions with ours and the untuned model; leave verdicts and metrics.
+
+    A solver's student writes no plans: it is measured by the answers it leads to, not here.
+
+    Raises:
+        ValueError: There is nothing to evaluate on, or no GGUF to serve the student with.
+    """
+    result: dict[str, Any] = {"role": config.finetune.role, "metrics": {}}
+    if not config.finetune.role.startswith("S_D"):
+        print("A solver is measured by its answers, not by plans: there is nothing to evaluate here.", flush=True)
+        save_json(config.folder / "6-evaluation.json", result)
+        return
+    examples = choose(load_examples(config.folder / "1-evaluation.jsonl"), config.evaluate.limit, config.seed)
+    if not examples:
+        raise ValueError(
+            f"{config.folder / '1-evaluation.jsonl'} holds no questions. Name sources under load.evaluate, delete the "
+            "run's folder, and run again."
+        )
+    settings = {
+        "weights": {name: fingerprint(path) for name, path in _weights(config).items()},
+        "prompt_version": PROMPT_VERSION,
+        "max_subquestions": config.evaluate.max_subquestions,
+    }
+    verdicts: dict[Arm, list[PlanVerdict]] = {}
+    for arm, model in _models(config).items():
+        most = config.evaluate.untuned_limit if arm == "untuned" else None
+        chosen = {source: drawn[:most] for source, drawn in examples.items()}
+        verdicts[arm] = _measure(config, arm, model, chosen, settings)
+    result |= {
+        **settings,
+        "seed": config.seed,
+        "questions": {source: len(chosen) for source, chosen in examples.items()},
+        "metrics": compare(verdicts),
+    }
+    lines = (
+        json.dumps({"arm": arm, **one.model_dump(mode="json", exclude_defaults=True)})
+        for arm, judged in verdicts.items()
+        for one in judged
+    )
+    save_text(config.folder / "6-verdicts.jsonl", "".join(f"{line}\n" for line in lines))
+    save_json(config.folder / "6-evaluation.json", result)
+
+
+def _measure(
+    config: Config, arm: Arm, model: ChatGGUF, examples: dict[str, list[Example]], settings: dict[str, Any]
+) -> list[PlanVerdict]:
+    decomposer = Decomposer(
+        model=model, max_subquestions=config.evaluate.max_subquestions, prompt_style=STYLES[arm], gate=GATE
+    )
+    verdicts = []
+    for source, chosen in examples.items():
+        path, title = plans_file(config, arm, source), f"{arm}, {source}"
+        plans = write_plans(chosen, decomposer, path, settings, title=title, free=True)
+        verdicts += [verdict(one, plans[one.id], reference_plan(one, config)) for one in chosen]
+    return verdicts
+
+
+def verdict(example: Example, planned: Planned, reference: Plan | None) -> PlanVerdict:
+    """Return what a plan shows, in numbers."""
+    known = {"id": example.id, "source": example.source}
+    if planned.no_plan is not None:
+        judged = judge(example.question, (), (), reference)
+        return PlanVerdict.model_validate({**known, **judged, "parses": False, "error": planned.no_plan})
+    decomposition = planned.decomposition
+    written = _parsed(decomposition.text) or ()
+    return PlanVerdict.model_validate(
+        {
+            **known,
+            **judge(example.question, written, decomposition.subquestions, reference),
+            "parses": planned.ended and _parsed(planned.free or "") is not None,
+            "probability": decomposition.no_decomposition_probability,
+            "tokens": decomposition.usage.output_tokens,
+            "seconds": round(decomposition.usage.seconds, 3),
+        }
+    )
+
+
+def reference_plan(example: Example, config: Config) -> tuple[str, ...] | None:
+    """Return the plan the dataset records, made as the training plans are; None: there is no usable one."""
+    try:
+        return recorded_plan(example, config.evaluate.max_subquestions, config.demonstrate.long_plans)
+    except Unusable:
+        return None
+
+
+def compare(verdicts: dict[Arm, list[PlanVerdict]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return source → metric → {"ours", "untuned", "difference"}, each an estimate; what is undefined is left out.
+
+    The difference is over the questions that both were asked.
+    """
+    sources = sorted({one.source for one in verdicts["ours"]})
+    table: dict[str, dict[str, dict[str, Any]]] = {}
+    for source in [*sources, ALL]:
+        shares = {
+            name: {
+                arm: [metric.share(one) for one in judged if source in (one.source, ALL)]
+                for arm, judged in verdicts.items()
+            }
+            for name, metric in METRICS.items()
+        }
+        table[source] = {}
+        for name, by_arm in shares.items():
+            found: dict[str, Interval | None] = {arm: ratio(one) for arm, one in by_arm.items()}
+            if "untuned" in by_arm:
+                asked = {one.id for one in verdicts["untuned"]}
+                both = [
+                    METRICS[name].share(one)
+                    for one in verdicts["ours"]
+                    if source in (one.source, ALL) and one.id in asked
+                ]
+                found["difference"] = difference(both, by_arm["untuned"])
+            if any(found.values()):
+                table[source][name] = {key: asdict(one) for key, one in found.items() if one is not None}
+    return table
+
+
+def plans_file(config: Config, arm: Arm, source: str) -> Path:
+    """Return where an arm's plans for a source lie."""
+    return config.folder / "6-plans" / arm / f"{source}.jsonl"
+
+
+def _weights(config: Config) -> dict[str, Path]:
+    return {"base": served_file(config), "adapter": config.folder / "5-gguf" / "adapter.gguf"}
+
+
+def _models(config: Config) -> dict[Arm, ChatGGUF]:
+    weights = _weights(config)
+    models: dict[Arm, ChatGGUF] = {"ours": ChatGGUF(model_path=weights["base"], adapter_path=weights["adapter"])}
+    if config.evaluate.untuned_limit != 0:
+        models["untuned"] = ChatGGUF(model_path=weights["base"])
+    return models
+
+
+def _parsed(text: str) -> tuple[str, ...] | None:
+    try:
+        return parse_plan(text)
+    except DecompositionError:
+        return None

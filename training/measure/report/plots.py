@@ -1,0 +1,186 @@
+"""Plots, and the figures they show: a PNG holds these as text, so that it can be told what it was drawn from."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.measure.intervals import Interval
+from training.measure.report.answers import by_source
+from training.measure.report.figures import (
+    PER,
+    by_subquestions,
+    cost,
+    gate,
+    gate_arm,
+    gate_thresholds,
+    mean_score,
+    pareto,
+    strict,
+)
+from training.measure.report.read import AnswerArm, Folder
+from training.store import whole
+
+_KEY = b"Figures"
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_FEWEST = 5
+"""A point stands for at least so many questions."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot, before it is drawn."""
+
+    name: str
+    """The file's, without its ending."""
+    title: str
+    figures: dict[str, Any]
+    """What is drawn, in JSON's types."""
+
+
+def plots(folder: Folder) -> Iterator[Plot]:
+    """Yield the plots for which a folder has the data: three for each source at most."""
+    sources = by_source(folder.answers)
+    for source, arms in sources:
+        place = folder.name if len(sources) == 1 else f"{folder.name}, {source}"
+        known = {
+            "cost": ("accuracy against total cost", _costs(arms)),
+            "subquestions": ("accuracy by number of subquestions", _subquestions(arms)),
+            "gate": ("risk against coverage", _gates(arms)),
+        }
+        for kind, (title, figures) in known.items():
+            if figures:
+                yield Plot(f"{place.replace(', ', '-')}-{kind}", f"{place}: {title}", {"kind": kind, **figures})
+
+
+def _costs(arms: Sequence[AnswerArm]) -> dict[str, Any]:
+    points = []
+    for arm in arms:
+        score, total = mean_score(arm.records, strict), cost(arm).total
+        if score is not None and total is not None:
+            label = arm.name if len(arm.records) >= arm.drawn else f"{arm.name} ({score.n} of {arm.drawn})"
+            points.append({"arm": label, "dollars": round(total, 4), **_rounded(score)})
+    # Where no model has a price there is nothing to compare.
+    if len(points) < 2 or not any(point["dollars"] for point in points):
+        return {}
+    return {"points": points, "front": pareto((one["arm"], one["dollars"], one["value"]) for one in points)}
+
+
+def _subquestions(arms: Sequence[AnswerArm]) -> dict[str, Any]:
+    divided = [arm for arm in arms if any(one.subquestions for one in arm.records) and arm.mode != "self_ask"]
+    most = max((len(arm.records) for arm in divided), default=0)
+    lines = []
+    for arm in (arm for arm in divided if len(arm.records) == most):
+        scores = {count: found for count, found in by_subquestions(arm.records).items() if found.n >= _FEWEST}
+        if scores:
+            points = [{"subquestions": count, **_rounded(found)} for count, found in scores.items()]
+            lines.append({"arm": arm.name, "points": points})
+    return {"lines": lines} if lines else {}
+
+
+def _gates(arms: Sequence[AnswerArm]) -> dict[str, Any]:
+    lines = []
+    for single in (arm for arm in arms if arm.mode == "step_by_step"):
+        dividing = gate_arm(single, arms)
+        if dividing is None:
+            continue
+        probabilities = {one.no_decomposition_probability for one in dividing.records}
+        thresholds = gate_thresholds(dividing, sorted(one for one in probabilities if one is not None))
+        found = gate(dividing, single, thresholds)
+        points = [[round(one.coverage, 4), round(one.risk, 4)] for one in found]
+        own = [
+            [round(one.coverage, 4), round(one.risk_of_divided, 4)] for one in found if one.risk_of_divided is not None
+        ]
+        if len({coverage for coverage, _ in points}) > 1:
+            lines.append({"arm": dividing.name, "to": single.name, "all": points, "divided": own})
+    return {"lines": lines} if lines else {}
+
+
+def _rounded(found: Interval) -> dict[str, Any]:
+    return {"value": round(found.value, 4), "low": round(found.low, 4), "high": round(found.high, 4), "n": found.n}
+
+
+def draw(plot: Plot, path: Path) -> None:
+    """Write a plot as PNG, at one stroke."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(plot.title)
+    {"cost": _draw_costs, "subquestions": _draw_subquestions, "gate": _draw_gates}[plot.figures["kind"]](
+        axes, plot.figures
+    )
+    if plot.figures["kind"] != "cost":
+        axes.legend(fontsize="small")
+    metadata = {_KEY.decode(): render_figures(plot), "Software": None}
+    with whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120, metadata=metadata)
+
+
+def render_figures(plot: Plot) -> str:
+    """Return what a plot is drawn from, as text of ASCII."""
+    return json.dumps({"title": plot.title, **plot.figures}, sort_keys=True)
+
+
+def read_figures(path: Path) -> str | None:
+    """Return what a PNG of ours was drawn from; None where there is no such file, or it says nothing of that."""
+    data = path.read_bytes() if path.is_file() else b""
+    at = len(_SIGNATURE)
+    # A chunk is its length, its kind, so many bytes, and a checksum of four.
+    while data.startswith(_SIGNATURE) and at + 8 <= len(data):
+        (length,) = struct.unpack(">I", data[at : at + 4])
+        kind, chunk = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
+        if kind == b"tEXt" and chunk.startswith(_KEY + b"\0"):
+            return chunk[len(_KEY) + 1 :].decode("latin-1")
+        at += length + 12
+    return None
+
+
+def _draw_costs(axes: Any, figures: dict[str, Any]) -> None:
+    for point in figures["points"]:
+        _draw_point(axes, point["dollars"], point, fmt="o", color="C0" if point["arm"] in figures["front"] else "C7")
+        axes.annotate(
+            point["arm"],
+            (point["dollars"], 100 * point["value"]),
+            xytext=(5, 4),
+            textcoords="offset points",
+            fontsize="x-small",
+        )
+    known = {point["arm"]: (point["dollars"], 100 * point["value"]) for point in figures["points"]}
+    axes.plot(*zip(*(known[name] for name in figures["front"]), strict=True), "--", color="C0", linewidth=1)
+    axes.margins(x=0.15)  # room for the names
+    axes.set_xlabel(f"dollars for {PER:,} questions, both stages")
+    axes.set_ylabel("strict accuracy (%)")
+
+
+def _draw_subquestions(axes: Any, figures: dict[str, Any]) -> None:
+    for number, line in enumerate(figures["lines"]):
+        # Side by side, so that intervals do not hide each other.
+        shift = 0.06 * (number - (len(figures["lines"]) - 1) / 2)
+        color = f"C{number}"
+        xs = [point["subquestions"] + shift for point in line["points"]]
+        axes.plot(xs, [100 * point["value"] for point in line["points"]], color=color, label=line["arm"])
+        for x, point in zip(xs, line["points"], strict=True):
+            _draw_point(axes, x, point, fmt="o", color=color)
+    axes.set_xticks(sorted({point["subquestions"] for line in figures["lines"] for point in line["points"]}))
+    axes.set_xlabel("subquestions in the plan (0: answered in a single stage)")
+    axes.set_ylabel("strict accuracy (%)")
+
+
+def _draw_gates(axes: Any, figures: dict[str, Any]) -> None:
+    for number, line in enumerate(figures["lines"]):
+        name = f"{line['arm']} or {line['to']}"
+        for key, style, words in (("all", "-", "all questions"), ("divided", ":", "the divided alone")):
+            xs, ys = zip(*line[key], strict=True)
+            axes.plot([100 * x for x in xs], [100 * y for y in ys], style, color=f"C{number}", label=f"{name}, {words}")
+    axes.set_xlabel("coverage: questions that are divided (%)")
+    axes.set_ylabel("risk: answered wrong (%)")
+
+
+def _draw_point(axes: Any, x: float, point: dict[str, Any], **style: Any) -> None:
+    low, high = (max(0.0, 100 * abs(point["value"] - point[bound])) for bound in ("low", "high"))
+    axes.errorbar(x, 100 * point["value"], yerr=[[low], [high]], capsize=2, elinewidth=0.7, markersize=5, **style)

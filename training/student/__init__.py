@@ -1,0 +1,1 @@
+"""The student: its weights and prompts, and how it is trained."""

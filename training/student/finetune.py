@@ -1,0 +1,287 @@
+"""Stage 4: LoRA on a student, with a loss on the completion alone. What a checkpoint holds is resumed to the bit."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from langchain_divconq.engines.identity import fingerprint
+from langchain_divconq.errors import DecompositionError
+from langchain_divconq.plans import parse_plan
+from training.config import Config, Finetune, Repeat
+from training.example import Example, load_examples
+from training.student.batches import IGNORED, Sequenced, batched, collate, completion_tokens
+from training.student.log import TrainingLog
+from training.student.model import completion_ids, load_student, prompt_ids
+from training.student.targets import Target, target
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_PLAN_TOKENS = 128
+"""Most tokens decoded to see whether a plan parses."""
+
+
+def finetune(config: Config) -> None:
+    """Train the student on 3-screened.jsonl and leave it, with its metrics and loss plot, in 4-student/.
+
+    Under `accelerate launch` each process takes its share of every step's batches; the gradient is the same.
+
+    Raises:
+        ValueError: There is nothing to train on, the labels are not the completions, or a checkpoint is of another run.
+    """
+    import torch
+    from accelerate import Accelerator
+
+    options = config.finetune
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(config.seed)
+    folder = config.folder / "4-student.partial"
+    folder.mkdir(parents=True, exist_ok=True)
+    model, tokenizer = load_student(options.student, config.folder, options.dtype)
+    cap = config.demonstrate.max_subquestions
+    training, validation = (
+        [target(example, options.role, cap) for example in examples]
+        for examples in (
+            repeated(load_examples(config.folder / "3-screened.jsonl"), options.repeat),
+            load_examples(config.folder / "3-validation.jsonl"),
+        )
+    )
+    sequences = [encode(one, tokenizer) for one in training]
+    kept = [sequence for sequence in sequences if len(sequence.ids) <= options.max_tokens]
+    if not kept:
+        raise ValueError(
+            f"{config.folder / '3-screened.jsonl'} leaves nothing to train on; see what the stages left out."
+        )
+    held_out = [one for one in (encode(t, tokenizer) for t in validation) if len(one.ids) <= options.max_tokens]
+    padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    check_labels(batched(kept, options.batch_tokens, seed=config.seed)[0], training, tokenizer, padding)
+
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    student = add_lora(model, options)
+    trainable = [weight for weight in student.parameters() if weight.requires_grad]
+    loss_of = accelerator.prepare(completion_loss(student))
+    optimiser = torch.optim.AdamW(trainable, lr=options.learning_rate, weight_decay=0.0, betas=(0.9, 0.99))
+    plan = steps(kept, config, accelerator.num_processes)
+    log = TrainingLog(folder, config, steps=len(plan), data=fingerprint(config.folder / "3-screened.jsonl"))
+    done = log.resume(student, optimiser, writes=accelerator.is_main_process)
+    accelerator.wait_for_everyone()
+
+    for number, group in enumerate(plan[done:], start=done + 1):
+        started = time.perf_counter()
+        rate = learning_rate(number, len(plan), options)
+        for parameters in optimiser.param_groups:
+            parameters["lr"] = rate
+        targets = sum(map(completion_tokens, group))
+        mine = group[accelerator.process_index :: accelerator.num_processes]
+        total = 0.0
+        for index, batch in enumerate(mine):
+            ids, labels = (tensor.to(accelerator.device) for tensor in collate(batch, padding))
+            with nullcontext() if index == len(mine) - 1 else accelerator.no_sync(loss_of):
+                # Gradients are averaged over the processes, hence the factor.
+                loss = loss_of(ids, labels) * accelerator.num_processes / targets
+                accelerator.backward(loss)
+            total += float(loss.detach()) / accelerator.num_processes
+        torch.nn.utils.clip_grad_norm_(trainable, 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        total = float(accelerator.reduce(torch.tensor(total, device=accelerator.device)))
+        spent = time.perf_counter() - started
+        record: dict[str, Any] = {"step": number, "loss": total, "learning_rate": rate, "seconds": round(spent, 3)}
+        record["tokens"] = sum(len(sequence.ids) for batch in group for sequence in batch)
+        if number % options.evaluate_every == 0 or number == len(plan):
+            record |= measure(loss_of, held_out, padding, options.batch_tokens)
+            if options.role.startswith("S_D"):
+                prompts = [one for one in held_out if len(one.ids) <= 256][: options.parse_prompts]
+                record |= parse_rate(student, tokenizer, prompts)
+        if accelerator.is_main_process:
+            log.add(record)
+            if number % options.checkpoint_every == 0 and number < len(plan):
+                log.checkpoint(number, student, optimiser)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        log.finish(student, examples=len(kept), too_long=len(sequences) - len(kept))
+
+
+def repeated(examples: Iterable[Example], repeats: Sequence[Repeat]) -> Iterator[Example]:
+    """Yield the examples, each as often as the first of the repeats that it falls under says, or once."""
+    for example in examples:
+        times = (
+            repeat.times
+            for repeat in repeats
+            if example.source == repeat.source and len(example.subquestions or ()) >= repeat.subquestions
+        )
+        yield from [example] * next(times, 1)
+
+
+def encode(one: Target, tokenizer: Any) -> Sequenced:
+    """Return a target as token ids; its completion ends with the token that ends a turn."""
+    prompt = prompt_ids(one.prompt, tokenizer)
+    return Sequenced(one.id, (*prompt, *completion_ids(one.completion, tokenizer)), len(prompt))
+
+
+def add_lora(model: Any, options: Finetune) -> Any:
+    """Return the model with a fresh adapter on all linear layers of its blocks; only the adapter is trained.
+
+    The adapter is kept in 32 bits and works in the model's own precision. Attention is computed in plain matrices: for
+    sequences of a hundred tokens PyTorch's fused kernel takes several times as long on a CPU.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    layers = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    lora = LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules=layers,
+        task_type="CAUSAL_LM",
+    )
+    student = get_peft_model(model, lora)
+    if not options.dropout:
+        quicken(student)
+    student.train()
+    return student
+
+
+def quicken(student: Any) -> None:
+    """Make a student with an adapter faster at what it does: plain attention, and an adapter within the product."""
+    from peft.tuners.lora import Linear
+
+    student.base_model.model.set_attn_implementation("eager")
+    for module in student.modules():
+        if isinstance(module, Linear):
+            module.forward = partial(_adapted, module)
+
+
+def _adapted(layer: Any, inputs: Tensor, *_: Any, **__: Any) -> Tensor:
+    """Return a linear layer's output with its adapter's added in the same product; peft takes five passes for that."""
+    import torch
+
+    (name,) = layer.active_adapters
+    base = layer.base_layer
+    flat = inputs.reshape(-1, inputs.shape[-1])
+    down, up = (half[name].weight.to(flat.dtype) for half in (layer.lora_A, layer.lora_B))
+    output = torch.nn.functional.linear(flat, base.weight, base.bias)
+    output = torch.addmm(output, flat @ down.t(), up.t(), alpha=layer.scaling[name])
+    return output.view(*inputs.shape[:-1], -1)
+
+
+def completion_loss(student: Any) -> Any:
+    """Return a module: (ids, labels) → the cross-entropy summed over the completions' tokens.
+
+    The head is applied to those positions alone. A plan is a third of its sequence and the head a fifth of a small
+    model's arithmetic, so this saves what computing the prompt's logits would cost.
+    """
+    import torch
+
+    class CompletionLoss(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.student = student
+
+        def forward(self, ids: Tensor, labels: Tensor) -> Tensor:
+            causal = self.student.base_model.model
+            hidden = causal.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+            following = labels[:, 1:]
+            wanted = following != IGNORED
+            logits = causal.lm_head(hidden[wanted]).float()
+            return torch.nn.functional.cross_entropy(logits, following[wanted], reduction="sum")
+
+    return CompletionLoss()
+
+
+def check_labels(batch: Sequence[Sequenced], targets: Sequence[Target], tokenizer: Any, padding: int) -> None:
+    """Decode what the loss is taken on, and print one.
+
+    Raises:
+        ValueError: It is not the completion, or the prompt is not what precedes it.
+    """
+    known = {one.id: one for one in targets}
+    ids, labels = collate(batch, padding)
+    for row, sequence in enumerate(batch):
+        learned = tokenizer.decode(labels[row][labels[row] != IGNORED])
+        seen = tokenizer.decode(ids[row, : sequence.prompt])
+        expected = known[sequence.id].completion
+        question = known[sequence.id].prompt[-1].text
+        ending = learned.removeprefix(expected).strip()
+        if not learned.startswith(expected) or ending not in tokenizer.all_special_tokens or question not in seen:
+            raise ValueError(
+                f"The labels of {sequence.id} are not its completion: expected {expected!r} and the end of the turn "
+                f"after a prompt with the question, got {learned!r} after {seen!r}. Tokenizer or chat template does "
+                "not fit."
+            )
+    print(f"The loss is taken on the completion alone, for example: {learned!r}", flush=True)
+
+
+def learning_rate(step: int, steps: int, options: Finetune) -> float:
+    """Return the rate of a step (from 1): a linear warm-up, then a cosine down to zero."""
+    warm = max(1, round(options.warmup * steps))
+    if step <= warm:
+        return options.learning_rate * step / warm
+    return options.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def measure(loss_of: Any, held_out: Sequence[Sequenced], padding: int, batch_tokens: int) -> dict[str, float]:
+    """Return the mean loss per completion token over the held-out sequences; nothing where there are none."""
+    import torch
+
+    if not held_out:
+        return {}
+    device = next(loss_of.parameters()).device
+    loss_of.eval()
+    with torch.no_grad():
+        batches = batched(held_out, batch_tokens, seed=None)
+        total = sum(float(loss_of(*(t.to(device) for t in collate(batch, padding)))) for batch in batches)
+    loss_of.train()
+    return {"held_out_loss": total / completion_tokens(held_out)}
+
+
+def parse_rate(student: Any, tokenizer: Any, prompts: Sequence[Sequenced]) -> dict[str, float]:
+    """Return the share of greedy replies, held to no grammar, that are plans; nothing where there are no prompts."""
+    import torch
+
+    if not prompts:
+        return {}
+    student.eval()
+    parsed = 0
+    for one in prompts:
+        ids = torch.tensor([one.ids[: one.prompt]], device=student.device)
+        with torch.no_grad():
+            written = student.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=_PLAN_TOKENS,
+                do_sample=False,
+                eos_token_id=one.ids[-1],
+                pad_token_id=one.ids[-1],
+            )
+        try:
+            parse_plan(tokenizer.decode(written[0, one.prompt :], skip_special_tokens=True))
+            parsed += 1
+        except DecompositionError:
+            pass
+    student.train()
+    return {"parse_rate": parsed / len(prompts)}
+
+
+def steps(sequences: Sequence[Sequenced], config: Config, processes: int) -> list[list[list[Sequenced]]]:
+    """Return the batches of each step of the optimiser, over all epochs and for all processes."""
+    options = config.finetune
+    size = options.accumulate * processes
+    groups = []
+    for epoch in range(options.epochs):
+        batches = batched(sequences, options.batch_tokens, seed=config.seed, epoch=epoch)
+        if processes > 1:  # each process needs a batch in every step
+            batches = batches[: len(batches) // size * size]
+            if not batches:
+                raise ValueError(
+                    f"{len(sequences)} examples make too few batches for {processes} processes of {options.accumulate} "
+                    "each; lower finetune.batch_tokens or use fewer processes."
+                )
+        groups += [batches[start : start + size] for start in range(0, len(batches), size)]
+    return groups

@@ -1,0 +1,205 @@
+"""The student before training: its weights, its tokenizer, and its prompts as token ids.
+
+A student that starts from a GGUF gets the very weights it will be served with, dequantised, so that the adapter makes
+up for what quantisation took. Its token ids are those of llama.cpp; the parity gate (`parity.py`) holds that to be so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.messages import BaseMessage
+
+from langchain_divconq.engines.gguf import check_model, read_header
+from langchain_divconq.messages import chat_roles
+from langchain_divconq.weights import default_weights
+from training.config import Config
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+ARCHITECTURES = ("llama", "qwen2", "qwen3")
+"""Families whose adapters can be exported; Hugging Face and llama.cpp name them alike."""
+
+
+def student_file(name: str, folder: Path) -> Path | None:
+    """Return the GGUF a student starts from; None for a hub checkpoint.
+
+    Args:
+        name: As in `Finetune.student`.
+        folder: Where the tiny model is made if it is not there.
+
+    Raises:
+        ValueError: There is no such file.
+    """
+    if name == "bundled":
+        return default_weights()
+    if name == "medium":
+        return default_weights("medium")
+    if name == "tiny":
+        from training.student.tiny import make_tiny
+
+        path = folder / "tiny.gguf"
+        return path if path.is_file() else make_tiny(path)
+    if not name.endswith(".gguf"):
+        return None
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise ValueError(
+            f'The student {name!r} is no file. Name a GGUF that exists, a hub checkpoint, "bundled" or "tiny".'
+        )
+    return path
+
+
+def served_file(config: Config) -> Path:
+    """Return the GGUF a run's adapter is served with.
+
+    Raises:
+        ValueError: There is none, or it is no file.
+    """
+    path = student_file(config.finetune.student, config.folder) or config.export.base
+    if path is None:
+        raise ValueError(
+            f"The student {config.finetune.student!r} is a hub checkpoint, and llama.cpp runs GGUF files. Set "
+            "export.base to the GGUF of the same model (llama.cpp's convert_hf_to_gguf.py makes one)."
+        )
+    if not path.is_file():
+        raise ValueError(f"export.base is {str(path)!r}, which is no file. Correct it.")
+    return path
+
+
+def load_student(name: str, folder: Path, dtype: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return the student's model, in evaluation mode, and its tokenizer.
+
+    Args:
+        name: As in `Finetune.student`.
+        folder: Where the tiny model is made if it is not there.
+        dtype: Of the weights: "float32" or "bfloat16".
+
+    Raises:
+        ValueError: There is no such file, an adapter for its architecture cannot be exported, or it has no chat
+            template.
+        InvalidWeightsError: The file is no GGUF model, or damaged.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    file = student_file(name, folder)
+    if file is not None:
+        check_model(read_header(file))
+        _check_architecture(name, read_header(file).architecture)  # before transformers reads all of it
+    tokenizer = load_tokenizer(name, folder)
+    where, options = _source(name, file)
+    config = AutoConfig.from_pretrained(where, **options)
+    _check_architecture(name, config.model_type)
+    if file is not None and (head := read_header(file).integer(f"{config.model_type}.attention.key_length")):
+        config.head_dim = head  # transformers leaves it at 128 for qwen3
+    with _quiet():
+        model: Any = AutoModelForCausalLM.from_pretrained(where, config=config, dtype=getattr(torch, dtype), **options)
+    _forget_quantisation(model)
+    return cast("PreTrainedModel", model.eval()), tokenizer
+
+
+def load_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
+    """Return the student's tokenizer alone.
+
+    Raises:
+        ValueError: There is no such file, or it has no chat template.
+    """
+    from transformers import AutoTokenizer
+
+    file = student_file(name, folder)
+    where, options = _source(name, file)
+    tokenizer = AutoTokenizer.from_pretrained(where, **options)
+    if not tokenizer.chat_template:
+        raise ValueError(f"The student {name!r} has no chat template. Use the instruction-tuned variant of the model.")
+    if file is not None and read_header(file).text("tokenizer.ggml.pre") == "smollm":
+        _split_digits(tokenizer)
+    return cast("PreTrainedTokenizerBase", tokenizer)
+
+
+def render_prompt(messages: Sequence[BaseMessage], tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the prompt as the engines render it: by the model's chat template, opening the reply."""
+    text = tokenizer.apply_chat_template(chat_roles(messages), tokenize=False, add_generation_prompt=True)
+    return str(text)
+
+
+def prompt_ids(messages: Sequence[BaseMessage], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the token ids llama.cpp reads for these messages."""
+    ids = _encode(render_prompt(messages, tokenizer), tokenizer)
+    bos = tokenizer.bos_token_id if getattr(tokenizer, "add_bos_token", False) else None
+    # A template may write the token itself; the engines never put it twice.
+    return ids if bos is None or ids[:1] == [bos] else [cast("int", bos), *ids]
+
+
+def completion_ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the token ids of a reply and of the token that ends it.
+
+    Raises:
+        ValueError: The chat template ends a reply with no special token, so llama.cpp would not stop there.
+    """
+    return [*_encode(text, tokenizer), end_of_turn(tokenizer)]
+
+
+def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the token with which the chat template ends the assistant's turn.
+
+    Raises:
+        ValueError: It is no special token, so llama.cpp would not stop there.
+    """
+    chat = [{"role": "user", "content": "Question"}, {"role": "assistant", "content": "Reply"}]
+    ending = str(tokenizer.apply_chat_template(chat, tokenize=False)).rpartition("Reply")[2]
+    ids = _encode(ending, tokenizer)
+    if not ids or ids[0] not in tokenizer.all_special_ids:
+        raise ValueError(
+            f"The chat template ends a reply with {ending!r}; expected a special token such as '<|im_end|>' first, for "
+            "a reply ends where the model writes one. Use the instruction-tuned variant of the model."
+        )
+    return ids[0]
+
+
+def _encode(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    return list(tokenizer.encode(text, add_special_tokens=False))
+
+
+def _source(name: str, file: Path | None) -> tuple[str, dict[str, str]]:
+    """Return what transformers is to load from, and with which options."""
+    return (name, {}) if file is None else (str(file.resolve().parent), {"gguf_file": file.name})
+
+
+def _check_architecture(name: str, architecture: str) -> None:
+    if architecture not in ARCHITECTURES:
+        raise ValueError(
+            f"The student {name!r} is a {architecture!r}; adapters can be exported for {', '.join(ARCHITECTURES)}. "
+            "Choose a model of one of these families."
+        )
+
+
+def _split_digits(tokenizer: Any) -> None:
+    """Make the tokenizer split text as llama.cpp's "smollm" does: each digit alone, before all else.
+
+    Transformers does not know that name and splits as GPT-2 does, where a space belongs to the number after it.
+    """
+    from tokenizers import pre_tokenizers
+
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+
+
+def _forget_quantisation(model: Any) -> None:
+    """Make a dequantised model an ordinary one: trainers refuse what says that it is quantised."""
+    if getattr(model, "is_quantized", False):
+        del model.hf_quantizer, model.config.quantization_config
+        model.is_quantized = False
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep progress bars off the terminal: the loader's own cannot be turned off otherwise."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield

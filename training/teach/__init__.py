@@ -1,0 +1,1 @@
+"""From examples to demonstrations: a teacher writes plans, a solver screens them."""

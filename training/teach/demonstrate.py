@@ -1,0 +1,162 @@
+"""Stage 2: the plan each example is to be answered by, as the datasets record it or as a teacher has it.
+
+A teacher decomposes and never solves: it is asked just as the library asks any decomposer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from langchain_core.exceptions import ContextOverflowError
+from langchain_core.runnables import Runnable
+
+from langchain_divconq.decomposer import Decomposer
+from langchain_divconq.errors import DecompositionError
+from langchain_divconq.plans import parse_plan
+from langchain_divconq.prompts import PROMPT_VERSION, decomposition_prompt
+from langchain_divconq.usage import Price
+from training.config import Config, Demonstrate
+from training.data.plans import LongPlans, Unusable, recorded_plan
+from training.example import (
+    Example,
+    LeftOut,
+    Outcome,
+    Recorded,
+    examples_fingerprint,
+    kept,
+    load_examples,
+    render_counts,
+    save_examples,
+    save_left_out,
+)
+from training.teach.requests import Journal, run_durably
+from training.teach.teachers import RECORDED, Preview, load_teacher, preview
+
+_TOKENS_PER_SUBQUESTION = 20
+
+
+def demonstrate(config: Config, teacher: Runnable[Any, Any] | None = None) -> None:
+    """Read the loaded examples and write those with a plan, and what was left out and why.
+
+    Args:
+        config: The run.
+        teacher: Takes the place of the model the config names.
+
+    Raises:
+        ValueError: There is nothing to read, no such teacher, or no example has a plan.
+        UnfinishedError: Requests failed; what was finished is kept for the next run.
+    """
+    folder, options = config.folder, config.demonstrate
+    examples = read_stage(folder / "1-examples.jsonl", "load")
+    validation = read_stage(folder / "1-validation.jsonl", "load")
+    both = [*examples, *validation]
+    journal = None
+    if options.teacher == RECORDED and teacher is None:
+        outcomes = [take_recorded(example, options.max_subquestions, options.long_plans) for example in both]
+    else:
+        decomposer = Decomposer(
+            model=load_teacher(options.teacher) if teacher is None else teacher,
+            max_subquestions=options.max_subquestions,
+        )
+        journal = Journal(folder / "2-demonstrations.jsonl.journal", _settings(options, both))
+        print(preview_teacher(journal.unfinished(both), options).render(options.teacher))
+        outcomes = ask_teacher(both, decomposer, journal, options)
+    demonstrations = kept(outcomes[: len(examples)])
+    print(f"Demonstrations, {len(validation):,} for validation included:\n{render_counts(outcomes)}")
+    if not demonstrations:
+        raise ValueError(f"None of {len(examples)} examples has a plan a student could learn; see the counts above.")
+    save_left_out(outcomes, folder / "2-left-out.json")
+    save_examples(kept(outcomes[len(examples) :]), folder / "2-validation.jsonl")
+    save_examples(demonstrations, folder / "2-demonstrations.jsonl")
+    if journal is not None:
+        journal.remove()
+
+
+def read_stage(path: Path, stage: str) -> list[Example]:
+    """Return the examples that an earlier stage left.
+
+    Args:
+        path: Where.
+        stage: The earlier stage's name.
+
+    Raises:
+        ValueError: It did not.
+    """
+    if not path.is_file():
+        raise ValueError(f"There is no {path}; run the stage {stage} first.")
+    return list(load_examples(path))
+
+
+def take_recorded(example: Example, max_subquestions: int, long_plans: LongPlans) -> Outcome:
+    """Return the example with the plan its dataset records."""
+    try:
+        plan = recorded_plan(example, max_subquestions, long_plans)
+    except Unusable as error:
+        return LeftOut(id=example.id, reason=error.reason)
+    return example.model_copy(update={"subquestions": plan})
+
+
+def ask_teacher(
+    examples: Sequence[Example],
+    decomposer: Decomposer,
+    journal: Journal,
+    options: Demonstrate,
+    *,
+    temperature: float | None = None,
+) -> list[Outcome]:
+    """Return the examples with the teacher's plans, in order.
+
+    Args:
+        examples: What to decompose.
+        decomposer: Over the teacher.
+        journal: Keeps every finished request.
+        options: How many requests and attempts.
+        temperature: Of the teacher's replies; None: its own.
+
+    Raises:
+        UnfinishedError: Requests failed after all their attempts.
+    """
+    work = partial(write_plan, decomposer=decomposer, temperature=temperature)
+    return run_durably(examples, work, journal, concurrency=options.concurrency, attempts=options.attempts)
+
+
+def write_plan(example: Example, decomposer: Decomposer, temperature: float | None = None) -> Outcome:
+    """Return one example with the teacher's plan, brought into the form of recorded ones."""
+    sampling: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
+    try:
+        decomposition = decomposer.invoke(example.asked, **sampling)
+        if not decomposition.subquestions and decomposition.text and parse_plan(decomposition.text):
+            # Not the sentinel: the library goes on without a plan, and a student must not learn that there is none.
+            return LeftOut(id=example.id, reason="only restates the question")
+    except DecompositionError:
+        return LeftOut(id=example.id, reason="the reply is no plan")
+    except ContextOverflowError:
+        return LeftOut(id=example.id, reason="too long for the teacher")
+    written = example.model_copy(update={"recorded": Recorded(subquestions=decomposition.subquestions)})
+    outcome = take_recorded(written, decomposer.max_subquestions, "drop")
+    return outcome if isinstance(outcome, LeftOut) else outcome.model_copy(update={"recorded": example.recorded})
+
+
+def preview_teacher(examples: Sequence[Example], options: Demonstrate) -> Preview:
+    """Return what it will take to ask the teacher for these plans."""
+    cap = options.max_subquestions
+    return preview(
+        (decomposition_prompt(example.asked, cap, "one_shot") for example in examples),
+        reply_tokens=_TOKENS_PER_SUBQUESTION * cap,
+        price=Price(input=options.dollars_per_million_input, output=options.dollars_per_million_output)
+        if options.dollars_per_million_input or options.dollars_per_million_output
+        else None,
+    )
+
+
+def _settings(options: Demonstrate, examples: Sequence[Example]) -> dict[str, Any]:
+    """Return what the outcomes depend on: all but how fast they are asked for."""
+    return {
+        "teacher": options.teacher,
+        "max_subquestions": options.max_subquestions,
+        "prompts": PROMPT_VERSION,
+        "examples": examples_fingerprint(examples),
+    }
