@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from tests.repository import LIBRARY, ROOT
-from training.estimates import difference
+from training.measure.intervals import difference
 
 RESULTS = ROOT / "training" / "results"
 FEWEST = 50
@@ -79,7 +79,7 @@ def is_right(record: Record) -> float:
 
 
 def is_good(record: Record) -> float:
-    """Return 1 for a good plan of an everyday question, as `training/grade.py` has it."""
+    """Return 1 for a good plan of an everyday question, as `training/measure/grade.py` has it."""
     if not record["written"]:
         return float(record["decision"])
     fits = record["met"] == record["gold"] and record["linked"] and record["written"] <= record["gold"] + 1
