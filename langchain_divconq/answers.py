@@ -1,4 +1,4 @@
-"""Model text → final answers. Pure functions: any text is accepted, and no error comes out."""
+"""Reads final answers from a model's text. Pure functions: any text is accepted, and no error comes out."""
 
 import re
 import unicodedata

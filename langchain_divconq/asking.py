@@ -1,4 +1,4 @@
-"""How a decomposer is asked, wherever one is used: by the chain, the retriever, the middleware and the tools."""
+"""Asks a decomposer in one way for the chain, the retriever, the middleware and the tools."""
 
 from __future__ import annotations
 

@@ -32,18 +32,23 @@ _SLACK = 1e-12  # dollars that sums of floats may be off
 class Budget(BaseModel):
     """What one call of the chain may cost at most; a batch is one call. None: no limit.
 
-    Attributes:
-        dollars: US dollars, which needs the solver's price. The decomposer's are counted too where it has a price.
-        tokens: Tokens the solver reads and writes; what the decomposer uses is not counted.
-        seconds: Seconds from the beginning of the call, decomposition included. No solver call is planned that, as
-            long as the slowest so far, would end later; one under way is not cut short.
+    Example:
+        ```python
+        chain.batch(questions, budget=Budget(dollars=0.05, seconds=60))
+        ```
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     dollars: NonNegative | None = None
+    """US dollars, which needs the solver's price. The decomposer's are counted too where it has a price."""
+
     tokens: Count | None = None
+    """Tokens the solver reads and writes; what the decomposer uses is not counted."""
+
     seconds: NonNegative | None = None
+    """Seconds from the beginning of the call, decomposition included. No solver call is planned that, as long as the
+    slowest so far, would end later; one under way is not cut short."""
 
 
 @dataclass(frozen=True)

@@ -52,17 +52,12 @@ class DivideAndConquer(ChatRunnable):
     `context`; returns the solver's message, so it stands wherever a chat model's answer is used. The typed result comes
     back with `Solution.from_message`.
 
-    Attributes:
-        solver: Any chat model, or its name ("openai:gpt-5-mini"), a Runnable that takes messages and returns a message
-            or text, or a `Solver`.
-        decomposer: A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`;
-            default: the bundled one, on this machine.
-        budget: What a call may cost at most; None: there is no limit. `budget=` with a call takes its place; a batch
-            shares one. Rather than overrun it, a question waits for what others may give back, steps down (sequential
-            or parallel, fused, single-stage, a short reply) and says so in the Solution's reason, or is refused.
-        on_trouble: What happens when the decomposer fails (no usable plan, too long a question, a server that is out of
-            reach): "go_on" solves the question without subquestions, and says so in the Solution and the log; "raise"
-            raises. A broken set-up always raises.
+    Example:
+        ```python
+        chain = DivideAndConquer("openai:gpt-5-mini")
+        reply = chain.invoke("Who is older, the author of Emma or the composer of Tosca?")
+        print(reply.text, Solution.from_message(reply).subquestions)
+        ```
 
     Raises:
         InvalidQuestionError: The input is no question in words.
@@ -70,12 +65,25 @@ class DivideAndConquer(ChatRunnable):
         EngineError: The decomposer's weights or engine are missing or broken.
     """
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True)
 
     solver: Runnable[Any, Any]
+    """Any chat model, or its name ("openai:gpt-5-mini"), a Runnable that takes messages and returns a message or text,
+    or a `Solver`."""
+
     decomposer: Runnable[Any, Any] = Field(default_factory=Decomposer)
+    """A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`; default: the
+    bundled one, on this machine."""
+
     budget: Budget | None = None
+    """What a call may cost at most; None: there is no limit. `budget=` with a call takes its place; a batch shares
+    one. Rather than overrun it, a question waits for what others may give back, steps down (sequential or parallel,
+    fused, single-stage, a short reply) and says so in the Solution's reason, or is refused."""
+
     on_trouble: OnTrouble = "go_on"
+    """What happens when the decomposer fails (no usable plan, too long a question, a server that is out of reach):
+    "go_on" solves the question without subquestions, and says so in the Solution and the log; "raise" raises. A
+    broken set-up always raises."""
 
     def __init__(self, *solver: Any, **options: Any) -> None:
         """Make the chain; the solver may stand alone: `DivideAndConquer(model)`.

@@ -52,23 +52,11 @@ class ChatGGUF(BaseChatModel):
     "json_schema": {"schema": ...}}), `logprobs` and `top_logprobs`, which report as OpenAI does in
     `response_metadata["logprobs"]`.
 
-    Attributes:
-        model_path: The GGUF; None: the default weights (see `weights.default_weights`).
-        adapter_path: A LoRA adapter as GGUF, trained on that model.
-        engine: "llama-cpp-python" or "xllamacpp"; None: the first of them that is installed.
-        n_ctx: Tokens of context, prompt and reply together; 0: what the model was trained with.
-        n_threads: Threads; None: one fewer than the cores this process may use (see `engines.default_threads`).
-        n_slots: Prompts whose processed state is kept, so that callers with different instructions do not evict each
-            other's.
-        n_gpu_layers: Layers to offload where the engine was built for an accelerator; -1: all.
-        max_tokens: Most tokens of a reply.
-        temperature: 0 takes the likeliest token each time.
-        top_k: Sample among so many of the likeliest tokens; 0: among all.
-        top_p: Sample among the likeliest tokens that have so much probability together.
-        seed: For sampling; the same seed gives the same reply.
-        stop: Strings that end a reply, left out of it.
-        timeout: Seconds for a call, waiting for its turn included; None: no limit.
-        streaming: Whether `invoke` streams to the callbacks.
+    Example:
+        ```python
+        model = ChatGGUF(model_path="model.gguf", max_tokens=200)
+        print(model.invoke("Name three lighthouses.").text)
+        ```
 
     Raises:
         WeightsNotFoundError, InvalidWeightsError, AdapterMismatchError, EngineNotInstalledError: At the first call.
@@ -79,23 +67,54 @@ class ChatGGUF(BaseChatModel):
         ModelTimeoutError: `timeout` is over.
     """
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), use_attribute_docstrings=True
+    )
 
     model_path: Path | None = None
+    """The GGUF; None: the default weights (see `weights.default_weights`)."""
+
     adapter_path: Path | None = None
+    """A LoRA adapter as GGUF, trained on that model."""
+
     engine: EngineName | None = None
+    """"llama-cpp-python" or "xllamacpp"; None: the first of them that is installed."""
+
     n_ctx: int = 4096
+    """Tokens of context, prompt and reply together; 0: what the model was trained with."""
+
     n_threads: int | None = None
+    """Threads; None: one fewer than the cores this process may use (see `engines.default_threads`)."""
+
     n_slots: int = 2
+    """Prompts whose processed state is kept, so that callers with different instructions do not evict each other's."""
+
     n_gpu_layers: int = 0
+    """Layers to offload where the engine was built for an accelerator; -1: all."""
+
     max_tokens: int = 512
+    """Most tokens of a reply."""
+
     temperature: float = 0.0
+    """0 takes the likeliest token each time."""
+
     top_k: int = 0
+    """Sample among so many of the likeliest tokens; 0: among all."""
+
     top_p: float = 1.0
+    """Sample among the likeliest tokens that have so much probability together."""
+
     seed: int = 0
+    """For sampling; the same seed gives the same reply."""
+
     stop: list[str] | None = None
+    """Strings that end a reply, left out of it."""
+
     timeout: float | None = None
+    """Seconds for a call, waiting for its turn included; None: no limit."""
+
     streaming: bool = False
+    """Whether `invoke` streams to the callbacks."""
 
     @model_validator(mode="after")
     def _check_options(self) -> Self:

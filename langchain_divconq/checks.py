@@ -1,4 +1,4 @@
-"""Whether a plan is about its question: what it must keep, and what it must not make up. Pure functions.
+"""Checks of a plan against its question: what it must keep, and what it must not make up. Pure functions.
 
 What a plan fails in is said in words. The rules let pass nearly all of people's own plans: how many is held by
 `tests/training_tests/test_guard_on_data.py`.

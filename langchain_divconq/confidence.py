@@ -1,4 +1,4 @@
-"""How likely a plan is good: a logistic function of what is cheap to see, and what is known of a shipped student.
+"""A plan's confidence: a logistic function of cheap features, and the card of a shipped student.
 
 The coefficients stand in a card beside the adapter (`NAME.json` beside `NAME.gguf`), where `python -m training
 calibrate` puts them; it computes its features here.

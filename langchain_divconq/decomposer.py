@@ -44,23 +44,11 @@ class Decomposer(Dumpable, RunnableSerializable[QuestionInput, Decomposition]):
     Over a `ChatGGUF`, or a llama.cpp server that is said to be one, decoding is held to the grammar of a plan, so every
     reply parses. Any other chat model is asked in words and its reply is read leniently.
 
-    Attributes:
-        model: What writes the plan: "small" (the default) or "medium", which come with the library and run in process,
-            the path of a GGUF, "provider:model", or any chat model. May be given without its name.
-        max_subquestions: Most subquestions in a plan, from 1 to 9.
-        gate: 0.75 leaves the question whole when the model is at least 75% sure that it needs no subquestions. "always"
-            divides whatever the model thinks of that, "never" asks no model at all. A model that reports no
-            log-probabilities is taken at its word.
-        min_confidence: Plans of lower confidence are dropped, from 0 to 1; see `Decomposition.confidence`. Those that
-            have none are kept.
-        fallback: Who divides a question that this decomposer is not sure of: a `Decomposer`, or what one is made of. It
-            is asked where a plan was dropped, and where the question is in a language this one was not taught.
-        prompt_style: How the model is asked: "student" (as this project's recipe teaches its students), "zero_shot" or
-            "one_shot" (with one worked demonstration); None: "student" for a `ChatGGUF` with an adapter, else
-            "one_shot".
-        llama_server: Whether the model is a `ChatOpenAI` in front of llama.cpp's server (`divconq serve` or
-            `llama-server`), which takes a grammar in the body of a request. Other servers may refuse one.
-        price: What the model costs; None: not counted in dollars.
+    Example:
+        ```python
+        decomposition = Decomposer("small").invoke("Who is the spouse of the author of Emma?")
+        print(decomposition.subquestions, decomposition.reason)
+        ```
 
     Raises:
         DecompositionError: The model wrote no usable plan.
@@ -68,16 +56,40 @@ class Decomposer(Dumpable, RunnableSerializable[QuestionInput, Decomposition]):
         InvalidQuestionError: The input is no question.
     """
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), use_attribute_docstrings=True
+    )
 
     model: Runnable[Any, Any] = Field(default_factory=bundled_model)
+    """What writes the plan: "small" (the default) or "medium", which come with the library and run in process, the
+    path of a GGUF, "provider:model", or any chat model. May be given without its name."""
+
     max_subquestions: int = DEFAULT_CAP
+    """Most subquestions in a plan, from 1 to 9."""
+
     gate: Gate = 0.75
+    """0.75 leaves the question whole when the model is at least 75% sure that it needs no subquestions. "always"
+    divides whatever the model thinks of that, "never" asks no model at all. A model that reports no
+    log-probabilities is taken at its word."""
+
     min_confidence: float = 0.0
+    """Plans of lower confidence are dropped, from 0 to 1; see `Decomposition.confidence`. Those that have none are
+    kept."""
+
     fallback: Decomposer | None = None
+    """Who divides a question that this decomposer is not sure of: a `Decomposer`, or what one is made of. It is asked
+    where a plan was dropped, and where the question is in a language this one was not taught."""
+
     prompt_style: PromptStyle | None = None
+    """How the model is asked: "student" (as this project's recipe teaches its students), "zero_shot" or "one_shot"
+    (with one worked demonstration); None: "student" for a `ChatGGUF` with an adapter, else "one_shot"."""
+
     llama_server: bool = False
+    """Whether the model is a `ChatOpenAI` in front of llama.cpp's server (`divconq serve` or `llama-server`), which
+    takes a grammar in the body of a request. Other servers may refuse one."""
+
     price: Price | None = None
+    """What the model costs; None: not counted in dollars."""
 
     def __init__(self, model: Runnable[Any, Any] | str | Path | None = None, **fields: Any) -> None:
         """Make a decomposer of a model, by name or as it is, and the fields below."""

@@ -1,4 +1,4 @@
-"""How a decomposer's model is asked for a plan, and what its reply says."""
+"""Asks a decomposer's model for a plan, and reads the reply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which language a question is written in, as far as a student of English needs to know. No dependency, no model."""
+"""Tells the language of a question, as far as a student of English needs to know. No dependency, no model."""
 
 from __future__ import annotations
 

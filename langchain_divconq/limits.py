@@ -1,4 +1,4 @@
-"""How many tokens a call may use: what its prompt can have at most, and what its reply is held to."""
+"""Token limits of a call: the most its prompt can have, and what its reply is held to."""
 
 from __future__ import annotations
 

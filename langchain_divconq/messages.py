@@ -1,4 +1,4 @@
-"""What a call of a chat model says, checked and in plain values, and what its reply reports."""
+"""Messages and options of a chat model's call, checked and in plain values, and what its reply reports."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Model text → plans, and plans without what adds nothing. Pure functions: of any text, only our errors come out."""
+"""Reads plans from a model's text, and cleans them. Pure functions: of any text, only our errors come out."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""How LangChain runs the chain: the Runnable interface, reduced to what happens to one question.
+"""The Runnable interface of the chain, reduced to what happens to one question.
 
 Batches share one limiter, so `max_concurrency` is the number of solver calls in flight however many each question
 makes; and one question more is at work than calls may be in flight, so the next is divided while the last is conquered.

@@ -57,31 +57,42 @@ class FinalAnswer(BaseModel):
 class Solver(Dumpable, RunnableSerializable[Decomposition, Solution]):
     """Answers a question through its subquestions.
 
-    Attributes:
-        model: Any chat model or its name ("openai:gpt-5-mini"), or a Runnable that takes messages and returns a message
-            or text.
-        mode: "fused" asks everything in one call, as the paper does; "sequential" asks one subquestion after another,
-            showing the earlier answers; "parallel" asks those at once that need no other's answer. The last two fill
-            references in and end with one closing call; a subquestion that needs an answer nobody found is not asked.
-        subsolver: Who answers the subquestions of the last two modes instead of the model, or a function of subquestion
-            and question that picks one (None: the model). A chat model is asked as the model is. Any other Runnable is
-            given the subquestion alone, references filled in, as text (an agent: as its one message), and returns text,
-            a message, or a state that ends with one. It gets none of a call's keyword arguments.
-        single_stage: How a question without subquestions is asked: "step_by_step" or "direct".
-        structured: Whether the final answer is asked for as structured output (the model must support
-            `with_structured_output`) instead of being read from the text. A schema of your own (a Pydantic class, a
-            TypedDict, a JSON schema) makes the reply its JSON; `DivideAndConquer.with_structured_output` reads it.
-        price: What the model costs; None: not counted in dollars. What a subsolver costs is not.
+    Example:
+        ```python
+        solver = Solver(model=init_chat_model("openai:gpt-5-mini"), mode="sequential")
+        chain = DivideAndConquer(solver)
+        ```
     """
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), use_attribute_docstrings=True
+    )
 
     model: Runnable[Any, Any]
+    """Any chat model or its name ("openai:gpt-5-mini"), or a Runnable that takes messages and returns a message or
+    text."""
+
     mode: Mode = "fused"
+    """"fused" asks everything in one call, as the paper does; "sequential" asks one subquestion after another, showing
+    the earlier answers; "parallel" asks those at once that need no other's answer. The last two fill references in
+    and end with one closing call; a subquestion that needs an answer nobody found is not asked."""
+
     subsolver: Runnable[Any, Any] | Route | None = None
+    """Who answers the subquestions of the last two modes instead of the model, or a function of subquestion and
+    question that picks one (None: the model). A chat model is asked as the model is. Any other Runnable is given
+    the subquestion alone, references filled in, as text (an agent: as its one message), and returns text, a
+    message, or a state that ends with one. It gets none of a call's keyword arguments."""
+
     single_stage: SingleStage = "step_by_step"
+    """How a question without subquestions is asked: "step_by_step" or "direct"."""
+
     structured: bool | type[Any] | dict[str, Any] = False
+    """Whether the final answer is asked for as structured output (the model must support `with_structured_output`)
+    instead of being read from the text. A schema of your own (a Pydantic class, a TypedDict, a JSON schema) makes
+    the reply its JSON; `DivideAndConquer.with_structured_output` reads it."""
+
     price: Price | None = None
+    """What the model costs; None: not counted in dollars. What a subsolver costs is not."""
 
     @field_validator("model", mode="before")
     @classmethod

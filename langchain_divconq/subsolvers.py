@@ -1,4 +1,4 @@
-"""Who answers a subquestion in the solver's place: a chain, an agent, another model."""
+"""Subsolvers, which answer a subquestion in the solver's place: a chain, an agent, another model."""
 
 from __future__ import annotations
 

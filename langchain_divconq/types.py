@@ -81,18 +81,23 @@ class QuestionMapping(TypedDict):
 class Question(BaseModel):
     """A question, with the passage or premise it is about.
 
-    Attributes:
-        text: The question in words.
-        context: A passage the question is to be answered from; None: there is none.
-        history: Messages that precede the question in a chat (system message included). They reach the solver as they
-            are; the decomposer sees the question and its context alone.
+    Example:
+        ```python
+        Question(text="How many carts crossed it in a week?", context="The bridge carried 30 carts a day.")
+        ```
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     text: str = Field(strict=True)  # strict: bytes are no text
+    """The question in words."""
+
     context: str | None = Field(default=None, strict=True)
+    """A passage the question is to be answered from; None: there is none."""
+
     history: tuple[AnyMessage, ...] = Field(default=(), exclude=True, repr=False)
+    """Messages that precede the question in a chat (system message included). They reach the solver as they are; the
+    decomposer sees the question and its context alone."""
 
     @field_validator("text")
     @classmethod
@@ -216,28 +221,39 @@ QUESTION_SCHEMA: Any = str | Question | QuestionMapping | StringPromptValue | Ch
 class Decomposition(BaseModel):
     """A question and the subquestions it was divided into.
 
-    Attributes:
-        question: The question that was divided.
-        subquestions: In the order to answer them; empty: there is nothing to divide. `#n` in a subquestion stands for
-            the answer to the n-th, which is always an earlier one; see `needs` and `filled`.
-        no_decomposition_probability: The decomposer's own probability, from 0 to 1, that the question needs no
-            decomposition; None where the model reports no log-probabilities.
-        confidence: How likely the plan is good, from 0 to 1; None: there is no plan, or the model is not calibrated. Of
-            plans with a confidence of about 0.8, about 80% are good: measured on questions that trained nothing.
-        reason: Why there are no subquestions, or what was changed in the plan, in words; empty where all is as written.
-        text: The plan as the decomposer wrote it; empty where it was not asked.
-        usage: What the decomposer used.
+    Example:
+        ```python
+        decomposition = Decomposer().invoke("Who is the spouse of the author of Emma?")
+        for number, subquestion in enumerate(decomposition.subquestions, start=1):
+            print(number, subquestion, decomposition.needs(number))
+        ```
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     question: Question
+    """The question that was divided."""
+
     subquestions: tuple[str, ...] = ()
+    """In the order to answer them; empty: there is nothing to divide. `#n` in a subquestion stands for the answer to
+    the n-th, which is always an earlier one; see `needs` and `filled`."""
+
     no_decomposition_probability: float | None = Field(default=None, ge=0, le=1)
+    """The decomposer's own probability, from 0 to 1, that the question needs no decomposition; None where the model
+    reports no log-probabilities."""
+
     confidence: float | None = Field(default=None, ge=0, le=1)
+    """How likely the plan is good, from 0 to 1; None: there is no plan, or the model is not calibrated. Of plans with
+    a confidence of about 0.8, about 80% are good: measured on questions that trained nothing."""
+
     reason: str = ""
+    """Why there are no subquestions, or what was changed in the plan, in words; empty where all is as written."""
+
     text: str = ""
+    """The plan as the decomposer wrote it; empty where it was not asked."""
+
     usage: StageUsage = StageUsage()
+    """What the decomposer used."""
 
     @model_validator(mode="after")
     def _references_point_back(self) -> Decomposition:
@@ -268,16 +284,21 @@ class Decomposition(BaseModel):
 class Subanswer(BaseModel):
     """One subquestion and what the solver said to it.
 
-    Attributes:
-        subquestion: As it was asked, references filled in where they were known.
-        answer: The short answer; None: the solver gave none, or the subquestion was not asked because an answer it
-            needs is missing.
+    Example:
+        ```python
+        for step in solution.subanswers or ():
+            print(step.subquestion, step.answer)
+        ```
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     subquestion: str
+    """As it was asked, references filled in where they were known."""
+
     answer: str | None
+    """The short answer; None: the solver gave none, or the subquestion was not asked because an answer it needs is
+    missing."""
 
 
 Mode: TypeAlias = Literal["fused", "sequential", "parallel"]
@@ -290,25 +311,35 @@ SingleStage: TypeAlias = Literal["direct", "step_by_step"]
 class Solution(BaseModel):
     """The answer to a question, with all that led to it.
 
-    Attributes:
-        answer: The short final answer; None where the reply holds none that can be told from the rest.
-        text: The solver's whole (closing) reply.
-        decomposition: The question and its subquestions.
-        subanswers: What was answered to each subquestion; None where one call answers all.
-        mode: The mode that ran.
-        reason: Why this mode ran, in words.
-        usage: Tokens, seconds and dollars of both stages.
+    Example:
+        ```python
+        solution = Solution.from_message(chain.invoke("Is 3 times 17 more than half of 90?"))
+        print(solution.answer, solution.mode, solution.usage.solve.dollars)
+        ```
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     answer: str | None
+    """The short final answer; None where the reply holds none that can be told from the rest."""
+
     text: str
+    """The solver's whole (closing) reply."""
+
     decomposition: Decomposition
+    """The question and its subquestions."""
+
     subanswers: tuple[Subanswer, ...] | None = None
+    """What was answered to each subquestion; None where one call answers all."""
+
     mode: Mode | SingleStage
+    """The mode that ran."""
+
     reason: str = ""
+    """Why this mode ran, in words."""
+
     usage: Usage = Usage()
+    """Tokens, seconds and dollars of both stages."""
 
     @property
     def subquestions(self) -> tuple[str, ...]:

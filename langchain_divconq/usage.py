@@ -17,17 +17,22 @@ Count = Annotated[int, Field(ge=0)]
 class Price(BaseModel):
     """What a model costs, in US dollars per million tokens.
 
-    Attributes:
-        input: Prompt tokens.
-        output: Generated tokens.
-        cached_input: Prompt tokens the provider had cached; None: the same as `input`.
+    Example:
+        ```python
+        Solver(model=model, price=Price(input=0.25, output=2.0))
+        ```
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     input: NonNegative
+    """Prompt tokens."""
+
     output: NonNegative
+    """Generated tokens."""
+
     cached_input: NonNegative | None = None
+    """Prompt tokens the provider had cached; None: the same as `input`."""
 
     def cost(self, *, input_tokens: int, cached_tokens: int, output_tokens: int) -> float:
         """Return dollars for one call; `cached_tokens` are part of `input_tokens`."""
@@ -39,27 +44,37 @@ class Price(BaseModel):
 class StageUsage(BaseModel):
     """What one stage used, over one or many calls.
 
-    Attributes:
-        calls: Model calls made.
-        unmetered_calls: Those of them whose model reported no token counts; their tokens are missing below.
-        cached_calls: Those of them that LangChain's cache answered: they used no model, so no tokens and no dollars.
-        input_tokens: Prompt tokens, cached ones included.
-        cached_tokens: Prompt tokens whose processed state the model had kept.
-        output_tokens: Generated tokens.
-        seconds: Time spent waiting for the model, calls added up (calls at once count each).
-        dollars: Cost of the calls whose price is known; None where none is.
+    Example:
+        ```python
+        print(solution.usage.decompose.output_tokens, solution.usage.decompose.seconds)
+        ```
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     calls: Count = 0
+    """Model calls made."""
+
     unmetered_calls: Count = 0
+    """Those of them whose model reported no token counts; their tokens are missing below."""
+
     cached_calls: Count = 0
+    """Those of them that LangChain's cache answered: they used no model, so no tokens and no dollars."""
+
     input_tokens: Count = 0
+    """Prompt tokens, cached ones included."""
+
     cached_tokens: Count = 0
+    """Prompt tokens whose processed state the model had kept."""
+
     output_tokens: Count = 0
+    """Generated tokens."""
+
     seconds: NonNegative = 0.0
+    """Time spent waiting for the model, calls added up (calls at once count each)."""
+
     dollars: NonNegative | None = None
+    """Cost of the calls whose price is known; None where none is."""
 
     @property
     def evaluated_tokens(self) -> int:
@@ -106,15 +121,20 @@ class StageUsage(BaseModel):
 class Usage(BaseModel):
     """What a question, or a batch of them, used in each stage.
 
-    Attributes:
-        decompose: The decomposer's share.
-        solve: The solver's share.
+    Example:
+        ```python
+        total = sum((solution.usage for solution in solutions), Usage())
+        print(total.solve.calls, total.total.dollars)
+        ```
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     decompose: StageUsage = StageUsage()
+    """The decomposer's share."""
+
     solve: StageUsage = StageUsage()
+    """The solver's share."""
 
     @property
     def total(self) -> StageUsage:

@@ -1,4 +1,4 @@
-"""Where the models are found that come with the library: the default GGUF files, and the adapters trained on them.
+"""Finds the models that come with the library: the default GGUF files, and the adapters trained on them.
 
 small (SmolLM2-135M-Instruct) is looked for, in this order, in
     DIVCONQ_MODEL        a GGUF that the user names

@@ -48,6 +48,11 @@ class DecompositionMiddleware(AgentMiddleware[DecompositionState, ContextT, Resp
     is not stored, also where a later middleware replaces that message (`dynamic_prompt`). A question that needs no
     decomposition, or that is more than text, changes nothing.
 
+    Example:
+        ```python
+        agent = create_agent("openai:gpt-5-mini", tools=[search], middleware=[DecompositionMiddleware()])
+        ```
+
     Attributes:
         decomposer: A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`;
             None: the bundled one, on this machine.

@@ -18,7 +18,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs, patch_config
 from langchain_core.tools import BaseTool, ToolException
 from langchain_core.tools.base import ArgsSchema
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from typing_extensions import Self
 
 from langchain_divconq.asking import OnTrouble, as_decomposer, ask_decomposer
@@ -65,12 +65,13 @@ class _QuestionTool(BaseTool):
 class DecomposeTool(_QuestionTool):
     """Divides a question into subquestions; the artifact is the `Decomposition`.
 
-    Attributes:
-        decomposer: A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`;
-            default: the bundled one, on this machine.
-        on_trouble: What happens when the decomposer fails: "go_on" tells the agent why, and to answer the question
-            directly; "raise" makes it an error. A broken set-up always is one.
+    Example:
+        ```python
+        agent = create_agent("openai:gpt-5-mini", tools=[DecomposeTool(), search])
+        ```
     """
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     name: str = "decompose_question"
     description: str = (
@@ -80,7 +81,12 @@ class DecomposeTool(_QuestionTool):
         "for the answer to subquestion 1."
     )
     decomposer: Runnable[Any, Any] = Field(default_factory=Decomposer)
+    """A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`; default: the
+    bundled one, on this machine."""
+
     on_trouble: OnTrouble = "go_on"
+    """What happens when the decomposer fails: "go_on" tells the agent why, and to answer the question directly;
+    "raise" makes it an error. A broken set-up always is one."""
 
     @field_validator("decomposer", mode="before")
     @classmethod
@@ -120,9 +126,14 @@ class DivideAndConquerTool(_QuestionTool):
     The tool message holds the short answer, or the solver's whole reply where that has none. Tokens of the chain stay
     out of a graph's message stream: they are not the agent's words.
 
-    Attributes:
-        chain: What answers.
+    Example:
+        ```python
+        tool = DivideAndConquerTool(chain=DivideAndConquer("openai:gpt-5-mini"))
+        agent = create_agent("openai:gpt-5-mini", tools=[tool])
+        ```
     """
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     name: str = "answer_complex_question"
     description: str = (
@@ -131,6 +142,7 @@ class DivideAndConquerTool(_QuestionTool):
         "passage it is about. It returns the final answer. A question that one step answers needs no call."
     )
     chain: DivideAndConquer
+    """What answers."""
 
     def _run(
         self,

@@ -1,4 +1,4 @@
-"""What `divconq ask` and `divconq decompose` do, once their arguments are read.
+"""`divconq ask` and `divconq decompose`, once their arguments are read.
 
 Results go to stdout or into the output file; everything else goes to stderr.
 """

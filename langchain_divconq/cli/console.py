@@ -1,4 +1,4 @@
-"""What the command line shows: results on stdout, everything else on stderr."""
+"""Output of the command line: results on stdout, everything else on stderr."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What `divconq evaluate` reads: a folder of passages, and questions with the passages that answer them."""
+"""Input of `divconq evaluate`: a folder of passages, and questions with the passages that answer them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `divconq doctor` does: says what is here and what is not, and for each lack the line that mends it.
+"""`divconq doctor`: lists what is installed and what is not, and for each lack the line that mends it.
 
 Whatever could end a process is tried in a child: a plan with each engine that is installed.
 """

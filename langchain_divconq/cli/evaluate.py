@@ -1,4 +1,4 @@
-"""What `divconq evaluate` does: whole question, hop by hop and both fused, on one's own questions and passages."""
+"""`divconq evaluate`: measures searches whole, hop by hop and fused, on your own questions and passages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a chat completion's body asks, read and checked, and what its sender is told of an error."""
+"""Reads and checks the body of a chat completion, and words what its sender is told of an error."""
 
 import json
 from typing import Any, NamedTuple

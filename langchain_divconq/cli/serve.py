@@ -1,4 +1,4 @@
-"""What `divconq serve` does: one machine's decomposer for a team, as an OpenAI-compatible API.
+"""`divconq serve`: one machine's decomposer for a team, as an OpenAI-compatible API.
 
 The models are those that run in a process, with the same settings, so a decomposition is the same whether it was asked
 for here or there. What may be asked, and by whom, is in `http_api.py`.

@@ -1,4 +1,4 @@
-"""The seam between the library and llama.cpp: what an engine is asked, and what it tells.
+"""The interface between the library and llama.cpp: what an engine is asked, and what it reports.
 
 An engine holds one loaded model (with its adapter, if any) and is safe to call from any thread. It knows tokens and
 prompts, nothing of LangChain. `generate` blocks and reports each token to a callback; whoever needs an iterator, a

@@ -1,4 +1,4 @@
-"""What a file of weights is known by: its checksum and its name, both kept for as long as the file is unchanged."""
+"""Checksum and name of a file of weights, both kept for as long as the file is unchanged."""
 
 import hashlib
 import os

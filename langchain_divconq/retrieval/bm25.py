@@ -12,7 +12,7 @@ from typing import Any
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
-from pydantic import PrivateAttr
+from pydantic import ConfigDict, PrivateAttr
 
 from langchain_divconq.errors import ConfigurationError
 
@@ -23,16 +23,23 @@ _K1, _B = 1.5, 0.75
 class BM25(BaseRetriever):
     """Ranks documents by the words they share with a query: Okapi's BM25, no weight below zero.
 
-    Attributes:
-        documents: What is searched; a `title` in a document's metadata counts as its words.
-        k: How many documents a search returns; fewer where fewer share a word.
+    Example:
+        ```python
+        retriever = BM25(documents=[Document("The Petrel lay at Skarholm.")], k=4)
+        ```
 
     Raises:
         ConfigurationError: There are no documents.
     """
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     documents: Sequence[Document]
+    """What is searched; a `title` in a document's metadata counts as its words."""
+
     k: int = 9
+    """How many documents a search returns; fewer where fewer share a word."""
+
     _weights: dict[str, list[tuple[int, float]]] = PrivateAttr(default_factory=dict)
 
     def model_post_init(self, context: Any, /) -> None:

@@ -1,4 +1,4 @@
-"""What searching hop by hop is worth on one's own questions: how much evidence is found, and with which gate."""
+"""Measures searches hop by hop on your own questions: how much evidence is found, and with which gate."""
 
 from __future__ import annotations
 
@@ -41,25 +41,30 @@ class Outcome(BaseModel):
     """What became of one question.
 
     Attributes:
-        question: What was asked.
-        subquestions: Its plan; empty: it was left whole.
-        no_decomposition_probability: The decomposer's own, that it needs none; None: it reports none.
-        found: By way, the rank of each of its passages, from 1; None: it is not among those returned.
-        partial: What failed on the way, in words.
         input_tokens, output_tokens: Of the decomposer and the reader.
-        seconds: All searches included; the way "whole" takes less.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     question: Question
+    """What was asked."""
+
     subquestions: tuple[str, ...]
+    """Its plan; empty: it was left whole."""
+
     no_decomposition_probability: float | None
+    """The decomposer's own, that it needs none; None: it reports none."""
+
     found: dict[Way, tuple[int | None, ...]]
+    """By way, the rank of each of its passages, from 1; None: it is not among those returned."""
+
     partial: tuple[str, ...] = ()
+    """What failed on the way, in words."""
+
     input_tokens: int = 0
     output_tokens: int = 0
     seconds: float = 0.0
+    """All searches included; the way "whole" takes less."""
 
     def recall(self, way: Way, k: int) -> float:
         """Return the share of its passages among the first `k`."""

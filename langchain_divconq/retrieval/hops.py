@@ -1,4 +1,4 @@
-"""What a plan searches for: references filled in, repeats and what has no words of its own left out. Pure functions."""
+"""The queries of a plan: references filled in, repeats and empty ones left out. Pure functions."""
 
 from __future__ import annotations
 

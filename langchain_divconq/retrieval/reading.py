@@ -1,4 +1,4 @@
-"""Who reads: the seam {subquestion, documents} → answer, and what may stand behind it."""
+"""Readers: the interface {subquestion, documents} → answer, and the models and functions that fit it."""
 
 from __future__ import annotations
 

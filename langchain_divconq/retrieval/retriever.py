@@ -48,37 +48,50 @@ class DecomposedRetriever(BaseRetriever):
     Independent subquestions are searched for at once; with `max_concurrency`, one after another, so that a batch has
     never more than that many calls in flight. Keyword arguments of a call, but for `k` and `gate`, reach every search.
 
-    Attributes:
-        retriever: Any retriever, or a Runnable from text to documents. It decides how many each search can give.
-        reader: What reads: a chat model or its name, a `Solver`, or any Runnable or function from
-            `{"subquestion": …, "documents": …}` to an answer, several in a list, or None. None: nobody reads.
-        decomposer: A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`;
-            default: the bundled one, on this machine.
-        gate: When a question is divided, in the place of the decomposer's own gate; None: as the decomposer says.
-            `invoke(…, gate=…)` replaces it.
-        k: The most documents to return; `invoke(…, k=…)` replaces it.
-        read_k: The most documents that are read for one answer: the best of a search, and never more than `k`.
-        fuse: "turns" (each search gives its best in turn) or "rrf" (reciprocal rank fusion).
-        reranker: Any document compressor; it is given all that was found, and the whole question. Its order counts.
-        on_trouble: What happens when the decomposer, a search or a reading fails twice: "go_on" without it, and say so
-            in the metadata and the log; "raise". A broken set-up, and searches that all fail, always raise.
+    Example:
+        ```python
+        retriever = DecomposedRetriever(retriever=yours, reader="openai:gpt-5-mini", k=6)
+        for document in retriever.invoke("Who owns the ferry that took the place of the Solveig?"):
+            print(document.metadata["divconq"]["subquestion"], document.page_content)
+        ```
 
     Raises:
         InvalidQuestionError: The query is empty.
         ConfigurationError: `k`, `read_k` or `gate` is out of range, or a part returns something else than it should.
     """
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True)
 
     retriever: RetrieverLike
+    """Any retriever, or a Runnable from text to documents. It decides how many each search can give."""
+
     reader: ReaderLike | None = None
+    """What reads: a chat model or its name, a `Solver`, or any Runnable or function from `{"subquestion": …,
+    "documents": …}` to an answer, several in a list, or None. None: nobody reads."""
+
     decomposer: Runnable[Any, Any] = Field(default_factory=Decomposer)
+    """A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`; default: the
+    bundled one, on this machine."""
+
     gate: Gate | None = None
+    """When a question is divided, in the place of the decomposer's own gate; None: as the decomposer says. `invoke(…,
+    gate=…)` replaces it."""
+
     k: int = 9
+    """The most documents to return; `invoke(…, k=…)` replaces it."""
+
     read_k: int = 4
+    """The most documents that are read for one answer: the best of a search, and never more than `k`."""
+
     fuse: Fuse = "turns"
+    """"turns" (each search gives its best in turn) or "rrf" (reciprocal rank fusion)."""
+
     reranker: BaseDocumentCompressor | None = None
+    """Any document compressor; it is given all that was found, and the whole question. Its order counts."""
+
     on_trouble: OnTrouble = "go_on"
+    """What happens when the decomposer, a search or a reading fails twice: "go_on" without it, and say so in the
+    metadata and the log; "raise". A broken set-up, and searches that all fail, always raise."""
 
     @model_validator(mode="before")
     @classmethod
