@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -66,5 +67,6 @@ def test_a_card_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path, te
 def test_log_probabilities_of_another_shape_count_as_none() -> None:
     tokens = {"content": [{"token": "1", "logprob": -0.5}, {"token": ".", "logprob": -1.0}]}
     assert token_logprobs(AIMessage("", response_metadata={"logprobs": tokens})) == [-0.5, -1.0]
-    for shape in (None, [], {"content": None}, {"content": [{"token": "1"}]}):
+    shapes: list[Any] = [None, [], {"content": None}, {"content": [{"token": "1"}]}]
+    for shape in shapes:
         assert token_logprobs(AIMessage("", response_metadata={"logprobs": shape})) == []
