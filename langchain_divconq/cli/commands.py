@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,6 +112,7 @@ def _context(option: str | None) -> str | None:
     if option is None or not option.startswith("@"):
         return option
     try:
+        _refuse_device(Path(option[1:]))
         return Path(option[1:]).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"--context {option}: the file cannot be read: {error}") from error
@@ -123,10 +125,18 @@ def _read_input(name: str, output: Path | None, context: str | None) -> list[Ite
     try:
         if output is not None and output.exists() and output.samefile(path):
             raise ConfigurationError(f"--input and --output are the same file, {name}. Name another --output.")
+        _refuse_device(path)
         with path.open("rb") as lines:
             return read_items(lines, name, context)
     except OSError as error:
         raise ConfigurationError(f"--input {name}: the file cannot be read: {error}") from error
+
+
+def _refuse_device(path: Path) -> None:
+    """Refuse what may have no end; a pipe (`--input <(...)`) has one."""
+    mode = path.stat().st_mode
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise OSError(f"{path} is a device, not a file")
 
 
 def _question_from_stdin() -> str:

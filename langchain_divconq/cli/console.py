@@ -1,15 +1,32 @@
 """Output of the command line: results on stdout, everything else on stderr."""
 
+import os
 import sys
+from contextlib import suppress
 
 from langchain_divconq.cli.jsonl import Record, render_record
+from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.usage import StageUsage, Usage
 
 
 def show(text: str) -> None:
-    """Show a piece of a result."""
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    """Show a piece of a result.
+
+    Raises:
+        BrokenPipeError: Whoever read it has gone.
+        ConfigurationError: It cannot be written, for a disk that is full, say.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        with suppress(OSError, ValueError):  # or the interpreter would try the rest again at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise ConfigurationError(
+            f"Standard output cannot be written: {error.strerror}. Free space there, or redirect it elsewhere."
+        ) from error
 
 
 def show_record(record: Record) -> None:

@@ -165,6 +165,8 @@ def test_without_a_solver_it_says_that_this_shows_the_plumbing(
         (["ask", *MODELS, " "], "The question is empty"),
         (["ask", *MODELS, "--context", "@missing.txt", QUESTION], "--context @missing.txt: the file cannot be read"),
         (["ask", *MODELS, "--input", "missing.jsonl"], "--input missing.jsonl: the file cannot be read"),
+        (["ask", *MODELS, "--input", "/dev/zero"], "--input /dev/zero: the file cannot be read: /dev/zero is a device"),
+        (["ask", *MODELS, "--context", "@/dev/zero", QUESTION], "the file cannot be read: /dev/zero is a device"),
         (["ask", *MODELS, "--max-subquestions", "0", QUESTION], "max_subquestions is 0; it must be from 1 to 9"),
         (["ask", *MODELS, "--gate", "1.5", QUESTION], "gate is 1.5; it must be"),
         (["ask", *MODELS, "--price=-1,2", QUESTION], "input: Input should be greater than or equal to 0"),
