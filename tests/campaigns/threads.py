@@ -8,7 +8,10 @@ import asyncio
 import random
 import threading
 from collections import Counter
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import cast
 
 from langchain_divconq import ChatGGUF, Decomposer
 from langchain_divconq.engines.base import EngineName
@@ -39,7 +42,7 @@ def work(case: tuple[EngineName, int, int]) -> str:
     name, count, seed = case
     model = ChatGGUF(adapter_path=default_adapter(), engine=name, max_tokens=8)
     decomposer = Decomposer(model=model, max_subquestions=1)
-    alone = {question: model.invoke(question).text for question in _QUESTIONS}
+    alone = {question: str(model.invoke(question).text) for question in _QUESTIONS}
     outcomes: Counter[str] = Counter()
     lock = threading.Lock()
 
@@ -66,9 +69,8 @@ def _call(chance: random.Random, decomposer: Decomposer, model: ChatGGUF, alone:
     elif kind == "stream":
         list(model.stream(question))
     elif kind == "closed stream":
-        stream = model.stream(question)
-        next(stream)
-        stream.close()
+        with closing(cast("Generator[object, None, None]", model.stream(question))) as stream:
+            next(stream)
     elif kind == "cancelled task":
         asyncio.run(_cancelled(model, question, chance.random() * 0.05))
     return f"fine: {kind}"

@@ -18,7 +18,7 @@ class Full(io.StringIO):
 
 class Gone(io.StringIO):
     def flush(self) -> None:
-        raise BrokenPipeError
+        raise BrokenPipeError("gone")
 
 
 def test_a_full_disk_behind_standard_output_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,5 +29,5 @@ def test_a_full_disk_behind_standard_output_is_said_in_words(monkeypatch: pytest
 
 def test_a_reader_that_has_gone_is_left_to_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", Gone())
-    with pytest.raises(BrokenPipeError, match=""):
+    with pytest.raises(BrokenPipeError, match="gone"):
         console.show("a plan")
