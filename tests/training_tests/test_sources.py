@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
-from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 
+from tests.training_tests.rows import MUSIQUE, QDMR, SOCRATIC, STRATEGY, WIKI2, read, save, subquestions
 from training.config import DATA, Source, SourceName
 from training.data.leaks import drop_passage
 from training.data.plans import Unusable, recorded_plan
@@ -20,58 +19,6 @@ from training.data.sources.gsm8k import divide
 from training.data.sources.musique import ask_hop
 from training.data.sources.qdmr import ask_steps
 from training.data.sources.relations import ask_relation
-from training.example import Example, Split
-
-Row = dict[str, Any]
-SOCRATIC: Row = {
-    "question": "Rosa bakes 4 trays of 15 rolls and 3 trays of 12. She sells 38 and packs the rest in bags of 2. "
-    "How many bags does she fill?",
-    "answer": "How many rolls are on the large trays? ** They hold 4*15=<<4*15=60>>60 rolls.\n"
-    "How many rolls are on the small trays? ** They hold 3*12=<<3*12=36>>36 rolls.\n"
-    "How many rolls does she bake? ** She bakes 60+36=<<60+36=96>>96 rolls.\n"
-    "How many rolls are left? ** There are 96-38=<<96-38=58>>58 left.\n"
-    "How many bags does she fill? ** She fills 58/2=<<58/2=29>>29 bags.\n#### 29",
-}
-STRATEGY: Row = {
-    "qid": "a1",
-    "question": "Could a heron swallow a piano?",
-    "answer": False,
-    "decomposition": ["How wide is a heron's throat?", "How wide is a piano? ", "Is #1 greater than #2 ?"],
-}
-MUSIQUE: Row = {
-    "question": "Where was the builder of the Lenne Mill born?",
-    "answer": "Altena",
-    "decomposition": [
-        {"question": "who built the lenne mill", "answer": "Ida Voss", "evidence": "Ida Voss built the mill."},
-        {"question": "#1 >> place of birth", "answer": "Altena", "evidence": "She was born in Altena."},
-    ],
-}
-WIKI2: Row = {
-    "question": "Where was the director of film Grey Harbour (1951 Film) born?",
-    "answer": "Altena",
-    "evidence": ["Grey Harbour->director->Ida Voss", "Ida Voss (director)->place of birth->Altena"],
-}
-QDMR: Row = {
-    "question_id": "DROP_train_nfl_1_x",
-    "question_text": "How many more passes did Voss throw than Lund?",
-    "decomposition": "return passes that  Voss threw ;return passes of  Lund ;return number of #1 ;"
-    "return number of #2 ;return difference of #3 and  #4",
-}
-
-
-def save(rows: Iterable[Row], path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def read(tmp_path: Path, name: SourceName, *rows: Row, split: Split = "train") -> list[Example]:
-    return list(read_source(Source(name=name, split=split, path=save(rows, tmp_path / f"{split}.jsonl"))))
-
-
-def subquestions(example: Example) -> tuple[str, ...]:
-    assert example.recorded is not None
-    return example.recorded.subquestions
 
 
 def test_every_source_a_config_can_name_has_a_reader() -> None:
@@ -335,90 +282,6 @@ def test_the_answer_of_a_least_to_most_run_is_what_it_says_or_the_numbers_it_end
     (found,) = read_source(Source(name="least_to_most", path=path))
     assert found.recorded is not None
     assert found.recorded.prediction == prediction
-
-
-def test_rows_of_ones_own_are_read_as_they_are(tmp_path: Path) -> None:
-    rows: list[Row] = [{"question": "Who?"}, {"id": "b", "question": "Who?", "answers": ["Voss"], "subquestions": []}]
-    first, second = read(tmp_path, "jsonl", *rows)
-    assert (first.id.rsplit("/", 1)[1], first.recorded, first.answers) == ("1", None, ())
-    assert (second.id.rsplit("/", 1)[1], subquestions(second), second.answers) == ("b", (), ("Voss",))
-
-
-@pytest.mark.parametrize(
-    ("line", "problem"),
-    [
-        ('{"question": ""}', r"train\.jsonl, row 2, cannot be used: question"),
-        ('{"question": "Who?", "answer": "Voss"}', r"row 2, cannot be used: answer: Extra inputs"),
-        ("{", r"train\.jsonl, line 2, is no JSON: "),
-        ("[1]", r"train\.jsonl, line 2, is no JSON object: '\[1\]'"),
-    ],
-)
-def test_a_row_that_cannot_be_used_is_named(tmp_path: Path, line: str, problem: str) -> None:
-    path = tmp_path / "train.jsonl"
-    path.write_text('{"question": "Who?"}\n' + line)
-    with pytest.raises(ValueError, match=problem):
-        list(read_source(Source(name="jsonl", path=path)))
-
-
-def test_a_file_of_another_split_by_its_name_is_refused(tmp_path: Path) -> None:
-    path = save([STRATEGY], tmp_path / "questions_validation.jsonl")
-    with pytest.raises(
-        ValueError, match='holds the split "dev" by its name, and source \'strategyqa\' asks for "train"'
-    ):
-        list(read_source(Source(name="strategyqa", path=path)))
-    assert len(list(read_source(Source(name="strategyqa", split="dev", path=path)))) == 1
-
-
-def test_a_split_that_a_dataset_lacks_a_missing_file_and_an_unknown_kind_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"There is no split \"train\" of 'bamboogle'.*there are: \"test\""):
-        list(read_source(Source(name="bamboogle")))
-    with pytest.raises(ValueError, match=r"needs .*gone\.jsonl, which is not there"):
-        list(read_source(Source(name="gsm8k", path=tmp_path / "gone.jsonl")))
-    (tmp_path / "rows.csv").write_text("")
-    with pytest.raises(ValueError, match=r"rows\.csv is of an unknown kind; expected \.parquet"):
-        list(read_source(Source(name="gsm8k", path=tmp_path / "rows.csv")))
-    with pytest.raises(ValueError, match='"jsonl" has no place of its own'):
-        list(read_source(Source(name="jsonl")))
-    with pytest.raises(ValueError, match='"least_to_most" has several files'):
-        list(read_source(Source(name="least_to_most")))
-
-
-def test_gzip_and_parquet_are_read(tmp_path: Path) -> None:
-    path = tmp_path / "test.jsonl.gz"
-    path.write_bytes(gzip.compress(json.dumps(SOCRATIC).encode()))
-    parquet = pytest.importorskip("pyarrow.parquet")
-    table = pytest.importorskip("pyarrow").Table.from_pylist([SOCRATIC])
-    parquet.write_table(table, tmp_path / "test.parquet")
-    read_gzip = list(read_source(Source(name="gsm8k_socratic", split="test", path=path)))
-    assert read_gzip == list(read_source(Source(name="gsm8k_socratic", split="test", path=tmp_path / "test.parquet")))
-
-
-@pytest.mark.parametrize(("name", "row"), [("gsm8k_socratic", SOCRATIC), ("strategyqa", STRATEGY)])
-def test_the_hub_gives_what_a_file_gives(tmp_path: Path, name: SourceName, row: Row) -> None:
-    pytest.importorskip("datasets")
-    folder = tmp_path / "hub"
-    save([row], folder / "train.jsonl")
-    from_hub = list(read_source(Source(name=name, hub=str(folder))))
-    assert from_hub == read(tmp_path, name, row)
-    with pytest.raises(ValueError, match=f"cannot be read for source '{name}', split 'test'"):
-        list(read_source(Source(name=name, split="test", hub=str(folder))))
-
-
-def test_musique_and_wiki2_are_read_in_the_hubs_form(tmp_path: Path) -> None:
-    hops = [{**hop, "paragraph_support_idx": at} for at, hop in enumerate(MUSIQUE["decomposition"])]
-    paragraphs = [{"idx": at, "paragraph_text": hop["evidence"]} for at, hop in enumerate(hops)]
-    row = {
-        "question": MUSIQUE["question"],
-        "answer": "Altena",
-        "answer_aliases": ["Altena, Mark"],
-        "paragraphs": paragraphs,
-    }
-    (found,) = read(tmp_path, "musique", {**row, "question_decomposition": hops}, split="dev")
-    assert found.answers == ("Altena", "Altena, Mark")
-    assert found.recorded == read(tmp_path, "musique", MUSIQUE, split="dev")[0].recorded
-    triples = {"evidences": [fact.split("->") for fact in WIKI2["evidence"]]}
-    hub = {key: value for key, value in WIKI2.items() if key != "evidence"} | triples
-    assert read(tmp_path, "wiki2", hub) == read(tmp_path, "wiki2", WIKI2)
 
 
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmark data is not at {DATA}")

@@ -80,7 +80,6 @@ TOO_LONG = {
     "langchain_divconq/decomposer.py _stage",
     "langchain_divconq/engines/gbnf.py sequence",
     "langchain_divconq/engines/gguf.py _read",
-    "tests/training_tests/test_sources.py",
     "training/student/finetune.py finetune",
 }
 

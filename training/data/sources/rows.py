@@ -70,6 +70,8 @@ def find_files(source: Source, files: Files) -> list[Path]:
 def read_file(path: Path) -> Iterator[Row]:
     """Yield the rows of a Parquet, JSON (a list, or an object of lists or objects) or JSONL file, gzipped or not.
 
+    Some sets call JSONL .json: where a second object follows, it is read as that.
+
     Raises:
         ValueError: The file's kind is unknown, or a line is no JSON object; names the file and the line.
     """
@@ -79,9 +81,9 @@ def read_file(path: Path) -> Iterator[Row]:
         import pyarrow.parquet
 
         yield from pyarrow.parquet.read_table(path).to_pylist()
-    elif kind == ".json":
+    elif kind == ".json" and not _is_lines(_text(path)):
         yield from _json_rows(json.loads(_text(path)))
-    elif kind == ".jsonl":
+    elif kind in (".json", ".jsonl"):
         for number, line in enumerate(_text(path).split("\n"), start=1):
             if line.strip():
                 try:
@@ -93,6 +95,11 @@ def read_file(path: Path) -> Iterator[Row]:
                 yield row
     else:
         raise ValueError(f"{path} is of an unknown kind; expected .parquet, .json or .jsonl (the latter two also .gz).")
+
+
+def _is_lines(text: str) -> bool:
+    first, _, rest = text.partition("\n")
+    return first.startswith("{") and first.rstrip().endswith("}") and rest.lstrip().startswith("{")
 
 
 def _json_rows(value: Any) -> Iterator[Row]:
