@@ -17,6 +17,7 @@ import sys
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from langchain_divconq.engines.base import NO_NUMBERS, Engine, EngineName, EngineSettings, Request
 from langchain_divconq.engines.gguf import check_numbers, read_header
@@ -30,6 +31,8 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _SHIPPED = _PACKAGE / "adapters"
 _MARK, _PLAIN = "divconq-trial:", "plain"
 _SECONDS, _BYTES_A_SECOND = 30, 50_000_000
+_PATIENCE = 20
+"""A child on a busy machine waits for its turn: it may take so many times its seconds of processor time by the clock."""
 _PROMPT = "How do I cook rice? " * 12  # more than a batch
 _GRAMMAR = 'root ::= [^\\n]+ "\\n"'
 # The child has no use for the rest of the library, whose import takes a second.
@@ -106,27 +109,28 @@ def run_trial(settings: EngineSettings, name: EngineName, *, plain: bool = False
         EngineError: What was raised there; or the child died or hung, and of what.
     """
     files = [path for path in (settings.model_path, settings.adapter_path) if path is not None]
-    limit = _SECONDS + sum(path.stat().st_size for path in files) / _BYTES_A_SECOND
+    limit = round(_SECONDS + sum(path.stat().st_size for path in files) / _BYTES_A_SECOND)
     options = {key: value for key, value in asdict(settings).items() if not key.endswith("_path")}
     paths = {"model_path": str(files[0]), "adapter_path": str(files[1]) if files[1:] else None}
     try:
         child = subprocess.run(
             [sys.executable, "-c", _CHILD.format(path=sys.path, package=str(_PACKAGE))],
-            input=json.dumps({"settings": options, "paths": paths, "engine": name, "plain": plain}).encode(),
+            input=json.dumps(
+                {"settings": options, "paths": paths, "engine": name, "plain": plain, "seconds": limit}
+            ).encode(),
             env={**os.environ, "GGML_NO_BACKTRACE": "1"},
             capture_output=True,
-            timeout=limit,
+            timeout=limit * _PATIENCE,
         )
     except subprocess.TimeoutExpired:
-        raise InvalidWeightsError(
-            f"{_named(files)} cannot be used with {name}: a trial in a child process did not end in {limit:.0f} "
-            "seconds. The file is damaged, or its chat template never ends. Get it again."
-        ) from None
+        raise _endless(files, name, limit * _PATIENCE) from None
     except OSError:  # no child can be started here, so nothing can be tried
         return
     lines = child.stdout.decode(errors="replace").splitlines()
     verdict = next((line.removeprefix(_MARK) for line in lines if line.startswith(_MARK)), None)
     if verdict is None:
+        if child.returncode == -getattr(signal, "SIGXCPU", 0):
+            raise _endless(files, name, limit)
         raise _death(child, name, files)
     if fault := json.loads(verdict):
         if b"ggml_validate_row_data" in child.stderr:  # said on standard error alone
@@ -139,6 +143,13 @@ def run_trial(settings: EngineSettings, name: EngineName, *, plain: bool = False
         kind = next((kind for kind in kinds if kind.__name__ == fault["kind"]), EngineError)
         named = any(str(path) in fault["message"] for path in files)
         raise kind(fault["message"] if named else f"{_named(files)}: {fault['message']}")
+
+
+def _endless(files: list[Path], name: EngineName, seconds: int) -> InvalidWeightsError:
+    return InvalidWeightsError(
+        f"{_named(files)} cannot be used with {name}: a trial in a child process did not end in {seconds} seconds. The "
+        "file is damaged, or its chat template never ends. Get it again."
+    )
 
 
 def explain_death(code: int, name: str) -> str:
@@ -168,6 +179,7 @@ def explain_death(code: int, name: str) -> str:
 def main() -> None:
     """Be the child: load what standard input says, and tell in one line how it went."""
     asked = json.load(sys.stdin)
+    _limit_processor_time(asked["seconds"], asked["settings"])
     paths = {key: None if path is None else Path(path) for key, path in asked["paths"].items()}
     verdict: dict[str, str] | None = None
     try:
@@ -177,6 +189,15 @@ def main() -> None:
     sys.stdout.write(f"\n{_MARK}{json.dumps(verdict)}\n")
     sys.stdout.flush()
     os._exit(0)  # how an engine ends is no part of the verdict
+
+
+def _limit_processor_time(seconds: int, settings: dict[str, Any]) -> None:
+    """Have the system end this process once it has computed for so long, on each of its threads."""
+    if sys.platform != "win32":
+        import resource
+
+        most = seconds * max(1, settings.get("n_threads") or os.cpu_count() or 1)
+        resource.setrlimit(resource.RLIMIT_CPU, (most, most + 5))
 
 
 def create_engine(

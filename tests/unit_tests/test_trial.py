@@ -135,6 +135,7 @@ def test_how_a_child_ended_is_said_in_words(
 ) -> None:
     child(monkeypatch, code)
     monkeypatch.setattr(trial, "_SECONDS", 1 if "sleep" in code else 30)
+    monkeypatch.setattr(trial, "_PATIENCE", 1)
     if kind is None:
         trial.run_trial(settings, "xllamacpp")
         return
