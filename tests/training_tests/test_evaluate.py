@@ -44,12 +44,22 @@ def config(folder: Path, **changes: Any) -> Config:
 
 
 def student(messages: list[BaseMessage]) -> str:
-    return NO_DECOMPOSITION if "plus" in messages[-1].text else PLAN
+    return NO_DECOMPOSITION if "plus" in messages[-1].text else always(messages)
+
+
+def always(messages: list[BaseMessage]) -> str:
+    """Divide every question."""
+    asked = messages[-1].text
+    if "plus" in asked:
+        return "1. What is 2?\n2. What is #1 plus 3?"
+    return "1. How old is Ann?\n2. How old is Bo?" if "older" in asked else PLAN
 
 
 def verdicts(model: ScriptedModel, folder: Path, *examples: Example) -> list[PlanVerdict]:
     path = folder / "plans.jsonl"
-    plans = write_plans(examples, Decomposer(model=model, prompt_style="student"), path, {}, free=True)
+    plans = write_plans(
+        examples, Decomposer(model=model, max_subquestions=3, prompt_style="student"), path, {}, free=True
+    )
     return [verdict(example, plans[example.id], reference_plan(example, config(folder))) for example in examples]
 
 
@@ -105,7 +115,7 @@ def test_a_killed_evaluation_asks_for_what_is_left_alone(tmp_path: Path) -> None
 def test_arms_are_compared_on_each_source_and_on_all_questions(tmp_path: Path) -> None:
     examples = (TWO_STEPS, ONE_STEP, UNKNOWN)
     ours = verdicts(scripted(student), tmp_path / "a", *examples)
-    untuned = verdicts(scripted(PLAN), tmp_path / "b", *examples)
+    untuned = verdicts(scripted(always), tmp_path / "b", *examples)
     table = compare({"ours": ours, "untuned": untuned})
     assert list(table) == ["s", "t", "all"]
     whole = table["s"]["undivided_one_step"]
@@ -165,7 +175,8 @@ def test_a_verdict_with_words_in_it_is_not_published(tmp_path: Path) -> None:
 def test_what_is_shown_are_both_plans_and_the_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     show(evaluated(tmp_path))
     shown = capsys.readouterr().out
-    assert shown.count(PLAN.splitlines()[0]) == 3  # ours of two questions, and a reference
+    assert shown.count(PLAN.splitlines()[0]) == 2  # ours, and a reference
+    assert shown.count("1. How old is Ann?") == 1
     assert shown.count("(DecompositionError)") == 3
     assert shown.count("reference:\n    (none)") == 1
 

@@ -44,6 +44,7 @@ DATASETS: dict[SourceName, Dataset] = {
     "musique_one_step": _MUSIQUE,
     "wiki2": _WIKI2,
     "wiki2_one_step": _WIKI2,
+    "hotpotqa": Dataset("HotpotQA", "CC BY-SA 4.0", "https://hotpotqa.github.io"),
     "musique_silver": _MUSIQUE._replace(title="MuSiQue, plans joined from its hops"),
     "musique_composed": _MUSIQUE._replace(title="MuSiQue, chains composed from its hops"),
     "everyday": Dataset("everyday questions, written for this project", "MIT", ""),
