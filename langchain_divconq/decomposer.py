@@ -72,7 +72,7 @@ class Decomposer(Dumpable, RunnableSerializable[QuestionInput, Decomposition]):
     divides whatever the model thinks of that, "never" asks no model at all. A model that reports no
     log-probabilities is taken at its word."""
 
-    min_confidence: float = 0.0
+    min_confidence: float = 0.2
     """Plans of lower confidence are dropped, from 0 to 1; see `Decomposition.confidence`. Those that have none are
     kept."""
 

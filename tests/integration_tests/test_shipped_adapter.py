@@ -49,8 +49,25 @@ def test_a_question_of_one_step_is_left_whole(decomposer: Decomposer) -> None:
     assert decomposer.invoke("Who directed the film Winter Harbour?").subquestions == ()
 
 
-def test_a_word_problem_is_divided_into_its_steps(decomposer: Decomposer) -> None:
-    question = "Mia has 3 boxes of 12 pens and gives away 7. How many pens are left?"
+def test_a_question_of_two_parts_is_divided_into_them(decomposer: Decomposer) -> None:
+    question = "When was the river dam built and how much did it cost?"
     plan = decomposer.invoke(question).subquestions
-    assert 1 <= len(plan) <= 3
-    assert question not in plan
+    assert plan == ("When was the river dam built?", "How much did the river dam cost?")
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        *("hi", "thanks, that helped!", "42", "yes, do it", "Write a poem about the sea.", "Who wrote Middlemarch?"),
+        *("Wer gründete die Firma, die den Kompass herstellt?", "Delete all files older than 30 days in the cache."),
+    ],
+)
+def test_what_holds_no_two_facts_in_english_is_left_whole(decomposer: Decomposer, turn: str) -> None:
+    assert decomposer.invoke(turn).subquestions == ()
+
+
+def test_a_plan_comes_with_a_confidence(decomposer: Decomposer) -> None:
+    sure = decomposer.invoke("Who is the spouse of the CEO of the company that makes the iPhone?")
+    assert len(sure.subquestions) == 3
+    assert sure.confidence is not None
+    assert sure.confidence > 0.7

@@ -243,7 +243,7 @@ def test_a_gguf_is_held_to_the_grammar_of_a_plan(monkeypatch: pytest.MonkeyPatch
 def test_a_gate_above_the_sentinels_probability_asks_again_for_a_plan_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Torn([])
     install(monkeypatch, engine)
-    decomposition = Decomposer(model=ChatGGUF(), gate=0.8).invoke(QUESTION)
+    decomposition = Decomposer(model=ChatGGUF(), gate=0.8, min_confidence=0).invoke(QUESTION)
     assert decomposition.no_decomposition_probability == pytest.approx(0.6)
     assert decomposition.subquestions == SUBQUESTIONS
     assert [request.grammar for request in engine.requests] == [
@@ -264,7 +264,7 @@ def test_a_gate_below_the_sentinels_probability_leaves_the_question_whole(monkey
 def test_a_gate_of_always_leaves_the_model_no_sentinel(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Torn([])
     install(monkeypatch, engine)
-    decomposition = Decomposer(model=ChatGGUF(), gate="always").invoke(QUESTION)
+    decomposition = Decomposer(model=ChatGGUF(), gate="always", min_confidence=0).invoke(QUESTION)
     assert decomposition.subquestions == SUBQUESTIONS
     assert [request.grammar for request in engine.requests] == [decomposition_grammar(4, allow_none=False)]
 
