@@ -32,7 +32,7 @@ _SHIPPED = _PACKAGE / "adapters"
 _MARK, _PLAIN = "divconq-trial:", "plain"
 _SECONDS, _BYTES_A_SECOND = 30, 50_000_000
 _PATIENCE = 20
-"""A child on a busy machine waits for its turn: it may take so many times its seconds of processor time by the clock."""
+"""A child on a busy machine waits its turn: by the clock it may take so many times its seconds of computing."""
 _PROMPT = "How do I cook rice? " * 12  # more than a batch
 _GRAMMAR = 'root ::= [^\\n]+ "\\n"'
 # The child has no use for the rest of the library, whose import takes a second.

@@ -89,8 +89,8 @@ _SAME = (
 )
 # Words that ask, place and compare: they tell nothing that a question would have to hold.
 _ASKING = """
-    located attend go own member equal greater less lower below above more fewer same different person people thing place
-    name kind type date day month time number amount percent occur happen available belong take part has come from
+    located attend go own member equal greater less lower below above more fewer same different person people thing
+    place name kind type date day month time number amount percent occur happen available belong take part has come from
 """
 # Plans that may narrow in another order or be cut the other way, as the data's README says: their words are pooled.
 _POOLED = frozenset({"dev-057", "dev-065", "dev-069", "dev-071", "dev-112", "dev-134"})
