@@ -55,8 +55,10 @@ def latency(engine: EngineName) -> Row:
 
 def overhead(engine: EngineName) -> Row:
     """Ours against the bare engine: the same prompt, the same grammar, the same tokens."""
-    decomposer = Decomposer(model=ChatGGUF(engine=engine), gate="always")
-    render = load_engine(decomposer.model._settings(), engine).render  # type: ignore[attr-defined]
+    # The weights alone: the bare engine has no adapter.
+    model = ChatGGUF(model_path=default_weights(), engine=engine)
+    decomposer = Decomposer(model=model, gate="always", max_subquestions=3)
+    render = load_engine(model._settings(), engine).render
     bare = _bare_llama_cpp() if engine == "llama-cpp-python" else _bare_xllamacpp()
     asked = questions(WARM_QUESTIONS + 2, seed=2)
     rows: list[tuple[float, dict[str, float], int, int]] = []
@@ -65,7 +67,7 @@ def overhead(engine: EngineName) -> Row:
         start = time.perf_counter()
         plan = decomposer.invoke(question)
         seconds = time.perf_counter() - start
-        theirs, same = bare(prompt, plan.text)
+        theirs, same = bare(prompt.text, plan.text)
         rows.append((seconds, theirs, plan.usage.output_tokens, same))
     compared = [row for row in rows[2:] if row[3]]  # the first two load and warm both
     ours = [row[0] for row in compared]

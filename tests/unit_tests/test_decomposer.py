@@ -10,7 +10,8 @@ from langchain_core.runnables import ConfigurableField, RunnableLambda
 from pydantic import ValidationError
 
 from langchain_divconq.chat_models import ChatGGUF
-from langchain_divconq.decomposer import Decomposer, no_decomposition_probability
+from langchain_divconq.decomposer import Decomposer
+from langchain_divconq.drafts import no_decomposition_probability
 from langchain_divconq.engines.base import Request, Token, TokenLogprob
 from langchain_divconq.errors import DecompositionError, InvalidQuestionError
 from langchain_divconq.grammar import MAX_TOKENS, decomposition_grammar
