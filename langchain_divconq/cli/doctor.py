@@ -73,7 +73,7 @@ def _weights() -> bool:
 
 def _as_shipped(adapter: Path) -> str:
     try:
-        files = json.loads((adapter.parent / "manifest.json").read_text(encoding="utf-8"))["files"]
+        files = json.loads(adapter.with_suffix(".manifest.json").read_text(encoding="utf-8"))["files"]
         as_shipped = files[adapter.name]["sha256"] == fingerprint(adapter)
     except (OSError, ValueError, KeyError, TypeError):
         return ""

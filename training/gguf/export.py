@@ -123,6 +123,8 @@ def publish_adapter(config: Config, folder: Path = ADAPTERS) -> None:
     _copy(exported / "parity.json", folder / f"{name}.parity.json")
     if (evaluation := config.folder / "6-evaluation.json").exists():
         _copy(evaluation, folder / f"{name}.evaluation.json")
+    else:
+        (folder / f"{name}.evaluation.json").unlink(missing_ok=True)  # another adapter's
     _describe(config, base, folder, {}, f"{name}.")
     print(f"Published in {folder}", flush=True)
 
