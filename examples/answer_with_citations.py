@@ -34,5 +34,5 @@ chain = (
 )
 
 if __name__ == "__main__":
-    for piece in chain.stream({"question": "Who owns the ferry that took the place of the Solveig?"}):
+    for piece in chain.stream({"question": "Which company owns the ferry that took the place of the Solveig?"}):
         print(piece.get("passages", ""), piece.get("answer", ""), sep="", end="", flush=True)

@@ -51,7 +51,7 @@ class DecomposedRetriever(BaseRetriever):
     Example:
         ```python
         retriever = DecomposedRetriever(retriever=yours, reader="openai:gpt-5-mini", k=6)
-        for document in retriever.invoke("Who owns the ferry that took the place of the Solveig?"):
+        for document in retriever.invoke("Which company owns the ferry that replaced the Solveig?"):
             print(document.metadata["divconq"]["subquestion"], document.page_content)
         ```
 

@@ -14,7 +14,7 @@ from tests.library import QUESTIONS, Asked, divide, names, plain, read_documents
 K = 4
 """Passages that each way may return."""
 
-ASKED = "Who owns the ferry that took the place of the Solveig?"
+ASKED = "Which company owns the ferry that took the place of the Solveig?"
 """The question of the diagram."""
 
 _READ_TOKENS = 32
