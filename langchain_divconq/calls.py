@@ -351,6 +351,10 @@ def _last_message(messages: Sequence[object]) -> object:
 
 def as_chunk(output: object) -> AIMessageChunk:
     """Return a piece of a model's output as a message chunk."""
+    if isinstance(output, str):
+        output = AIMessageChunk(content=output)
+    elif isinstance(output, AIMessage) and not isinstance(output, AIMessageChunk):
+        output = AIMessageChunk(**output.model_dump(exclude={"type"}))
     if isinstance(output, AIMessageChunk):
         # A Solution of the model's own, which may be a chain too, is not ours, and could not be added to ours.
         metadata = {key: value for key, value in output.response_metadata.items() if key != METADATA_KEY}

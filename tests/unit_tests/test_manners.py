@@ -9,7 +9,7 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumpd, load
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnablePassthrough
 from pydantic import BaseModel, ValidationError
 from typing_extensions import TypedDict
@@ -234,6 +234,16 @@ def test_halves_of_surrogate_pairs_are_put_together_or_replaced(how: str, writte
         assert all(known.answer == read for known in solution.subanswers or ())
         assert Solution.model_validate_json(solution.model_dump_json()) == solution
         json.dumps(solution.model_dump(mode="json"), ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("piece", [str, AIMessage, lambda text: AIMessageChunk(content=text)])
+def test_a_surrogate_pair_may_be_streamed_in_halves(piece: Any) -> None:
+    class Halves(RunnableLambda[Any, Any]):
+        def stream(self, *_: Any, **__: Any) -> Any:
+            yield from map(piece, ("Answer: \ud83d", "\ude00"))
+
+    chain = build(Halves(lambda _: "Answer: x"))
+    assert Solution.from_message(list(chain.stream(QUESTION))[-1]).answer == "\U0001f600"
 
 
 def test_text_in_blocks_is_cleaned_too() -> None:
