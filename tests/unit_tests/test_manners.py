@@ -266,6 +266,7 @@ def test_token_counts_that_are_none_count_as_not_reported(counts: dict[str, Any]
     pool = Pool(Budget(tokens=5_000))
     solution = Solution.from_message(build(model).invoke(QUESTION, budget=pool))
     assert solution.usage.solve.unmetered_calls == 1
+    assert Solution.from_message(list(build(model).stream(QUESTION))[-1]).usage.solve.unmetered_calls == 1
     assert pool.unspent.tokens < 5_000 - len("Answer: 29")
 
 
