@@ -47,6 +47,8 @@ class Column:
     is_shown: bool = True
 
 
+_EARLIER = ["", "\\* measured with an earlier version's decomposer."]
+
 COLUMNS = (
     Column("not divided", ("whole", "step-by-step"), is_planless=True),
     Column("the solver's own query", ("rewrite",), is_planless=True, is_shown=False),
@@ -145,7 +147,7 @@ def _table(
             texts.append(show(alike[at], alike.get(0, {})) + mark)
         lines.append(f"| {row.title} | {len(common)} | {' | '.join(texts)} |")
     if is_marked:
-        lines += ["", "\\* measured with an earlier version's small decomposer."]
+        lines += _EARLIER
     return "\n".join(lines) + "\n"
 
 
@@ -206,32 +208,33 @@ _MEASURES = {
 
 
 def render_plans() -> str:
-    """Return the table of what the plans are like: each decomposer that ships, and the same model untuned."""
-    shipped = {
-        column.title: metrics
-        for column in COLUMNS
-        if column.adapter is not None and (metrics := _metrics(column.adapter)) is not None
-    }
-    header = [title for name in shipped for title in (name, f"{name}, untuned")]
+    """Return the table of what the plans are like: each decomposer's that ships, and the same model's untuned."""
+    shown: dict[str, Mapping[str, Any]] = {}
+    for column in COLUMNS:
+        if column.adapter is not None and (published := _published(column.adapter)) is not None:
+            is_current = published["weights"]["adapter"] in _checksums(column.adapter)
+            shown[column.title if is_current else f"{column.title}\\*"] = published["metrics"]["all"]
+    header = [title for name in shown for title in (name, f"{name}, untuned")]
     lines = [f"| | {' | '.join(header)} |", "| --- |" + " --- |" * len(header)]
     for measure, words in _MEASURES.items():
         cells = [
             f"{found['value']:.2f}" if (found := metrics.get(measure, {}).get(of)) else "\u2013"
-            for metrics in shipped.values()
+            for metrics in shown.values()
             for of in ("ours", "untuned")
         ]
         lines.append(f"| {words} | {' | '.join(cells)} |")
+    if any(title.endswith("*") for title in shown):
+        lines += _EARLIER
     return "\n".join(lines) + "\n"
 
 
-def _metrics(adapter: str) -> Mapping[str, Any] | None:
-    """Return the published metrics of the adapter that ships; None where there are none."""
-    for path in sorted(RESULTS.glob("*/metrics.json")):
-        published = json.loads(path.read_text(encoding="utf-8"))
-        if published["weights"]["adapter"] in _checksums(adapter):
-            found: Mapping[str, Any] = published["metrics"]["all"]
-            return found
-    return None
+def _published(adapter: str) -> Mapping[str, Any] | None:
+    """Return what was published of the adapter that ships, or else of an earlier one that has its name."""
+    paths = sorted(RESULTS.glob("*/metrics.json"))
+    found: list[Mapping[str, Any]] = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    current = [one for one in found if one["weights"]["adapter"] in _checksums(adapter)]
+    earlier = [one for path, one in zip(paths, found, strict=True) if path.parent.match(adapter.removesuffix(".gguf"))]
+    return next(iter([*current, *earlier]), None)
 
 
 def render_students() -> str:
