@@ -8,14 +8,16 @@ from functools import lru_cache
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableLambda
 
-from langchain_divconq import DecomposedRetriever, Decomposer, Decomposition
+from langchain_divconq import ChatGGUF, DecomposedRetriever, Decomposer, Decomposition
 from tests.library import QUESTIONS, Asked, divide, names, plain, read_documents
 
 K = 4
 """Passages that each way may return."""
 
-ASKED = "In which town was the architect of the lighthouse in which Nils Brage died born?"
+ASKED = "In which town was the architect of the lighthouse in which the painter Nils Brage died born?"
 """The question of the diagram."""
+
+_READ_TOKENS = 32
 
 
 def render_diagram() -> str:
@@ -69,8 +71,8 @@ def by_hand() -> list[tuple[Asked, int, int]]:
 
 @lru_cache
 def hop_by_hop(question: str) -> tuple[Decomposition, list[Document]]:
-    """Return the shipped model's plan for a question, and what is found with it while nobody reads."""
-    retriever = DecomposedRetriever(retriever=plain(K), k=K)
+    """Return the shipped model's plan for a question, and what is found with it while the embedded model reads."""
+    retriever = DecomposedRetriever(retriever=plain(K), reader=ChatGGUF(max_tokens=_READ_TOKENS), k=K)
     plan: Decomposition = retriever.decomposer.invoke(question)
     planned = retriever.model_copy(update={"decomposer": RunnableLambda(lambda _: plan)})
     return plan, planned.invoke(question)
