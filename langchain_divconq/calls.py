@@ -354,8 +354,8 @@ def as_chunk(output: object) -> AIMessageChunk:
     if isinstance(output, str):
         output = AIMessageChunk(content=output)
     elif isinstance(output, AIMessage) and not isinstance(output, AIMessageChunk):
-        fields = output.model_dump(exclude={"type"})
-        output = AIMessageChunk(**{**fields, "usage_metadata": sane(output.usage_metadata)})
+        fields = output.model_dump(exclude={"type", "usage_metadata"})
+        output = AIMessageChunk(**fields, usage_metadata=sane(output.usage_metadata))
     if isinstance(output, AIMessageChunk):
         # A Solution of the model's own, which may be a chain too, is not ours, and could not be added to ours.
         metadata = {key: value for key, value in output.response_metadata.items() if key != METADATA_KEY}
