@@ -142,6 +142,8 @@ class Finetune(_Section):
     student: "bundled" (the library's default GGUF), "tiny" (a random model made on the spot, for tests), a path to a
         GGUF (dequantised), or a hub checkpoint.
     role: What is distilled (PAPER: S_D-T, S_D-R decompose; S_E-T, S_E-A solve; "-direct" without subanswers).
+    start: The GGUF of an adapter that the run goes on from; a relative path counts from the checkout's root. None: a
+        fresh adapter.
     rank, alpha, dropout: Of the LoRA, on all linear layers of the blocks.
     learning_rate: Peak, after a linear warm-up over `warmup` of the steps; then down to zero along a cosine.
     epochs: Passes over the training examples.
@@ -157,6 +159,7 @@ class Finetune(_Section):
 
     student: str = "bundled"
     role: Role = "S_D-T"
+    start: Path | None = None
     rank: int = Field(default=16, gt=0)
     alpha: float = Field(default=32, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from langchain_divconq.engines.gguf import check_adapter, read_header
 from langchain_divconq.errors import AdapterMismatchError
 from tests.training_tests.lora import train_at_random
-from training.gguf.adapter import Lora, load_lora, permute_rows, write_adapter
+from training.gguf.adapter import Lora, load_lora, permute_rows, read_adapter, write_adapter
 from training.student.tiny import Architecture, make_tiny
 
 
@@ -43,6 +43,18 @@ def test_every_layer_of_every_block_has_its_pair(base: Path, folder: Path) -> No
     assert list(lora.pairs) == [f"blk.{block}.{layer}.weight" for block in range(2) for layer in layers]
     assert (lora.rank, lora.alpha, lora.scale) == (8, 16.0, 2.0)
     assert lora.delta("blk.0.ffn_down.weight").shape == (64, 128)
+
+
+@pytest.mark.parametrize("architecture", get_args(Architecture))
+def test_what_was_written_is_read_back_as_peft_saved_it(
+    base: Path, folder: Path, tmp_path: Path, architecture: Architecture
+) -> None:
+    model = make_tiny(tmp_path / "base.gguf", architecture)
+    write_adapter(load_lora(folder, read_header(model)), tmp_path / "a.gguf", model, "F32", "Mine", {})
+    saved, back = load_file(folder / "adapter_model.safetensors"), read_adapter(tmp_path / "a.gguf", read_header(model))
+    assert set(back) == set(saved)
+    for name, values in back.items():
+        np.testing.assert_array_equal(values, saved[name])
 
 
 def test_rows_of_queries_and_keys_change_places_in_the_llama_family_alone(base: Path, folder: Path) -> None:

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from langchain_divconq import Question
+from langchain_divconq.engines.gguf import read_header
+from langchain_divconq.engines.identity import fingerprint
 from langchain_divconq.prompts import decomposition_prompt
 from training.config import Config, Finetune, Load, Repeat
 from training.example import Example, save_examples
 
 torch = pytest.importorskip("torch", reason="the training dependencies are not installed")
 
+from training.gguf.adapter import load_lora, write_adapter
 from training.student import finetune as stage  # noqa: E402  # needs torch
 from training.student.batches import Sequenced, batched, collate, completion_tokens  # noqa: E402
 from training.student.log import TrainingLog  # noqa: E402
@@ -192,3 +195,31 @@ def test_each_process_has_a_batch_in_every_step() -> None:
     assert {len(group) for group in stage.steps(given, made, processes=2)} == {4}
     with pytest.raises(ValueError, match="too few batches for 8 processes"):
         stage.steps(given, made, processes=8)
+
+
+def test_a_run_goes_on_from_another_runs_adapter(tmp_path: Path) -> None:
+    first = prepare(tmp_path / "first")
+    stage.finetune(first)
+    base = first.folder / "tiny.gguf"
+    start = tmp_path / "start.gguf"
+    write_adapter(load_lora(first.folder / "4-student", read_header(base)), start, base, "F32", "First", {})
+    second = prepare(tmp_path / "second", start=start)
+    stage.finetune(second)
+    metrics, before = (
+        [json.loads(line) for line in (made.folder / "4-student" / "metrics.jsonl").read_text().splitlines()]
+        for made in (second, first)
+    )
+    assert metrics[0]["loss"] < 0.9 * before[0]["loss"]
+    settings = json.loads((second.folder / "4-student" / "training.json").read_text())["settings"]
+    assert settings["start"] == fingerprint(start)
+
+
+def test_an_adapter_of_another_rank_is_no_start(tmp_path: Path) -> None:
+    first = prepare(tmp_path / "first")
+    stage.finetune(first)
+    base = first.folder / "tiny.gguf"
+    write_adapter(
+        load_lora(first.folder / "4-student", read_header(base)), tmp_path / "a.gguf", base, "F32", "First", {}
+    )
+    with pytest.raises(ValueError, match="of another model or rank"):
+        stage.finetune(prepare(tmp_path / "second", start=tmp_path / "a.gguf", rank=8))

@@ -107,12 +107,45 @@ def load_lora(folder: Path, base: GgufHeader) -> Lora:
     return Lora(settings["r"], float(settings["lora_alpha"]), pairs)
 
 
+def read_adapter(path: Path, base: GgufHeader) -> dict[str, Array]:
+    """Return the weights of an adapter in a GGUF under the names and in the order of rows that peft gives them.
+
+    Args:
+        path: What `write_adapter` wrote.
+        base: The GGUF it is for.
+
+    Raises:
+        AdapterMismatchError: It does not fit the base.
+    """
+    import gguf
+
+    check_adapter(base, read_header(path))
+    layers = {short: layer for layer, short in _NAMES.items()}
+    weights = {}
+    for tensor in gguf.GGUFReader(path).tensors:
+        _, block, short, _, half = tensor.name.split(".")
+        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype("float32")
+        half = half[-1].upper()
+        if half == "B":
+            values = _unpermuted(values, _rotated_heads(layers[short], base))
+        weights[f"base_model.model.model.layers.{block}.{layers[short]}.lora_{half}.weight"] = values
+    return weights
+
+
 def permute_rows(values: Array, heads: int | None) -> Array:
     """Return rows in llama.cpp's order: the halves of each head interleaved; None: as they are."""
     if heads is None:
         return values
     halves = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])
     return halves.swapaxes(1, 2).reshape(values.shape)
+
+
+def _unpermuted(values: Array, heads: int | None) -> Array:
+    """Return rows in Hugging Face's order: what `permute_rows` did is undone."""
+    if heads is None:
+        return values
+    pairs = values.reshape(heads, values.shape[0] // heads // 2, 2, *values.shape[1:])
+    return pairs.swapaxes(1, 2).reshape(values.shape)
 
 
 def write_adapter(lora: Lora, path: Path, base: Path, kind: str, name: str, provenance: Mapping[str, str]) -> None:

@@ -7,16 +7,19 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langchain_divconq.engines.gguf import read_header
 from langchain_divconq.engines.identity import fingerprint
 from langchain_divconq.errors import DecompositionError
 from langchain_divconq.plans import parse_plan
-from training.config import Config, Finetune, Repeat
+from training.config import ROOT, Config, Finetune, Repeat
 from training.example import Example, load_examples
+from training.gguf.adapter import read_adapter
 from training.student.batches import IGNORED, Sequenced, batched, collate, completion_tokens
 from training.student.log import TrainingLog
-from training.student.model import completion_ids, load_student, prompt_ids
+from training.student.model import completion_ids, load_student, prompt_ids, served_file
 from training.student.targets import Target, target
 
 if TYPE_CHECKING:
@@ -64,11 +67,15 @@ def finetune(config: Config) -> None:
 
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     student = add_lora(model, options)
+    start = None if options.start is None else ROOT / options.start
+    if start is not None:
+        go_on_from(start, student, served_file(config))
     trainable = [weight for weight in student.parameters() if weight.requires_grad]
     loss_of = accelerator.prepare(completion_loss(student))
     optimiser = torch.optim.AdamW(trainable, lr=options.learning_rate, weight_decay=0.0, betas=(0.9, 0.99))
     plan = steps(kept, config, accelerator.num_processes)
-    log = TrainingLog(folder, config, steps=len(plan), data=fingerprint(config.folder / "3-screened.jsonl"))
+    data = fingerprint(config.folder / "3-screened.jsonl")
+    log = TrainingLog(folder, config, steps=len(plan), data=data, start=start)
     done = log.resume(student, optimiser, writes=accelerator.is_main_process)
     accelerator.wait_for_everyone()
 
@@ -146,6 +153,22 @@ def add_lora(model: Any, options: Finetune) -> Any:
         quicken(student)
     student.train()
     return student
+
+
+def go_on_from(start: Path, student: Any, base: Path) -> None:
+    """Put an adapter's weights into a student that has a fresh one.
+
+    Raises:
+        ValueError: The adapters are not alike.
+    """
+    import torch
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    weights = {name: torch.from_numpy(values) for name, values in read_adapter(start, read_header(base)).items()}
+    fresh = get_peft_model_state_dict(student, save_embedding_layers=False)
+    if {name: one.shape for name, one in weights.items()} != {name: one.shape for name, one in fresh.items()}:
+        raise ValueError(f"{start} is an adapter of another model or rank than this run's. Set finetune.start anew.")
+    set_peft_model_state_dict(student, weights)
 
 
 def quicken(student: Any) -> None:

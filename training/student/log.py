@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from langchain_divconq.engines.identity import fingerprint
 from langchain_divconq.prompts import PROMPT_VERSION
 from training.config import Config
 from training.store import changes, refuse_changes, save_json, save_text, whole
@@ -26,11 +27,13 @@ class TrainingLog:
         config: Of the run.
         steps: How many steps of the optimiser there are in all.
         data: The checksum of the training examples.
+        start: The adapter that the student goes on from; None: a fresh one.
     """
 
-    def __init__(self, folder: Path, config: Config, steps: int, data: str) -> None:
+    def __init__(self, folder: Path, config: Config, steps: int, data: str, start: Path | None = None) -> None:
         self.folder = folder
         self.data = data
+        self.start = None if start is None else fingerprint(start)
         self.config = config
         self.steps = steps
         self.records: list[dict[str, Any]] = []
@@ -140,7 +143,7 @@ class TrainingLog:
     def _settings(self) -> dict[str, Any]:
         """Return what the weights depend on, as JSON keeps it."""
         settings = self.config.finetune.model_dump(
-            mode="json", exclude={"evaluate_every", "checkpoint_every", "threads"}
+            mode="json", exclude={"evaluate_every", "checkpoint_every", "threads", "start"}
         )
         cap = self.config.demonstrate.max_subquestions
         return {
@@ -148,6 +151,7 @@ class TrainingLog:
             "seed": self.config.seed,
             "max_subquestions": cap,
             "data": self.data,
+            "start": self.start,
             "steps": self.steps,
             "prompt_version": PROMPT_VERSION,
         }

@@ -86,7 +86,7 @@ def load_student(name: str, folder: Path, dtype: str) -> tuple[PreTrainedModel, 
         InvalidWeightsError: The file is no GGUF model, or damaged.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
 
     file = student_file(name, folder)
     if file is not None:
@@ -98,8 +98,12 @@ def load_student(name: str, folder: Path, dtype: str) -> tuple[PreTrainedModel, 
     _check_architecture(name, config.model_type)
     if file is not None and (head := read_header(file).integer(f"{config.model_type}.attention.key_length")):
         config.head_dim = head  # transformers leaves it at 128 for qwen3
+    # Transformers would keep the weights of some types packed, in kernels of its own that no adapter can train through.
+    unpacked = {} if file is None else {"quantization_config": GgufConfig(dequantize=True)}
     with _quiet():
-        model: Any = AutoModelForCausalLM.from_pretrained(where, config=config, dtype=getattr(torch, dtype), **options)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            where, config=config, dtype=getattr(torch, dtype), **options, **unpacked
+        )
     _forget_quantisation(model)
     return cast("PreTrainedModel", model.eval()), tokenizer
 
