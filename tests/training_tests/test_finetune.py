@@ -15,8 +15,8 @@ from training.example import Example, save_examples
 
 torch = pytest.importorskip("torch", reason="the training dependencies are not installed")
 
-from training.gguf.adapter import load_lora, write_adapter
-from training.student import finetune as stage  # noqa: E402  # needs torch
+from training.gguf.adapter import load_lora, write_adapter  # noqa: E402  # all of these need torch
+from training.student import finetune as stage  # noqa: E402
 from training.student.batches import Sequenced, batched, collate, completion_tokens  # noqa: E402
 from training.student.log import TrainingLog  # noqa: E402
 from training.student.model import load_student  # noqa: E402
@@ -223,3 +223,18 @@ def test_an_adapter_of_another_rank_is_no_start(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match="of another model or rank"):
         stage.finetune(prepare(tmp_path / "second", start=tmp_path / "a.gguf", rank=8))
+
+
+def test_a_student_whose_adapter_is_off_is_what_it_was(tmp_path: Path) -> None:
+    model, _ = load_student("tiny", tmp_path, "float32")
+    ids = torch.arange(8)[None]
+    with torch.no_grad():
+        before = model(ids).logits
+    student = stage.add_lora(model, Finetune(rank=4))
+    for name, weight in student.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    with torch.no_grad(), student.disable_adapter():
+        torch.testing.assert_close(student(ids).logits, before)
+    with torch.no_grad():
+        assert not torch.allclose(student(ids).logits, before)

@@ -185,8 +185,11 @@ def _adapted(layer: Any, inputs: Tensor, *_: Any, **__: Any) -> Tensor:
     """Return a linear layer's output with its adapter's added in the same product; peft takes five passes for that."""
     import torch
 
-    (name,) = layer.active_adapters
     base = layer.base_layer
+    if layer.disable_adapters:
+        output: Tensor = base(inputs)
+        return output
+    (name,) = layer.active_adapters
     flat = inputs.reshape(-1, inputs.shape[-1])
     down, up = (half[name].weight.to(flat.dtype) for half in (layer.lora_A, layer.lora_B))
     output = torch.nn.functional.linear(flat, base.weight, base.bias)
