@@ -23,7 +23,7 @@ from langchain_divconq.guard import reason_to_leave_whole
 from langchain_divconq.plans import asks, clean_plan
 from langchain_divconq.prompts import DEMONSTRATION, PromptStyle, decomposition_prompt
 from langchain_divconq.runnable import Dumpable
-from langchain_divconq.students import bundled_model, decomposer_model, with_shipped_adapter
+from langchain_divconq.students import bundled_model, decomposer_model, served_card, with_shipped_adapter
 from langchain_divconq.types import QUESTION_SCHEMA, Decomposition, Question, QuestionInput
 from langchain_divconq.unwrap import models
 from langchain_divconq.usage import Price
@@ -210,6 +210,8 @@ class Decomposer(Dumpable, RunnableSerializable[QuestionInput, Decomposition]):
         self, draft: Draft, written: Sequence[str], plan: tuple[str, ...], card: StudentCard
     ) -> tuple[Decomposition, bool]:
         confidence = None
+        if self.llama_server and self.prompt_style == "student":
+            card = served_card(draft.message)
         if card.calibration is not None:
             logprobs = token_logprobs(draft.message)
             confidence = card.calibration.confidence(plan_features(draft.question, plan, draft.probability, logprobs))

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import RunnableBindingBase
 
 from langchain_divconq.chat_models import ChatGGUF
+from langchain_divconq.confidence import StudentCard, load_card
 from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.unwrap import named_model
-from langchain_divconq.weights import Size, default_adapter, default_weights
+from langchain_divconq.weights import Size, default_adapter, default_weights, shipped_adapter
 
 SIZES: tuple[Size, ...] = ("small", "medium")
 
@@ -32,6 +34,17 @@ def bundled_model(size: Size | str = "small", **options: Any) -> ChatGGUF:
     if size == "small":
         return ChatGGUF(adapter_path=default_adapter(), **options)
     return ChatGGUF(model_path=default_weights("medium"), adapter_path=default_adapter("medium"), **options)
+
+
+def served_card(reply: AIMessage) -> StudentCard:
+    """Return what is known of a model behind a server that calls itself by a shipped adapter's name; else nothing.
+
+    Raises:
+        InvalidWeightsError: The adapter's card cannot be read.
+    """
+    name = reply.response_metadata.get("model_name")
+    adapters = filter(None, map(shipped_adapter, SIZES))
+    return next((load_card(adapter) for adapter in adapters if adapter.stem == name), StudentCard())
 
 
 def decomposer_model(name: str | Path) -> Runnable[Any, Any]:

@@ -114,8 +114,15 @@ def default_adapter(size: Size = "small") -> Path | None:
     Raises:
         InvalidWeightsError: There are several, so that none is the default.
     """
-    if size == "small" and os.environ.get(ENVIRONMENT_VARIABLE):
-        return None
+    return None if size == "small" and os.environ.get(ENVIRONMENT_VARIABLE) else shipped_adapter(size)
+
+
+def shipped_adapter(size: Size) -> Path | None:
+    """Return the LoRA adapter in the package, whatever weights are in use; None where this version ships none.
+
+    Raises:
+        InvalidWeightsError: There are several, so that none is the default.
+    """
     adapters = sorted(_ADAPTERS.glob(_ADAPTER_NAMES[size]))
     if len(adapters) > 1:
         names = ", ".join(adapter.name for adapter in adapters)

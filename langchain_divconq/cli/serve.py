@@ -51,13 +51,14 @@ def _serve(args: argparse.Namespace) -> None:
     adapter = default_adapter() if args.model is None and args.adapter is None else args.adapter
     threads = args.threads or max(1, default_threads() // args.slots)
     models = _load(model, adapter, args.engine, threads, args)
-    name = read_header(model).name
+    # By the name of a shipped adapter a client knows how sure its plans are.
+    name = adapter.stem if adapter is not None and adapter == default_adapter() else read_header(model).name
     with Server(address, family, Api(models, name, key)) as server:
         port = server.server_address[1]
         threading.Thread(target=server.serve_forever, daemon=True).start()
         show(render_client(args.host, port, has_key=key is not None, has_adapter=adapter is not None))
         note(
-            f"Serving {name}{'' if adapter is None else f' with {adapter.name}'} by {models[0]._engine().name}; slots: "
+            f"Serving {read_header(model).name}{'' if adapter is None else f' with {adapter.name}'} by {models[0]._engine().name}; slots: "
             f"{args.slots}, threads: {threads} each, context: {args.n_ctx} tokens. Ctrl-C stops it."
         )
         while True:

@@ -35,18 +35,29 @@ from langchain_divconq.engines.pump import or_ending
 from langchain_divconq.engines.turn import Turn
 from langchain_divconq.errors import AdapterMismatchError, ContextLengthError, EngineError, InvalidWeightsError
 
-# With flash attention on and fewer than 64 tokens in a physical batch, logits are the same to the last bit however a
-# prompt is split between cached and new tokens (measured: SmolLM2, CPU). With llama.cpp's defaults they move by up to
-# 1.0 with the split, and a greedy reply would depend on what was asked before.
-_BATCH = 32
+# The last bits of a token's state depend on how many tokens are read together with it, and a greedy reply may hang on
+# them. So a prompt is always cut at the same places: every 32 tokens at first, so that short prompts share what they
+# begin with, then every 256, which is fastest. What was read before is used up to one of these places, never beyond.
+_FINE, _COARSE = 32, 256
+
+
+def _cut(start: int) -> int:
+    """Return where the piece of a prompt ends that begins at `start`, itself one of the places."""
+    return start + (_FINE if start < _COARSE else _COARSE)
+
+
+def _last_cut(length: int) -> int:
+    """Return the last place at which a prompt is cut, up to `length` tokens."""
+    return length - length % (_FINE if length < _COARSE else _COARSE)
 
 
 @dataclass
 class _Slot:
-    """A sequence in llama.cpp's memory: the tokens whose state it holds."""
+    """A sequence in llama.cpp's memory: the tokens whose state it holds, and how many of them were read in whole pieces."""
 
     sequence: int
     tokens: list[int] = field(default_factory=list)
+    whole: int = 0
     used: int = 0
 
 
@@ -103,7 +114,7 @@ class LlamaCppEngine:
         options = lib.llama_context_default_params()
         options.n_ctx = self.n_ctx * settings.n_slots
         options.n_seq_max = settings.n_slots
-        options.n_batch = options.n_ubatch = _BATCH
+        options.n_batch = options.n_ubatch = _COARSE
         options.n_threads = options.n_threads_batch = settings.n_threads
         options.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
         options.kv_unified = False
@@ -123,7 +134,7 @@ class LlamaCppEngine:
             if lib.llama_set_adapters_lora(self._context, adapters, 1, (ctypes.c_float * 1)(1.0)) != 0:
                 raise AdapterMismatchError(f"llama.cpp does not apply {settings.adapter_path}: {last_complaint()}")
         self._memory = lib.llama_get_memory(self._context)
-        self._batch = lib.llama_batch_init(_BATCH, 0, 1)
+        self._batch = lib.llama_batch_init(_COARSE, 0, 1)
         self._bos = ""
         if lib.llama_vocab_get_add_bos(self._vocab):
             self._bos = self._spelling(lib.llama_vocab_bos(self._vocab))
@@ -236,7 +247,9 @@ class LlamaCppEngine:
         while len(slot.tokens) < len(prompt):
             if is_cancelled():
                 return "cancelled", 0
-            self._decode(slot, prompt[len(slot.tokens) : len(slot.tokens) + _BATCH])
+            start = len(slot.tokens)
+            self._decode(slot, prompt[start : _cut(start)])
+        slot.whole = _last_cut(len(prompt))
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         limit = min(request.max_tokens, self.n_ctx - len(prompt))
         for count in range(limit):
@@ -260,7 +273,7 @@ class LlamaCppEngine:
         The slot that shares most, unless more would be thrown away there than is saved against the slot that has rested
         longest: two callers with a few words in common would drive each other out otherwise.
         """
-        shared = {slot.sequence: _common(slot.tokens, prompt[:-1]) for slot in self._slots}
+        shared = {slot.sequence: _last_cut(_common(slot.tokens[: slot.whole], prompt[:-1])) for slot in self._slots}
         best = max(self._slots, key=lambda slot: (shared[slot.sequence], -slot.used))
         rested = min(self._slots, key=lambda slot: slot.used)
         saved = shared[best.sequence] - shared[rested.sequence]
@@ -277,6 +290,7 @@ class LlamaCppEngine:
         if not length:
             self._lib.llama_memory_seq_rm(self._memory, slot.sequence, -1, -1)
         del slot.tokens[length:]
+        slot.whole = length
 
     def _decode(self, slot: _Slot, tokens: list[int]) -> None:
         batch, start = self._batch, len(slot.tokens)

@@ -69,11 +69,9 @@ def connect(printed: str, **fields: Any) -> Decomposer:
 
 
 def outcome(decomposition: Decomposition) -> Outcome:
-    """Return what is to be the same whoever asks, and whenever.
-
-    The probability is left out: under an adapter its third digit depends on how much of the prompt was in the cache.
-    """
-    return decomposition.model_dump(mode="json", include={"question", "subquestions", "text"})
+    """Return what is to be the same whoever asks, and whenever."""
+    said = {"question", "subquestions", "text", "no_decomposition_probability", "confidence"}
+    return decomposition.model_dump(mode="json", include=said)
 
 
 def load(clients: Sequence[Runnable[Any, Decomposition]], asked: Sequence[Question]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from langchain_divconq.engines.base import EngineName
 from tests.integration_tests.llama_server import API_KEY, MODEL_NAME, TOOLS, running
 from tests.integration_tests.run_tree import collected_runs
 
-QUESTION = "Mia has 3 boxes of 12 pens and gives away 7. How many pens are left?"
+QUESTION = "Who is the spouse of the author of the novel Emma?"
 ASKED: Any = {"messages": [("user", QUESTION)]}
 
 
@@ -123,7 +123,7 @@ def test_a_thread_divides_its_next_question_anew(model: ChatOpenAI, decomposer: 
     agent = build(model, decomposer, checkpointer=InMemorySaver())
     config = {"configurable": {"thread_id": "1"}}
     assert agent.invoke(ASKED, config)["decomposition"]["question"]["text"] == QUESTION
-    following = "A tank holds 90 litres and 25 leak out. How much must be filled in for it to hold 80?"
+    following = "In which country was the composer of the opera Norma born?"
     with collected_runs() as runs:
         state = agent.invoke({"messages": [("user", following)]}, config)
     assert state["decomposition"]["question"]["text"] == following

@@ -22,7 +22,7 @@ from langchain_divconq import (
 from langchain_divconq.engines.base import EngineName
 from langchain_divconq.types import Mode
 
-QUESTION = "Mia has 3 boxes of 12 pens and gives away 7. How many pens are left?"
+QUESTION = "Who is the spouse of the author of the novel Emma?"
 echo: Runnable[Any, Any] = RunnableLambda(lambda messages: f"Answer: {len(messages)}")
 
 
@@ -65,7 +65,7 @@ def test_a_question_too_long_for_the_decomposer_is_solved_in_one_stage(
     engine_name: EngineName, caplog: pytest.LogCaptureFixture
 ) -> None:
     small = Decomposer(model=ChatGGUF(engine=engine_name, n_ctx=256))
-    asked = {"question": QUESTION, "context": "The pens are blue. " * 100}
+    asked = {"question": QUESTION, "context": "The sea is blue. " * 100}
     chain = DivideAndConquer(solver=echo, decomposer=small)
     with caplog.at_level(logging.WARNING, logger="langchain_divconq"):
         solution = Solution.from_message(chain.invoke(asked))

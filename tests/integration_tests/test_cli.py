@@ -16,7 +16,7 @@ from langchain_divconq.engines.base import EngineName
 from langchain_divconq.types import Decomposition, Solution
 from tests.repository import ROOT
 
-QUESTION = "Mia has 3 boxes of 12 pens and gives away 7. How many pens are left?"
+QUESTION = "Who is the spouse of the author of the novel Emma?"
 COUNT = 12
 # llama_cpp leaves files open at the end of a process.
 DIVCONQ = [sys.executable, "-W", "error", "-W", "ignore::ResourceWarning", "-m", "langchain_divconq.cli"]

@@ -18,7 +18,7 @@ from langchain_divconq.engines.base import EngineName
 from langchain_divconq.types import Mode
 from tests.integration_tests.llama_server import API_KEY, MODEL_NAME, running
 
-QUESTION = "Mia has 3 boxes of 12 pens and gives away 7. How many pens are left?"
+QUESTION = "Who is the spouse of the author of the novel Emma?"
 
 
 @pytest.fixture(scope="module")

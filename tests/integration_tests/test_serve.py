@@ -27,7 +27,7 @@ from tests.benchmarks.serve import COMMAND, KEY, connect, load, outcome, serving
 from tests.gguf_writer import write_adapter
 from tests.repository import ROOT
 
-QUESTION = "Mia has 3 boxes of 12 pens and gives away 7. How many pens are left?"
+QUESTION = "Who is the spouse of the author of the novel Emma?"
 # Of many kinds and in several languages; some take one step, some have a passage.
 ASKED = questions(50, seed=41)
 # Every cap, and every kind of gate: one that divides, the default, one that hardly ever divides.
@@ -67,7 +67,6 @@ def test_fifty_questions_get_the_decompositions_they_get_in_process(
 
 @pytest.mark.parametrize("slots", [1, 4])
 def test_clients_at_once_get_each_the_reply_to_their_own_question(gguf_path: Path, slots: int) -> None:
-    # Without the adapter, under which near ties fall by how much of a prompt was cached.
     with serving("--model", str(gguf_path), "--slots", str(slots)) as printed:
         clients = [connect(printed, max_subquestions=1, gate="always") for _ in range(8)]
         result = load(clients, ASKED[:3])
