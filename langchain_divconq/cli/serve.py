@@ -57,8 +57,9 @@ def _serve(args: argparse.Namespace) -> None:
         port = server.server_address[1]
         threading.Thread(target=server.serve_forever, daemon=True).start()
         show(render_client(args.host, port, has_key=key is not None, has_adapter=adapter is not None))
+        weights = f"{read_header(model).name}{'' if adapter is None else f' with {adapter.name}'}"
         note(
-            f"Serving {read_header(model).name}{'' if adapter is None else f' with {adapter.name}'} by {models[0]._engine().name}; slots: "
+            f"Serving {weights} by {models[0]._engine().name}; slots: "
             f"{args.slots}, threads: {threads} each, context: {args.n_ctx} tokens. Ctrl-C stops it."
         )
         while True:

@@ -53,7 +53,10 @@ def _last_cut(length: int) -> int:
 
 @dataclass
 class _Slot:
-    """A sequence in llama.cpp's memory: the tokens whose state it holds, and how many of them were read in whole pieces."""
+    """A sequence in llama.cpp's memory: the tokens whose state it holds.
+
+    The first `whole` of them were read in whole pieces of a prompt.
+    """
 
     sequence: int
     tokens: list[int] = field(default_factory=list)
