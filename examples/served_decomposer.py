@@ -12,7 +12,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from langchain_divconq import Decomposer
-from langchain_divconq.weights import default_adapter
+from langchain_divconq.llamacpp.weights import default_adapter
 
 server = None
 if len(sys.argv) > 1:

@@ -3,7 +3,6 @@
 from langchain_divconq._version import __version__ as __version__
 from langchain_divconq.budget import Budget
 from langchain_divconq.chain import DivideAndConquer
-from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import (
     AdapterMismatchError,
@@ -20,6 +19,7 @@ from langchain_divconq.errors import (
     InvalidWeightsError,
     WeightsNotFoundError,
 )
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
 from langchain_divconq.retrieval import DecomposedRetriever
 from langchain_divconq.solver import Solver
 from langchain_divconq.types import Decomposition, Question, Solution, Subanswer

@@ -34,9 +34,9 @@ from langchain_divconq.calls import (
 )
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError, DivConqError
+from langchain_divconq.llamacpp.structured import reader, reader_with_raw
 from langchain_divconq.runnable import ChatRunnable
 from langchain_divconq.solver import Closing, Solver
-from langchain_divconq.structured import reader, reader_with_raw
 from langchain_divconq.types import METADATA_KEY, Question, QuestionInput, Solution
 from langchain_divconq.unwrap import models, named_model
 from langchain_divconq.usage import add_metadata, is_cached

@@ -13,13 +13,13 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec
 from pydantic import ConfigDict, Field, field_validator
 
 from langchain_divconq.calls import Limiter, Stage, adrive, drive
-from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.checks import fault
 from langchain_divconq.confidence import StudentCard, load_card, plan_features, token_logprobs
 from langchain_divconq.drafts import Asking, Draft, no_decomposition_probability
 from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.grammar import DEFAULT_CAP, check_cap
 from langchain_divconq.guard import reason_to_leave_whole
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
 from langchain_divconq.plans import asks, clean_plan
 from langchain_divconq.prompts import DEMONSTRATION, PromptStyle, decomposition_prompt
 from langchain_divconq.runnable import Dumpable

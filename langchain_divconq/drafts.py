@@ -11,8 +11,8 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable
 
 from langchain_divconq.calls import Call
-from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.grammar import MAX_TOKENS, decomposition_grammar
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
 from langchain_divconq.plans import parse_plan
 from langchain_divconq.prompts import NO_DECOMPOSITION
 from langchain_divconq.types import Decomposition, Question

@@ -20,6 +20,7 @@ from langchain_divconq.budget import Cost, Purse, Strategy, Wave, unlimited
 from langchain_divconq.calls import Call, Limiter, Reply, Stage, acall_model, adrive, call_model, drive
 from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.limits import Held
+from langchain_divconq.llamacpp.structured import can_hold, held_to, render_json, schema_tokens
 from langchain_divconq.prompts import (
     ANSWER_MARKER,
     closing_prompt,
@@ -28,7 +29,6 @@ from langchain_divconq.prompts import (
     subquestion_prompt,
 )
 from langchain_divconq.runnable import Dumpable
-from langchain_divconq.structured import can_hold, held_to, render_json, schema_tokens
 from langchain_divconq.subsolvers import Route, pick, read_subanswer, subsolver_input
 from langchain_divconq.types import (
     Decomposition,

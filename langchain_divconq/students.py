@@ -9,11 +9,11 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import RunnableBindingBase
 
-from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.confidence import StudentCard, load_card
 from langchain_divconq.errors import ConfigurationError
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
+from langchain_divconq.llamacpp.weights import Size, default_adapter, default_weights, shipped_adapter
 from langchain_divconq.unwrap import named_model
-from langchain_divconq.weights import Size, default_adapter, default_weights, shipped_adapter
 
 SIZES: tuple[Size, ...] = ("small", "medium")
 

@@ -9,8 +9,8 @@ from typing import get_args
 import pytest
 from hypothesis import settings
 
-from langchain_divconq.engines.base import EngineName
-from langchain_divconq.weights import default_weights
+from langchain_divconq.llamacpp.engines.base import EngineName
+from langchain_divconq.llamacpp.weights import default_weights
 
 # A job that a script starts in the background ignores Ctrl-C, and so would every test and its children.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

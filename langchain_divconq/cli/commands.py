@@ -21,12 +21,12 @@ from langchain_core.runnables import Runnable
 from pydantic import ValidationError
 
 from langchain_divconq.chain import DECOMPOSITION_EVENT, DivideAndConquer
-from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.cli.batch import Batch
 from langchain_divconq.cli.console import note, show, show_record, usage_line
 from langchain_divconq.cli.jsonl import Item, RecordFile, read_items
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
 from langchain_divconq.plans import render_plan
 from langchain_divconq.prompts import ANSWER_MARKER, PROMPT_VERSION
 from langchain_divconq.solver import Solver

@@ -19,12 +19,12 @@ from pathlib import Path
 
 from langchain_divconq._version import __version__
 from langchain_divconq.cli.console import show
-from langchain_divconq.engines import INSTALL, MODULES, available_engines, default_threads, physical_cores
-from langchain_divconq.engines.base import EngineName
-from langchain_divconq.engines.identity import fingerprint
-from langchain_divconq.engines.trial import explain_death
 from langchain_divconq.errors import EngineError
-from langchain_divconq.weights import DEFAULT_SHA256, ENVIRONMENT_VARIABLE, default_adapter, default_weights
+from langchain_divconq.llamacpp.engines import INSTALL, MODULES, available_engines, default_threads, physical_cores
+from langchain_divconq.llamacpp.engines.base import EngineName
+from langchain_divconq.llamacpp.engines.identity import fingerprint
+from langchain_divconq.llamacpp.engines.trial import explain_death
+from langchain_divconq.llamacpp.weights import DEFAULT_SHA256, ENVIRONMENT_VARIABLE, default_adapter, default_weights
 
 _QUESTION = "Who was born first, the author of Emma or the author of Middlemarch?"
 _MOST_SECONDS = 180

@@ -27,10 +27,10 @@ from typing import Any
 
 from langchain_core.messages import AIMessage
 
-from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.cli.openai_body import Asked, Refusal, as_refusal, read_body, usage
-from langchain_divconq.engines.pump import iterate
 from langchain_divconq.errors import GenerationCancelled
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
+from langchain_divconq.llamacpp.engines.pump import iterate
 
 MOST_BYTES = 1_000_000
 MOST_SECONDS = 120.0

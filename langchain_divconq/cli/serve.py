@@ -18,15 +18,15 @@ from pathlib import Path
 
 from pydantic import PrivateAttr
 
-from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.cli.console import note, show
 from langchain_divconq.cli.http_api import MOST_SECONDS, Api, Server
-from langchain_divconq.engines import default_threads, load_engine
-from langchain_divconq.engines.base import Engine, EngineName
-from langchain_divconq.engines.gguf import read_header
-from langchain_divconq.engines.trial import create_engine
 from langchain_divconq.errors import ConfigurationError
-from langchain_divconq.weights import default_adapter, default_weights
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
+from langchain_divconq.llamacpp.engines import default_threads, load_engine
+from langchain_divconq.llamacpp.engines.base import Engine, EngineName
+from langchain_divconq.llamacpp.engines.gguf import read_header
+from langchain_divconq.llamacpp.engines.trial import create_engine
+from langchain_divconq.llamacpp.weights import default_adapter, default_weights
 
 KEY_VARIABLE = "DIVCONQ_API_KEY"
 

@@ -11,8 +11,8 @@ import sys
 from typing import Any, get_args
 
 from langchain_divconq import __version__
-from langchain_divconq.engines import default_threads, physical_cores
-from langchain_divconq.engines.base import EngineName
+from langchain_divconq.llamacpp.engines import default_threads, physical_cores
+from langchain_divconq.llamacpp.engines.base import EngineName
 from tests.benchmarks import chain, engines
 
 BOTH: tuple[EngineName, ...] = get_args(EngineName)

@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 
 from langchain_divconq import ChatGGUF
-from langchain_divconq.engines import unload_engines
-from langchain_divconq.engines.base import EngineName
+from langchain_divconq.llamacpp.engines import unload_engines
+from langchain_divconq.llamacpp.engines.base import EngineName
 from langchain_divconq.prompts import decomposition_prompt
 from training.config import Config, load_config
 from training.example import Example, load_examples

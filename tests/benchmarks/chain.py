@@ -13,7 +13,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import RunnableLambda
 
 from langchain_divconq import ChatGGUF, Decomposer, DivideAndConquer, Solver
-from langchain_divconq.engines.base import EngineName
+from langchain_divconq.llamacpp.engines.base import EngineName
 from tests.benchmarks.engines import Row, shipped
 from tests.benchmarks.interval import middle, ratio
 from tests.benchmarks.questions import questions

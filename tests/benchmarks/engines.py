@@ -14,13 +14,13 @@ from typing import Any
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from langchain_divconq import ChatGGUF, Decomposer
-from langchain_divconq.engines import default_threads, load_engine
-from langchain_divconq.engines.base import EngineName
 from langchain_divconq.grammar import MAX_TOKENS, decomposition_grammar
-from langchain_divconq.messages import chat_roles
+from langchain_divconq.llamacpp.engines import default_threads, load_engine
+from langchain_divconq.llamacpp.engines.base import EngineName
+from langchain_divconq.llamacpp.messages import chat_roles
+from langchain_divconq.llamacpp.weights import default_adapter, default_weights
 from langchain_divconq.prompts import decomposition_prompt
 from langchain_divconq.types import Question
-from langchain_divconq.weights import default_adapter, default_weights
 from tests.benchmarks.interval import Interval, middle, ratio
 from tests.benchmarks.questions import questions
 

@@ -27,8 +27,8 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from langchain_divconq import Decomposer, Decomposition, Question, __version__
+from langchain_divconq.llamacpp.weights import default_adapter
 from langchain_divconq.prompts import PromptStyle
-from langchain_divconq.weights import default_adapter
 from tests.benchmarks.questions import questions
 from tests.repository import ROOT
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from langchain_divconq import ChatGGUF, Decomposer, DivConqError, __version__
-from langchain_divconq.engines import physical_cores
-from langchain_divconq.engines.base import EngineName
+from langchain_divconq.llamacpp.engines import physical_cores
+from langchain_divconq.llamacpp.engines.base import EngineName
+from langchain_divconq.llamacpp.weights import default_adapter
 from langchain_divconq.plans import parse_plan
 from langchain_divconq.types import Question, references
-from langchain_divconq.weights import default_adapter
 from tests.benchmarks.questions import questions
 
 SEED = 20

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import get_args
 
 from langchain_divconq import __version__
-from langchain_divconq.engines.base import EngineName
+from langchain_divconq.llamacpp.engines.base import EngineName
 from tests.campaigns.report import Report
 
 FOLDER = Path(__file__).parent

@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from langchain_divconq.engines import load_engine, trial
-from langchain_divconq.engines.base import EngineName, EngineSettings, Request
 from langchain_divconq.errors import EngineError
+from langchain_divconq.llamacpp.engines import load_engine, trial
+from langchain_divconq.llamacpp.engines.base import EngineName, EngineSettings, Request
 from tests.campaigns.children import each_in_child, in_fork, run_forked
 from tests.campaigns.gguf_parts import ARRAY, Parts
 from tests.campaigns.report import Report, engines

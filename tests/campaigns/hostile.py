@@ -16,13 +16,13 @@ from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from langchain_divconq.chain import DivideAndConquer
-from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.decomposer import Decomposer
-from langchain_divconq.engines.base import EngineName
 from langchain_divconq.errors import InvalidQuestionError
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
+from langchain_divconq.llamacpp.engines.base import EngineName
+from langchain_divconq.llamacpp.weights import default_adapter
 from langchain_divconq.solver import Solver
 from langchain_divconq.types import Mode, Question, Solution
-from langchain_divconq.weights import default_adapter
 from tests.campaigns.report import Report
 from tests.unit_tests.fakes import ScriptedModel, scripted
 

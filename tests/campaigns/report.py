@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from langchain_divconq.engines.base import EngineName
+from langchain_divconq.llamacpp.engines.base import EngineName
 
 _MODULES = {"llama-cpp-python": "llama_cpp", "xllamacpp": "xllamacpp"}
 _MOST_SHOWN = 50

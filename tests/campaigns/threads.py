@@ -14,8 +14,8 @@ from contextlib import closing
 from typing import cast
 
 from langchain_divconq import ChatGGUF, Decomposer
-from langchain_divconq.engines.base import EngineName
-from langchain_divconq.weights import default_adapter
+from langchain_divconq.llamacpp.engines.base import EngineName
+from langchain_divconq.llamacpp.weights import default_adapter
 from tests.campaigns.children import each_in_child
 from tests.campaigns.report import Report, engines
 

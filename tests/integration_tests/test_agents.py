@@ -22,7 +22,7 @@ from langchain_divconq.agents import (
     DivideAndConquerTool,
     divide_and_conquer_node,
 )
-from langchain_divconq.engines.base import EngineName
+from langchain_divconq.llamacpp.engines.base import EngineName
 from tests.integration_tests.llama_server import API_KEY, MODEL_NAME, TOOLS, running
 from tests.integration_tests.run_tree import collected_runs
 

@@ -19,7 +19,7 @@ from langchain_divconq import (
     Solver,
     WeightsNotFoundError,
 )
-from langchain_divconq.engines.base import EngineName
+from langchain_divconq.llamacpp.engines.base import EngineName
 from langchain_divconq.types import Mode
 
 QUESTION = "Who is the spouse of the author of the novel Emma?"

@@ -12,10 +12,10 @@ from langchain_core.messages import HumanMessage
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from pydantic import BaseModel, Field
 
-from langchain_divconq.chat_models import ChatGGUF
-from langchain_divconq.engines import unload_engines
-from langchain_divconq.engines.base import EngineName
 from langchain_divconq.errors import ContextLengthError
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
+from langchain_divconq.llamacpp.engines import unload_engines
+from langchain_divconq.llamacpp.engines.base import EngineName
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from langchain_divconq.engines.base import EngineName
+from langchain_divconq.llamacpp.engines.base import EngineName
 from langchain_divconq.types import Decomposition, Solution
 from tests.repository import ROOT
 

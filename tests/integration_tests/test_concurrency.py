@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from langchain_divconq import ChatGGUF, Decomposer, DivideAndConquer, Solution, Solver
-from langchain_divconq.engines.base import EngineName
+from langchain_divconq.llamacpp.engines.base import EngineName
 from tests.benchmarks.questions import questions
 
 QUESTIONS = questions(32, seed=11)

@@ -13,9 +13,6 @@ from typing import Any, get_args
 
 import pytest
 
-from langchain_divconq.engines import load_engine, unload_engines
-from langchain_divconq.engines.base import Completion, Engine, EngineName, EngineSettings, Request, Token
-from langchain_divconq.engines.gguf import read_header
 from langchain_divconq.errors import (
     AdapterMismatchError,
     ContextLengthError,
@@ -23,7 +20,10 @@ from langchain_divconq.errors import (
     GrammarError,
     InvalidWeightsError,
 )
-from langchain_divconq.weights import default_adapter
+from langchain_divconq.llamacpp.engines import load_engine, unload_engines
+from langchain_divconq.llamacpp.engines.base import Completion, Engine, EngineName, EngineSettings, Request, Token
+from langchain_divconq.llamacpp.engines.gguf import read_header
+from langchain_divconq.llamacpp.weights import default_adapter
 from tests.gguf_writer import write_adapter
 
 QUESTIONS = [

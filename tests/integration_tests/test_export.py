@@ -14,10 +14,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage
 
-from langchain_divconq.engines import load_engine, unload_engines
-from langchain_divconq.engines.base import EngineName, EngineSettings, Request, Token
-from langchain_divconq.engines.gguf import read_header
-from langchain_divconq.messages import chat_roles
+from langchain_divconq.llamacpp.engines import load_engine, unload_engines
+from langchain_divconq.llamacpp.engines.base import EngineName, EngineSettings, Request, Token
+from langchain_divconq.llamacpp.engines.gguf import read_header
+from langchain_divconq.llamacpp.messages import chat_roles
 from tests.training_tests.lora import train_at_random
 from training.config import Config
 from training.example import Example, save_examples

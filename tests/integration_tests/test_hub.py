@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from langchain_divconq import InvalidWeightsError, WeightsNotFoundError, weights
+from langchain_divconq import InvalidWeightsError, WeightsNotFoundError
+from langchain_divconq.llamacpp import weights
 
 CONTENT = bytes(range(256)) * 4096
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

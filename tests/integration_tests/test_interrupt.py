@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from langchain_divconq.engines.base import EngineName
+from langchain_divconq.llamacpp.engines.base import EngineName
 
 SCRIPT = """
 import os, signal, sys, threading, time
-from langchain_divconq.chat_models import ChatGGUF
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
 
 model = ChatGGUF(engine=sys.argv[1], n_ctx=1024, max_tokens=900)
 model.invoke("Hi", max_tokens=1)
@@ -33,7 +33,7 @@ def test_ctrl_c_ends_a_reply_and_leaving_ends_a_stream_quietly(engine_name: Engi
 
 FORK = """
 import os, sys, warnings
-from langchain_divconq.chat_models import ChatGGUF
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
 
 warnings.simplefilter("ignore")  # threads are there when it forks: that is the case to be tried
 model = ChatGGUF(engine=sys.argv[1], n_ctx=256)
@@ -45,7 +45,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), len(model.invoke("Hi",
 """
 DAEMONS = """
 import sys, threading, time
-from langchain_divconq.chat_models import ChatGGUF
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
 from langchain_divconq.errors import GenerationCancelled
 
 model = ChatGGUF(engine=sys.argv[1], n_ctx=1024)

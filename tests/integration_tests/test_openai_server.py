@@ -14,7 +14,7 @@ from openai import DefaultAsyncHttpxClient
 from pydantic import SecretStr
 
 from langchain_divconq import ChatGGUF, Decomposer, DivideAndConquer, Solution, Solver
-from langchain_divconq.engines.base import EngineName
+from langchain_divconq.llamacpp.engines.base import EngineName
 from langchain_divconq.types import Mode
 from tests.integration_tests.llama_server import API_KEY, MODEL_NAME, running
 

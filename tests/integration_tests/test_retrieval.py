@@ -11,7 +11,7 @@ from langchain_tests.integration_tests import RetrieversIntegrationTests
 from openai import DefaultAsyncHttpxClient
 
 from langchain_divconq import ChatGGUF, Decomposer
-from langchain_divconq.engines.base import EngineName
+from langchain_divconq.llamacpp.engines.base import EngineName
 from langchain_divconq.retrieval import DecomposedRetriever
 from tests.integration_tests.llama_server import running
 from tests.integration_tests.test_openai_server import connect

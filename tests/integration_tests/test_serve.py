@@ -20,8 +20,8 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from langchain_divconq import ChatGGUF, Decomposer
-from langchain_divconq.engines.gguf import read_header
-from langchain_divconq.weights import default_adapter
+from langchain_divconq.llamacpp.engines.gguf import read_header
+from langchain_divconq.llamacpp.weights import default_adapter
 from tests.benchmarks.questions import questions
 from tests.benchmarks.serve import COMMAND, KEY, connect, load, outcome, serving
 from tests.gguf_writer import write_adapter

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from langchain_divconq import ChatGGUF, Decomposer, DivideAndConquer
-from langchain_divconq.engines.base import EngineName
+from langchain_divconq.llamacpp.engines.base import EngineName
+from langchain_divconq.llamacpp.weights import DEFAULT_SHA256, default_adapter
 from langchain_divconq.types import references
-from langchain_divconq.weights import DEFAULT_SHA256, default_adapter
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from langchain_divconq import ChatGGUF, Solver
-from langchain_divconq.engines.base import EngineName
+from langchain_divconq.llamacpp.engines.base import EngineName
 from training.config import Config, Demonstrate, Load
 from training.data.plans import is_well_formed
 from training.example import Example, load_examples, save_examples

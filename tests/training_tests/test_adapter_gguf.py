@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from langchain_divconq.engines.gguf import check_adapter, read_header
 from langchain_divconq.errors import AdapterMismatchError
+from langchain_divconq.llamacpp.engines.gguf import check_adapter, read_header
 from tests.training_tests.lora import train_at_random
 from training.gguf.adapter import Lora, load_lora, permute_rows, read_adapter, write_adapter
 from training.student.tiny import Architecture, make_tiny

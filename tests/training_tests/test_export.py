@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from langchain_divconq import weights
-from langchain_divconq.engines.identity import fingerprint
+from langchain_divconq.llamacpp import weights
+from langchain_divconq.llamacpp.engines.identity import fingerprint
 from tests.training_tests.exported import EVALUATION, PARITY, export_in_miniature, make_config
 from training.config import Config
 from training.example import Example, save_examples

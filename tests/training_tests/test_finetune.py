@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from langchain_divconq import Question
-from langchain_divconq.engines.gguf import read_header
-from langchain_divconq.engines.identity import fingerprint
+from langchain_divconq.llamacpp.engines.gguf import read_header
+from langchain_divconq.llamacpp.engines.identity import fingerprint
 from langchain_divconq.prompts import decomposition_prompt
 from training.config import Config, Finetune, Load, Repeat
 from training.example import Example, save_examples

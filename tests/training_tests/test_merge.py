@@ -7,7 +7,7 @@ import gguf
 import numpy as np
 import pytest
 
-from langchain_divconq.engines.gguf import read_header, read_strings
+from langchain_divconq.llamacpp.engines.gguf import read_header, read_strings
 from tests.training_tests.lora import train_at_random
 from training.gguf.adapter import Lora, load_lora
 from training.gguf.merge import merge

@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from langchain_divconq.engines.gguf import check_model, read_header, read_strings
+from langchain_divconq.llamacpp.engines.gguf import check_model, read_header, read_strings
 from training.student.tiny import Architecture, make_tiny
 
 

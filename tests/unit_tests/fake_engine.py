@@ -8,10 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from langchain_divconq import chat_models
-from langchain_divconq.engines.base import Completion, EngineName, EngineSettings, OnToken, Request, Token, TokenLogprob
-from langchain_divconq.engines.prompt import Prompt
-from langchain_divconq.engines.turn import Turn
+from langchain_divconq.llamacpp import chat_models
+from langchain_divconq.llamacpp.engines.base import (
+    Completion,
+    EngineName,
+    EngineSettings,
+    OnToken,
+    Request,
+    Token,
+    TokenLogprob,
+)
+from langchain_divconq.llamacpp.engines.prompt import Prompt
+from langchain_divconq.llamacpp.engines.turn import Turn
 
 
 class FakeEngine:

@@ -15,9 +15,9 @@ from langchain_core.outputs import ChatGeneration
 from langchain_divconq import prompts
 from langchain_divconq.budget import Budget, Pool
 from langchain_divconq.chain import DivideAndConquer
-from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.decomposer import Decomposer
-from langchain_divconq.engines.base import Request, Token, TokenLogprob
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
+from langchain_divconq.llamacpp.engines.base import Request, Token, TokenLogprob
 from langchain_divconq.solver import Solver
 from langchain_divconq.types import Decomposition, Solution
 from langchain_divconq.usage import Price, StageUsage, add_metadata

@@ -15,9 +15,9 @@ from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_tests.unit_tests import ChatModelUnitTests
 from pydantic import ValidationError
 
-from langchain_divconq.chat_models import ChatGGUF
-from langchain_divconq.engines.base import EngineSettings
 from langchain_divconq.errors import ConfigurationError, ContextLengthError
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
+from langchain_divconq.llamacpp.engines.base import EngineSettings
 from tests.gguf_writer import write_adapter, write_model
 from tests.unit_tests.fake_engine import FakeEngine, install
 
@@ -364,9 +364,9 @@ async def test_the_event_loop_is_not_blocked_while_the_weights_are_read(
 
     ticker = asyncio.ensure_future(tick())
     model = ChatGGUF()
-    monkeypatch.setattr("langchain_divconq.chat_models.fingerprint", _slow_once(slowly))
+    monkeypatch.setattr("langchain_divconq.llamacpp.chat_models.fingerprint", _slow_once(slowly))
     assert [chunk.text async for chunk in model.astream("x")]
-    monkeypatch.setattr("langchain_divconq.chat_models.fingerprint", _slow_once(slowly))
+    monkeypatch.setattr("langchain_divconq.llamacpp.chat_models.fingerprint", _slow_once(slowly))
     await model.ainvoke("x")
     ticker.cancel()
     assert max(b - a for a, b in itertools.pairwise(ticks)) < 0.08

@@ -17,7 +17,7 @@ import langchain_divconq.cli as cli
 from langchain_divconq._version import __version__
 from langchain_divconq.cli import commands, main
 from langchain_divconq.decomposer import Decomposer
-from langchain_divconq.engines.base import EngineName
+from langchain_divconq.llamacpp.engines.base import EngineName
 from langchain_divconq.types import Decomposition, Mode, Solution
 from tests.unit_tests.command_line import MODELS, REPLY, solver_of, write_questions
 from tests.unit_tests.fakes import PLAN, QUESTION, failing, scripted

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from langchain_divconq.cli import doctor, main
-from langchain_divconq.engines import INSTALL
-from langchain_divconq.engines.base import EngineName
+from langchain_divconq.llamacpp.engines import INSTALL
+from langchain_divconq.llamacpp.engines.base import EngineName
 from tests.gguf_writer import write_model
 
 PLAN = json.dumps({"subquestions": ["a?", "b?"]}).encode()

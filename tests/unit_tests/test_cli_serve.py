@@ -13,10 +13,10 @@ import pytest
 from langchain_divconq import Decomposer
 from langchain_divconq.cli import main, serve
 from langchain_divconq.cli.http_api import Api
-from langchain_divconq.engines import load_engine as load_for_real
-from langchain_divconq.engines.base import EngineName, EngineSettings
 from langchain_divconq.errors import EngineError
 from langchain_divconq.grammar import MAX_TOKENS, decomposition_grammar
+from langchain_divconq.llamacpp.engines import load_engine as load_for_real
+from langchain_divconq.llamacpp.engines.base import EngineName, EngineSettings
 from langchain_divconq.prompts import NO_DECOMPOSITION
 from tests.gguf_writer import write_adapter, write_model
 from tests.unit_tests.fake_engine import FakeEngine

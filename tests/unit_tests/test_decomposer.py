@@ -9,12 +9,12 @@ from langchain_core.messages import AIMessage, SystemMessage
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from pydantic import ValidationError
 
-from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.drafts import no_decomposition_probability
-from langchain_divconq.engines.base import Request, Token, TokenLogprob
 from langchain_divconq.errors import DecompositionError, InvalidQuestionError
 from langchain_divconq.grammar import MAX_TOKENS, decomposition_grammar
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
+from langchain_divconq.llamacpp.engines.base import Request, Token, TokenLogprob
 from langchain_divconq.prompts import NO_DECOMPOSITION
 from langchain_divconq.types import Decomposition, Question
 from langchain_divconq.usage import Price

@@ -10,9 +10,9 @@ from langchain_core.messages import AIMessage, HumanMessage
 from pydantic import ValidationError
 
 from langchain_divconq import confidence
-from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.decomposer import Decomposer
-from langchain_divconq.engines.base import Request, Token
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
+from langchain_divconq.llamacpp.engines.base import Request, Token
 from langchain_divconq.types import Decomposition
 from tests.unit_tests.fake_engine import FakeEngine, install
 from tests.unit_tests.fakes import PLAN, QUESTION, scripted

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_divconq.engines.gguf import read_header
-from langchain_divconq.engines.prompt import Prompt, Specials
 from langchain_divconq.errors import EngineError
+from langchain_divconq.llamacpp.engines.gguf import read_header
+from langchain_divconq.llamacpp.engines.prompt import Prompt, Specials
 from tests.gguf_writer import Value, gguf_bytes
 
 CONTROL = {"<|im_start|>": 3, "<|im_end|>": 3, "<unk>": 2, "<|late|>": 1, "</s>": 1, "m_end|>x": 3}

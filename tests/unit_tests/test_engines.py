@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from langchain_divconq import engines
-from langchain_divconq.engines import default_threads, load_engine, physical_cores, unload_engines
-from langchain_divconq.engines.base import EngineName, EngineSettings
-from langchain_divconq.engines.turn import Turn
 from langchain_divconq.errors import (
     AdapterMismatchError,
     EngineNotInstalledError,
     InvalidWeightsError,
     WeightsNotFoundError,
 )
+from langchain_divconq.llamacpp import engines
+from langchain_divconq.llamacpp.engines import default_threads, load_engine, physical_cores, unload_engines
+from langchain_divconq.llamacpp.engines.base import EngineName, EngineSettings
+from langchain_divconq.llamacpp.engines.turn import Turn
 from tests.gguf_writer import write_adapter, write_model
 from tests.unit_tests.fake_engine import FakeEngine
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_divconq.engines.gbnf import check_grammar
-from langchain_divconq.engines.json_schema import schema_grammar
 from langchain_divconq.errors import GrammarError
+from langchain_divconq.llamacpp.engines.gbnf import check_grammar
+from langchain_divconq.llamacpp.engines.json_schema import schema_grammar
 
 
 @pytest.mark.parametrize(

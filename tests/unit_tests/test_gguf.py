@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_divconq.engines.gguf import check_adapter, check_model, read_header, read_strings
-from langchain_divconq.engines.identity import fingerprint
 from langchain_divconq.errors import AdapterMismatchError, EngineError, InvalidWeightsError, WeightsNotFoundError
+from langchain_divconq.llamacpp.engines.gguf import check_adapter, check_model, read_header, read_strings
+from langchain_divconq.llamacpp.engines.identity import fingerprint
 from tests.gguf_writer import Value, gguf_bytes, write_adapter, write_model
 
 METADATA: dict[str, Value] = {

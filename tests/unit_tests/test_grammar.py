@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_divconq.engines.gbnf import check_grammar
 from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.grammar import MAX_LENGTH, check_cap, decomposition_grammar
+from langchain_divconq.llamacpp.engines.gbnf import check_grammar
 from langchain_divconq.plans import parse_plan, render_plan
 from langchain_divconq.prompts import NO_DECOMPOSITION
 from langchain_divconq.types import MAX_SUBQUESTIONS, references

@@ -17,9 +17,9 @@ from typing_extensions import TypedDict
 from langchain_divconq.budget import Budget, Pool
 from langchain_divconq.calls import as_message
 from langchain_divconq.chain import DivideAndConquer
-from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError, GenerationCancelled
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
 from langchain_divconq.solver import Solver
 from langchain_divconq.types import METADATA_KEY, Question, Solution
 from langchain_divconq.usage import Price

@@ -10,8 +10,8 @@ from langchain_core.tracers import BaseTracer
 from langchain_core.tracers.schemas import Run
 
 from langchain_divconq.chain import DivideAndConquer
-from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.decomposer import Decomposer
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
 from langchain_divconq.solver import Solver
 from langchain_divconq.types import Solution
 from langchain_divconq.usage import StageUsage

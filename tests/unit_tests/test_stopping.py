@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_divconq.engines.base import Token, TokenLogprob
-from langchain_divconq.engines.stopping import StopFilter
+from langchain_divconq.llamacpp.engines.base import Token, TokenLogprob
+from langchain_divconq.llamacpp.engines.stopping import StopFilter
 
 ALPHABET = "ab\n"
 

@@ -9,9 +9,9 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from langchain_divconq.chain import DivideAndConquer
-from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
-from langchain_divconq.messages import chat_roles
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
+from langchain_divconq.llamacpp.messages import chat_roles
 from langchain_divconq.solver import Solver
 from langchain_divconq.types import Solution
 from tests.unit_tests.fake_engine import FakeEngine, install

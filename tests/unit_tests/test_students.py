@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from langchain_divconq import students, weights
-from langchain_divconq.chat_models import ChatGGUF
+from langchain_divconq import students
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError
+from langchain_divconq.llamacpp import weights
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
 from langchain_divconq.unwrap import models
 from tests.unit_tests.fakes import PLAN, QUESTION, scripted
 

@@ -14,12 +14,12 @@ from types import ModuleType
 
 import pytest
 
-from langchain_divconq import weights
-from langchain_divconq.engines import trial
-from langchain_divconq.engines.base import NO_NUMBERS, EngineSettings
-from langchain_divconq.engines.gguf import check_model, check_numbers, read_header
-from langchain_divconq.engines.identity import fingerprint
 from langchain_divconq.errors import EngineError, InvalidWeightsError
+from langchain_divconq.llamacpp import weights
+from langchain_divconq.llamacpp.engines import trial
+from langchain_divconq.llamacpp.engines.base import NO_NUMBERS, EngineSettings
+from langchain_divconq.llamacpp.engines.gguf import check_model, check_numbers, read_header
+from langchain_divconq.llamacpp.engines.identity import fingerprint
 from tests.gguf_writer import Value, gguf_bytes, write_adapter, write_model
 
 

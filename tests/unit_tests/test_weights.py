@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from langchain_divconq import InvalidWeightsError, WeightsNotFoundError, weights
+from langchain_divconq import InvalidWeightsError, WeightsNotFoundError
+from langchain_divconq.llamacpp import weights
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from langchain_divconq.engines.gguf import GgufHeader, check_adapter, read_header
+from langchain_divconq.llamacpp.engines.gguf import GgufHeader, check_adapter, read_header
 from training.store import whole
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from langchain_divconq.engines.gguf import read_header
-from langchain_divconq.engines.identity import fingerprint
+from langchain_divconq.llamacpp.engines.gguf import read_header
+from langchain_divconq.llamacpp.engines.identity import fingerprint
 from langchain_divconq.prompts import PROMPT_VERSION
 from training.config import Config, SourceName
 from training.gguf.comparison import LEAD

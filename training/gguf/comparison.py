@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_divconq.answers import parse_answer
-from langchain_divconq.engines.base import EngineSettings
 from langchain_divconq.errors import DecompositionError
-from langchain_divconq.messages import chat_roles
+from langchain_divconq.llamacpp.engines.base import EngineSettings
+from langchain_divconq.llamacpp.messages import chat_roles
 from langchain_divconq.plans import parse_plan
 from training.config import Role
 from training.gguf.logits import ScoringEngine, greedy, log_probabilities

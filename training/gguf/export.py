@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from langchain_divconq import weights
-from langchain_divconq.engines.gguf import read_header
-from langchain_divconq.engines.identity import fingerprint
+from langchain_divconq.llamacpp import weights
+from langchain_divconq.llamacpp.engines.gguf import read_header
+from langchain_divconq.llamacpp.engines.identity import fingerprint
 from langchain_divconq.prompts import PROMPT_VERSION
 from training.config import Config
 from training.example import load_examples
@@ -24,7 +24,7 @@ from training.gguf.quantise import quantise, stored_types
 from training.student.model import load_student, served_file
 from training.student.targets import Target, target
 
-ADAPTERS = Path(weights.__file__).parent / "adapters"
+ADAPTERS = Path(weights.__file__).parents[1] / "adapters"
 MOST_BYTES = 20_000_000
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from langchain_divconq.engines.base import EngineSettings
-from langchain_divconq.engines.llama_cpp import LlamaCppEngine
+from langchain_divconq.llamacpp.engines.base import EngineSettings
+from langchain_divconq.llamacpp.engines.llama_cpp import LlamaCppEngine
 
 if TYPE_CHECKING:
     import numpy as np

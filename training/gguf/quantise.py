@@ -9,8 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from langchain_divconq.engines import physical_cores
-from langchain_divconq.engines._logging import last_complaint, route_log
+from langchain_divconq.llamacpp.engines import physical_cores
+from langchain_divconq.llamacpp.engines._logging import last_complaint, route_log
 from training.config import Quantisation
 from training.store import whole
 

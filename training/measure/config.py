@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from langchain_divconq.llamacpp.weights import Size
 from langchain_divconq.prompts import PromptStyle
 from langchain_divconq.types import MAX_SUBQUESTIONS
 from langchain_divconq.usage import Price
-from langchain_divconq.weights import Size
 from training.config import DATA, ROOT, Source, SourceName, load_toml
 from training.measure.records import Mode
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from langchain_divconq import ChatGGUF, Decomposer
-from langchain_divconq.engines.identity import fingerprint
 from langchain_divconq.errors import DecompositionError
+from langchain_divconq.llamacpp.engines.identity import fingerprint
 from langchain_divconq.plans import parse_plan
 from langchain_divconq.prompts import PROMPT_VERSION, PromptStyle
 from training.config import Config

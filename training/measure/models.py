@@ -24,12 +24,12 @@ from langchain_core.runnables import Runnable
 
 from langchain_divconq.asking import BROKEN_SETUP
 from langchain_divconq.calls import arun_all
-from langchain_divconq.chat_models import ChatGGUF
 from langchain_divconq.decomposer import Decomposer
-from langchain_divconq.engines.identity import fingerprint
 from langchain_divconq.errors import WeightsNotFoundError
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
+from langchain_divconq.llamacpp.engines.identity import fingerprint
+from langchain_divconq.llamacpp.weights import default_adapter, default_weights
 from langchain_divconq.usage import StageUsage
-from langchain_divconq.weights import default_adapter, default_weights
 from training.config import ROOT, Source
 from training.example import Example, examples_fingerprint
 from training.measure.config import DecomposerOptions, SolverOptions

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from langchain_divconq.engines import physical_cores
+from langchain_divconq.llamacpp.engines import physical_cores
 from langchain_divconq.usage import StageUsage
 from training.store import changes, refuse_changes, save_json
 

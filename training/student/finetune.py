@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_divconq.engines.gguf import read_header
-from langchain_divconq.engines.identity import fingerprint
 from langchain_divconq.errors import DecompositionError
+from langchain_divconq.llamacpp.engines.gguf import read_header
+from langchain_divconq.llamacpp.engines.identity import fingerprint
 from langchain_divconq.plans import parse_plan
 from training.config import ROOT, Config, Finetune, Repeat
 from training.example import Example, load_examples

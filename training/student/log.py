@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from langchain_divconq.engines.identity import fingerprint
+from langchain_divconq.llamacpp.engines.identity import fingerprint
 from langchain_divconq.prompts import PROMPT_VERSION
 from training.config import Config
 from training.store import changes, refuse_changes, save_json, save_text, whole

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.messages import BaseMessage
 
-from langchain_divconq.engines.gguf import check_model, read_header
-from langchain_divconq.messages import chat_roles
-from langchain_divconq.weights import default_weights
+from langchain_divconq.llamacpp.engines.gguf import check_model, read_header
+from langchain_divconq.llamacpp.messages import chat_roles
+from langchain_divconq.llamacpp.weights import default_weights
 from training.config import Config
 
 if TYPE_CHECKING:

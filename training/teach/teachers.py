@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 
-from langchain_divconq.chat_models import ChatGGUF
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
 from langchain_divconq.prompts import closing_prompt, fused_prompt, single_stage_prompt, subquestion_prompt
 from langchain_divconq.types import Mode, Question, SingleStage, Subanswer
 from langchain_divconq.usage import Price

@@ -5,8 +5,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from langchain_divconq.engines.base import Request, Token, TokenLogprob
 from langchain_divconq.errors import EngineError, GrammarError
+from langchain_divconq.llamacpp.engines.base import Request, Token, TokenLogprob
 
 _SHORTLIST = 64
 

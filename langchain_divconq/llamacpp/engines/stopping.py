@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from langchain_divconq.engines.base import Token
+from langchain_divconq.llamacpp.engines.base import Token
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
 
-from langchain_divconq.engines.base import Completion, Request, Token, TokenLogprob
-from langchain_divconq.engines.prompt import Prompt
 from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
+from langchain_divconq.llamacpp.engines.base import Completion, Request, Token, TokenLogprob
+from langchain_divconq.llamacpp.engines.prompt import Prompt
 
 # Option: lowest and highest value (None: no bound). llama.cpp reads the seed 2**32 - 1 as "any".
 _RANGES: dict[str, tuple[float | None, float | None]] = {

@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from langchain_divconq.engines._logging import last_complaint, route_log
-from langchain_divconq.engines._sampling import Sampler, describe
-from langchain_divconq.engines.base import (
+from langchain_divconq.errors import AdapterMismatchError, ContextLengthError, EngineError, InvalidWeightsError
+from langchain_divconq.llamacpp.engines._logging import last_complaint, route_log
+from langchain_divconq.llamacpp.engines._sampling import Sampler, describe
+from langchain_divconq.llamacpp.engines.base import (
     CLOSED,
     NO_NUMBERS,
     NO_PROMPT,
@@ -27,13 +28,12 @@ from langchain_divconq.engines.base import (
     OnToken,
     Request,
 )
-from langchain_divconq.engines.gbnf import check_grammar
-from langchain_divconq.engines.gguf import read_header
-from langchain_divconq.engines.json_schema import schema_grammar
-from langchain_divconq.engines.prompt import Prompt, Specials
-from langchain_divconq.engines.pump import or_ending
-from langchain_divconq.engines.turn import Turn
-from langchain_divconq.errors import AdapterMismatchError, ContextLengthError, EngineError, InvalidWeightsError
+from langchain_divconq.llamacpp.engines.gbnf import check_grammar
+from langchain_divconq.llamacpp.engines.gguf import read_header
+from langchain_divconq.llamacpp.engines.json_schema import schema_grammar
+from langchain_divconq.llamacpp.engines.prompt import Prompt, Specials
+from langchain_divconq.llamacpp.engines.pump import or_ending
+from langchain_divconq.llamacpp.engines.turn import Turn
 
 # The last bits of a token's state depend on how many tokens are read together with it, and a greedy reply may hang on
 # them. So a prompt is always cut at the same places: every 32 tokens at first, so that short prompts share what they

@@ -19,15 +19,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from langchain_divconq.engines.base import NO_NUMBERS, Engine, EngineName, EngineSettings, Request
-from langchain_divconq.engines.gguf import check_numbers, read_header
-from langchain_divconq.engines.prompt import Prompt
 from langchain_divconq.errors import AdapterMismatchError, ContextLengthError, EngineError, InvalidWeightsError
+from langchain_divconq.llamacpp.engines.base import NO_NUMBERS, Engine, EngineName, EngineSettings, Request
+from langchain_divconq.llamacpp.engines.gguf import check_numbers, read_header
+from langchain_divconq.llamacpp.engines.prompt import Prompt
 
 TRUSTED = frozenset({"b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"})
 """Checksums of the default weights."""
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+_PACKAGE = Path(__file__).resolve().parents[2]
 _SHIPPED = _PACKAGE / "adapters"
 _MARK, _PLAIN = "divconq-trial:", "plain"
 _SECONDS, _BYTES_A_SECOND = 30, 50_000_000
@@ -40,9 +40,9 @@ _CHILD = """import sys, types
 sys.path[:] = {path!r}
 sys.modules["langchain_divconq"] = types.ModuleType("langchain_divconq")
 sys.modules["langchain_divconq"].__path__ = [{package!r}]
-sys.modules["langchain_divconq.engines"] = types.ModuleType("langchain_divconq.engines")
-sys.modules["langchain_divconq.engines"].__path__ = [{package!r} + "/engines"]
-from langchain_divconq.engines.trial import main
+sys.modules["langchain_divconq.llamacpp.engines"] = types.ModuleType("langchain_divconq.llamacpp.engines")
+sys.modules["langchain_divconq.llamacpp.engines"].__path__ = [{package!r} + "/llamacpp/engines"]
+from langchain_divconq.llamacpp.engines.trial import main
 main()
 """
 
@@ -216,7 +216,7 @@ def create_engine(
     """
     # Imported by name, for each engine's module needs its package.
     module, kind = ("llama_cpp", "LlamaCppEngine") if name == "llama-cpp-python" else ("xllamacpp", "XllamacppEngine")
-    make = getattr(importlib.import_module(f"langchain_divconq.engines.{module}"), kind)
+    make = getattr(importlib.import_module(f"langchain_divconq.llamacpp.engines.{module}"), kind)
     options = {"plain": plain} if name == "llama-cpp-python" else {}
     engine: Engine = make(settings, check_tensors=check_tensors, **options)
     return engine

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from langchain_divconq.engines.prompt import Prompt
+from langchain_divconq.llamacpp.engines.prompt import Prompt
 
 EngineName = Literal["llama-cpp-python", "xllamacpp"]
 

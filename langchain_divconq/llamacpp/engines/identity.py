@@ -5,8 +5,8 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from langchain_divconq.engines.gguf import open_weights, read_header
 from langchain_divconq.errors import InvalidWeightsError, WeightsNotFoundError
+from langchain_divconq.llamacpp.engines.gguf import open_weights, read_header
 
 _digests: dict[tuple[str, int, int, int], str] = {}
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from langchain_divconq.engines.base import (
+from langchain_divconq.errors import ContextLengthError, EngineError, GrammarError
+from langchain_divconq.llamacpp.engines.base import (
     CLOSED,
     NO_NUMBERS,
     NO_PROMPT,
@@ -23,13 +24,12 @@ from langchain_divconq.engines.base import (
     Token,
     TokenLogprob,
 )
-from langchain_divconq.engines.gbnf import check_grammar
-from langchain_divconq.engines.gguf import GgufHeader, read_header, read_strings
-from langchain_divconq.engines.json_schema import schema_grammar
-from langchain_divconq.engines.prompt import Prompt, Specials
-from langchain_divconq.engines.pump import or_ending
-from langchain_divconq.engines.turn import Turn
-from langchain_divconq.errors import ContextLengthError, EngineError, GrammarError
+from langchain_divconq.llamacpp.engines.gbnf import check_grammar
+from langchain_divconq.llamacpp.engines.gguf import GgufHeader, read_header, read_strings
+from langchain_divconq.llamacpp.engines.json_schema import schema_grammar
+from langchain_divconq.llamacpp.engines.prompt import Prompt, Specials
+from langchain_divconq.llamacpp.engines.pump import or_ending
+from langchain_divconq.llamacpp.engines.turn import Turn
 
 # Below 64 tokens, and with flash attention, cached state does not change a single bit of what bare weights compute
 # (measured: SmolLM2, CPU). With an adapter it does, so nothing is cached then, and a prompt is read in large pieces.

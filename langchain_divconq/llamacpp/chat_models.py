@@ -18,15 +18,15 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from typing_extensions import Self
 
 from langchain_divconq._version import __version__
-from langchain_divconq.engines import default_threads, load_engine
-from langchain_divconq.engines.base import Completion, Engine, EngineName, EngineSettings, Token
-from langchain_divconq.engines.identity import fingerprint, model_name
-from langchain_divconq.engines.pump import IsCancelled, aiterate, arun, iterate
-from langchain_divconq.engines.stopping import Piece, StopFilter
 from langchain_divconq.errors import ConfigurationError, EngineError, GenerationCancelled
-from langchain_divconq.messages import CallOptions, chat_roles, check_ranges, openai_logprobs, usage_metadata
-from langchain_divconq.structured import structured_output
-from langchain_divconq.weights import default_weights
+from langchain_divconq.llamacpp.engines import default_threads, load_engine
+from langchain_divconq.llamacpp.engines.base import Completion, Engine, EngineName, EngineSettings, Token
+from langchain_divconq.llamacpp.engines.identity import fingerprint, model_name
+from langchain_divconq.llamacpp.engines.pump import IsCancelled, aiterate, arun, iterate
+from langchain_divconq.llamacpp.engines.stopping import Piece, StopFilter
+from langchain_divconq.llamacpp.messages import CallOptions, chat_roles, check_ranges, openai_logprobs, usage_metadata
+from langchain_divconq.llamacpp.structured import structured_output
+from langchain_divconq.llamacpp.weights import default_weights
 
 _PROFILE: ModelProfile = {
     "open_weights": True,

@@ -15,12 +15,12 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from langchain_divconq.engines.base import Engine, EngineName, EngineSettings
-from langchain_divconq.engines.gguf import check_adapter, check_model, read_header
-from langchain_divconq.engines.identity import fingerprint
-from langchain_divconq.engines.pump import cancel_all, is_ending
-from langchain_divconq.engines.trial import create_engine, pass_trial
 from langchain_divconq.errors import EngineNotInstalledError, GenerationCancelled
+from langchain_divconq.llamacpp.engines.base import Engine, EngineName, EngineSettings
+from langchain_divconq.llamacpp.engines.gguf import check_adapter, check_model, read_header
+from langchain_divconq.llamacpp.engines.identity import fingerprint
+from langchain_divconq.llamacpp.engines.pump import cancel_all, is_ending
+from langchain_divconq.llamacpp.engines.trial import create_engine, pass_trial
 
 __all__ = ["available_engines", "default_threads", "load_engine", "physical_cores", "unload_engines"]
 
