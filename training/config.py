@@ -37,6 +37,7 @@ SourceName: TypeAlias = Literal[
     "musique_silver",
     "musique_composed",
     "everyday",
+    "everyday_more",
     "everyday_languages",
     "wiki2",
     "wiki2_one_step",

@@ -14,7 +14,7 @@ from training.example import Example
 from training.measure.grade import words
 
 Row = dict[str, Any]
-OWN = sorted((ROOT / "training" / "demonstrations").glob("*.jsonl"))
+OWN = sorted((ROOT / "training" / "demonstrations").rglob("*.jsonl"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmark data is not at {DATA}")
 
 

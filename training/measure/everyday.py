@@ -7,11 +7,14 @@ A decomposer is "small" or "medium" as the library has them, or NAME=PATH of a G
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from langchain_divconq import ChatGGUF, Decomposer
+from langchain_divconq.engines.identity import fingerprint
+from langchain_divconq.weights import default_weights
 from training.config import ROOT, Source
 from training.data.sources import read_source
 from training.data.sources.everyday import FILES
@@ -19,11 +22,13 @@ from training.data.sources.rows import find_files, read_file
 from training.example import Example
 from training.measure.grade import Grade, asking_words, grade
 from training.measure.intervals import Share, ratio
+from training.store import save_json
 
 FOLDER = ROOT / "training" / "results" / "everyday"
 DEV = Source(name="everyday", split="dev")
 
 _SURE = 0.8
+_MADE_WITH = "weights.json"
 _MEASURES: dict[str, tuple[str, Callable[[Grade], Share]]] = {
     "good": ("good plans, or rightly none", lambda g: (float(g.good), 1.0)),
     "whole": (
@@ -66,6 +71,8 @@ def grade_decomposers(arms: Sequence[str], folder: Path = FOLDER) -> None:
         grades = [_graded(example, decomposer, about, asking) for example in examples]
         spent = (time.perf_counter() - started) / len(examples)
         save_grades(grades, folder / f"{name}.jsonl")
+        made_with = load_made_with(folder)
+        save_json(folder / _MADE_WITH, {**made_with, name: checksums(decomposer)})
         good = ratio([_MEASURES["good"][1](one) for one in grades])
         print(f"{name}: {good.value if good else 0:.1%} of {len(grades)} good, {spent:.2f} s a question", flush=True)
     (folder / "README.md").write_text(render(load_grades(folder)), encoding="utf-8")
@@ -85,6 +92,21 @@ def load_decomposer(arm: str) -> tuple[str, Decomposer]:
     if name == "small-then-medium":
         return name, Decomposer("small", fallback=Decomposer("medium"))
     raise ValueError(f"{arm!r} is no decomposer. Name small, medium, small-then-medium, or NAME=PATH of a GGUF.")
+
+
+def checksums(decomposer: Decomposer) -> list[str]:
+    """Return the SHA-256 of each file of weights that a decomposer's plans hang on, adapters and fallback included."""
+    model = decomposer.model
+    assert isinstance(model, ChatGGUF)
+    files = [model.model_path or default_weights(), *([model.adapter_path] if model.adapter_path else [])]
+    return [*map(fingerprint, files), *([] if decomposer.fallback is None else checksums(decomposer.fallback))]
+
+
+def load_made_with(folder: Path = FOLDER) -> dict[str, list[str]]:
+    """Return the checksums of the weights behind each decomposer's records."""
+    path = folder / _MADE_WITH
+    found: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
 
 
 def _graded(

@@ -19,6 +19,7 @@ FILES: Files = {
     ),
     "dev": ("everyday/dev.jsonl",),
 }
+MORE: Files = {"train": tuple(sorted(str(path) for path in (_OWN / "more").glob("*.jsonl")))}
 LANGUAGES: Files = {"train": ("everyday/languages.jsonl",)}
 
 
