@@ -34,6 +34,17 @@ Gate: TypeAlias = Literal["always", "never"] | float
 _OTHERS = StudentCard(languages=())  # nothing is known of what another model was taught
 
 
+def check_gate(value: Gate) -> Gate:
+    """Return a gate as it is.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if value not in ("always", "never") and not (isinstance(value, (int, float)) and 0 <= value <= 1):
+        raise ConfigurationError(f'gate is {value}; it must be "always", "never" or a probability from 0 to 1.')
+    return value
+
+
 class Decomposer(Dumpable, RunnableSerializable[QuestionInput, Decomposition]):
     """Breaks a question into subquestions.
 
@@ -117,9 +128,7 @@ class Decomposer(Dumpable, RunnableSerializable[QuestionInput, Decomposition]):
     @field_validator("gate")
     @classmethod
     def _check_gate(cls, value: Gate) -> Gate:
-        if not isinstance(value, str) and not 0 <= value <= 1:
-            raise ConfigurationError(f'gate is {value}; it must be "always", "never" or a probability from 0 to 1.')
-        return value
+        return check_gate(value)
 
     @field_validator("min_confidence")
     @classmethod

@@ -16,12 +16,12 @@ from langgraph.runtime import Runtime
 from typing_extensions import NotRequired
 
 from langchain_divconq.asking import OnTrouble, as_decomposer, ask_decomposer
-from langchain_divconq.calls import Limiter, adrive, drive
+from langchain_divconq.calls import Limiter, Stage, adrive, drive
 from langchain_divconq.chain import DECOMPOSITION_EVENT
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
 from langchain_divconq.plans import render_plan
-from langchain_divconq.types import Decomposition, Question
+from langchain_divconq.types import Question
 
 _PLAN = (
     "A plan for the user's latest question. Work through its subquestions in order, with tools where they help, and "
@@ -77,13 +77,7 @@ class DecompositionMiddleware(AgentMiddleware[DecompositionState, ContextT, Resp
         config: RunnableConfig | None = None,
     ) -> dict[str, Any] | None:
         """Put the plan for the latest question into the state."""
-        question = _latest_question(state)
-        if question is None:
-            return {"decomposition": None}
-        if _is_known(question, state):
-            return None
-        asking = ask_decomposer(self.decomposer, question, self.on_trouble)
-        return _announce(drive(asking, _internal(config), Limiter(None)), runtime)
+        return drive(self._divide(state, runtime), _internal(config), Limiter(None))
 
     async def abefore_agent(
         self,
@@ -92,13 +86,19 @@ class DecompositionMiddleware(AgentMiddleware[DecompositionState, ContextT, Resp
         config: RunnableConfig | None = None,
     ) -> dict[str, Any] | None:
         """Do the same without blocking the event loop."""
+        return await adrive(self._divide(state, runtime), _internal(config), Limiter(None))
+
+    def _divide(self, state: DecompositionState, runtime: Runtime[ContextT]) -> Stage[dict[str, Any] | None]:
+        """Return what is new in the state; None: it holds the plan already."""
         question = _latest_question(state)
         if question is None:
             return {"decomposition": None}
         if _is_known(question, state):
             return None
-        asking = ask_decomposer(self.decomposer, question, self.on_trouble)
-        return _announce(await adrive(asking, _internal(config), Limiter(None)), runtime)
+        decomposition = yield from ask_decomposer(self.decomposer, question, self.on_trouble)
+        record = decomposition.model_dump(mode="json")
+        runtime.stream_writer({DECOMPOSITION_EVENT: record})
+        return {"decomposition": record}
 
     def wrap_model_call(
         self,
@@ -141,12 +141,6 @@ def _is_known(question: Question, state: DecompositionState) -> bool:
 def _internal(config: RunnableConfig | None) -> RunnableConfig:
     # Beside the tag "nostream", which stream() heeds, the mark by which event streams tell a middleware's own calls.
     return merge_configs(ensure_config(config), {"metadata": internal_call_metadata()})
-
-
-def _announce(decomposition: Decomposition, runtime: Runtime[Any]) -> dict[str, Any]:
-    record = decomposition.model_dump(mode="json")
-    runtime.stream_writer({DECOMPOSITION_EVENT: record})
-    return {"decomposition": record}
 
 
 def _with_plan(request: ModelRequest[ContextT]) -> ModelRequest[ContextT]:

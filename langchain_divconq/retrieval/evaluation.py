@@ -14,10 +14,10 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.config import merge_configs
 from pydantic import BaseModel, ConfigDict
 
-from langchain_divconq.calls import Limiter, drive
+from langchain_divconq.calls import drive
 from langchain_divconq.decomposer import Gate
 from langchain_divconq.retrieval.fusing import Hit, fused, within
-from langchain_divconq.retrieval.retriever import DecomposedRetriever
+from langchain_divconq.retrieval.retriever import DecomposedRetriever, limiter_of
 from langchain_divconq.retrieval.walk import Walk
 from langchain_divconq.types import Question
 
@@ -112,7 +112,7 @@ def evaluator(retriever: DecomposedRetriever) -> Runnable[Asked, Outcome]:
     def search(asked: Asked, config: RunnableConfig) -> Outcome:
         start, tokens = time.perf_counter(), UsageMetadataCallbackHandler()
         config = merge_configs(config, {"callbacks": [tokens]})
-        limiter = Limiter(None if config.get("max_concurrency") is None else 1)
+        limiter = limiter_of(config)
         plan = drive(retriever._divide(asked.question), config, limiter)
         walk = Walk(retriever._parts({}), plan)
         drive(walk.go(), config, limiter)

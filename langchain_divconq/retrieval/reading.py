@@ -18,7 +18,7 @@ from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.prompts import UNKNOWN, reading_prompt
 from langchain_divconq.retrieval.hops import MOST_CANDIDATES
 from langchain_divconq.solver import Solver
-from langchain_divconq.unwrap import is_chat_model
+from langchain_divconq.unwrap import is_chat_model, named_model
 
 _NOT_FOUND = re.compile(
     rf"{UNKNOWN}|none|n/?a|not (?:stated|mentioned|given|specified|known|found|provided|available)\b.*"
@@ -52,10 +52,11 @@ def as_reader(value: object) -> object:
     """Return a Runnable that reads; what cannot be one, as it is.
 
     Raises:
-        ConfigurationError: A name is given and `langchain`, which knows the names, is not installed.
+        ConfigurationError: A name is given, and `langchain`, which knows the names, or the provider's package or key is
+            missing.
     """
     if isinstance(value, str):
-        return _named(value)
+        return named_model("reader", value)
     if isinstance(value, Solver):
         return value.model
     return coerce_to_runnable(value) if callable(value) and not isinstance(value, Runnable) else value
@@ -105,15 +106,3 @@ def _told(text: str) -> str | None:
 
 def _takes_messages(reader: Runnable[Any, Any]) -> bool:
     return is_chat_model(reader.first if isinstance(reader, RunnableSequence) else reader)
-
-
-def _named(name: str) -> Runnable[Any, Any]:
-    try:
-        from langchain.chat_models import init_chat_model
-    except ImportError:
-        raise ConfigurationError(
-            f"reader={name!r} is the name of a chat model, and langchain, which finds it, is not installed. Install it "
-            "(pip install langchain), or pass the chat model itself."
-        ) from None
-    model: Runnable[Any, Any] = init_chat_model(name)
-    return model

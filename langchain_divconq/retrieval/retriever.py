@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from langchain_divconq.asking import OnTrouble, as_decomposer, ask_decomposer
 from langchain_divconq.calls import Announcement, Limiter, Stage, adrive, drive
 from langchain_divconq.chain import DECOMPOSITION_EVENT
-from langchain_divconq.decomposer import Decomposer, Gate
+from langchain_divconq.decomposer import Decomposer, Gate, check_gate
 from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.retrieval.fusing import Fuse, Hit, fused, within
 from langchain_divconq.retrieval.reading import ReaderLike, as_reader
@@ -116,13 +116,7 @@ class DecomposedRetriever(BaseRetriever):
     @field_validator("gate")
     @classmethod
     def _check_gate(cls, value: Gate | None) -> Gate | None:
-        if (
-            value is not None
-            and value not in ("always", "never")
-            and not (isinstance(value, (int, float)) and 0 <= value <= 1)
-        ):
-            raise ConfigurationError(f'gate is {value}; it must be "always", "never" or a probability from 0 to 1.')
-        return value
+        return None if value is None else check_gate(value)
 
     @field_validator("k", "read_k")
     @classmethod
@@ -193,9 +187,7 @@ class DecomposedRetriever(BaseRetriever):
         call_config: RunnableConfig | None = None,
         **options: Any,
     ) -> list[Document]:
-        call = self._for_one_call(k, gate)
-        config = patch_config(call_config, callbacks=run_manager.get_child())
-        limiter = _limiter(config)
+        call, config, limiter = self._for_one_call(k, gate, call_config, run_manager)
         plan = drive(call._divide(query), config, limiter)
         return drive(call._retrieve(plan, options), call._traced(config, plan), limiter)
 
@@ -209,20 +201,25 @@ class DecomposedRetriever(BaseRetriever):
         call_config: RunnableConfig | None = None,
         **options: Any,
     ) -> list[Document]:
-        call = self._for_one_call(k, gate)
-        config = patch_config(call_config, callbacks=run_manager.get_child())
-        limiter = _limiter(config)
+        call, config, limiter = self._for_one_call(k, gate, call_config, run_manager)
         plan = await adrive(call._divide(query), config, limiter)
         return await adrive(call._retrieve(plan, options), call._traced(config, plan), limiter)
 
-    def _for_one_call(self, k: int | None, gate: Gate | None) -> DecomposedRetriever:
-        """Return the retriever with what one call asks for in its fields' place."""
+    def _for_one_call(
+        self,
+        k: int | None,
+        gate: Gate | None,
+        config: RunnableConfig | None,
+        run_manager: CallbackManagerForRetrieverRun | AsyncCallbackManagerForRetrieverRun,
+    ) -> tuple[DecomposedRetriever, RunnableConfig, Limiter]:
+        """Return the retriever with what one call asks for in its fields' place, and what its parts run within."""
         changes: dict[str, Any] = {}
         if k is not None:
             changes["k"] = self._check_k(k)
         if gate is not None:
-            changes["gate"] = self._check_gate(gate)
-        return self.model_copy(update=changes) if changes else self
+            changes["gate"] = check_gate(gate)
+        config = patch_config(config, callbacks=run_manager.get_child())
+        return self.model_copy(update=changes) if changes else self, config, limiter_of(config)
 
     def _divide(self, query: Any) -> Stage[Decomposition]:
         question = Question.from_input(query)
@@ -278,6 +275,9 @@ def _labelled(hits: Sequence[Hit], walk: Walk) -> list[Document]:
     return labelled
 
 
-def _limiter(config: RunnableConfig) -> Limiter:
-    # One call after another where the number is limited: what is in flight is then bounded by the questions at once.
+def limiter_of(config: RunnableConfig) -> Limiter:
+    """Return what holds one question's calls: one after another where the number in flight is limited.
+
+    What is in flight in a batch is then bounded by the questions at once.
+    """
     return Limiter(None if config.get("max_concurrency") is None else 1)

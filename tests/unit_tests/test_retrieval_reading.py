@@ -71,7 +71,9 @@ def test_a_readers_name_goes_through_init_chat_model(monkeypatch: pytest.MonkeyP
     assert build(reader="openai:gpt-5-mini").reader is MODEL
     assert asked == ["openai:gpt-5-mini"]
     monkeypatch.setitem(sys.modules, "langchain.chat_models", None)
-    with pytest.raises(ValueError, match="langchain, which finds it, is not installed"):
+    with pytest.raises(
+        ValueError, match="is the name of a chat model and needs the package langchain, which cannot be imported"
+    ):
         build(reader="openai:gpt-5-mini")
 
 

@@ -19,6 +19,7 @@ _CHARACTER = re.compile(
 )
 _REPEAT = re.compile(r"\{[ \t\r\n]*(\d+)[ \t\r\n]*(?:,[ \t\r\n]*(\d*)[ \t\r\n]*)?\}")
 _MOST_REPETITIONS = 2000  # llama.cpp's MAX_REPETITION_THRESHOLD
+_EMPTY = '""'  # no name of a rule
 _DEEPEST = 100  # nesting; llama.cpp recurses without a bound
 
 
@@ -77,47 +78,62 @@ class _Parser:
         repeatable = False
         made = self.made
         while (mark := self.peek()) != "":
-            if mark not in "*+?{":
-                made = self.made
-            if mark == '"':
-                repeatable = self.literal()
-                items += [("", False)] if repeatable else []
-                self.skip(lines=depth > 0)
-                continue
-            if mark == "[":
-                self.character_class()
-                items.append(("", False))
-            elif mark == ".":
-                self.at += 1
-                items.append(("", False))
-            elif mark == "(":
-                self.at += 1
-                self.skip(lines=True)
-                self.groups += 1
-                self.made += 1
-                group = f"({self.groups}"
-                self.rules[group] = self.alternatives(depth + 1)
-                self.expect(")")
-                items.append((group, False))
-            elif mark in "*+?{":
+            if mark in "*+?{":
                 if not repeatable:
                     raise self.error(f"there is nothing before {mark!r} to repeat")
-                place = self.at
-                optional, endless = self.repetition(max(1, self.made - made))
-                if endless:
-                    self.loops.append((*items[-1], place))
-                items[-1] = (items[-1][0], items[-1][1] or optional)
-            elif _NAME.match(mark):
-                place = self.at
-                name = self.name()
-                self.made += name not in self.uses and name not in self.rules
-                self.uses.setdefault(name, place)
-                items.append((name, False))
+                items[-1] = self.repeated(items[-1], max(1, self.made - made))
             else:
-                break
-            repeatable = True
+                made = self.made
+                name = self.item(mark, depth)
+                if name is None:
+                    break
+                # What an empty literal leaves is nothing, to repeat neither.
+                repeatable = name != _EMPTY
+                items += [(name, False)] if repeatable else []
             self.skip(lines=depth > 0)
         return items
+
+    def item(self, mark: str, depth: int) -> str | None:
+        """Read what a sequence is made of, up to what repeats it.
+
+        Returns:
+            The name of a rule or group; "": characters; `_EMPTY`: a literal of none; None: no item begins here.
+        """
+        if mark == '"':
+            return "" if self.literal() else _EMPTY
+        if mark == "[":
+            self.character_class()
+            return ""
+        if mark == ".":
+            self.at += 1
+            return ""
+        if mark == "(":
+            return self.group(depth)
+        if not _NAME.match(mark):
+            return None
+        place = self.at
+        name = self.name()
+        self.made += name not in self.uses and name not in self.rules
+        self.uses.setdefault(name, place)
+        return name
+
+    def group(self, depth: int) -> str:
+        self.at += 1
+        self.skip(lines=True)
+        self.groups += 1
+        self.made += 1
+        group = f"({self.groups}"
+        self.rules[group] = self.alternatives(depth + 1)
+        self.expect(")")
+        return group
+
+    def repeated(self, item: tuple[str, bool], rules: int) -> tuple[str, bool]:
+        """Read what repeats an item that takes so many rules; return the item, as it may then be empty."""
+        place = self.at
+        optional, endless = self.repetition(rules)
+        if endless:
+            self.loops.append((*item, place))
+        return item[0], item[1] or optional
 
     def literal(self) -> bool:
         self.at += 1

@@ -290,40 +290,54 @@ def _read(cursor: _Cursor) -> GgufHeader:
     if version not in (2, 3):
         raise _damaged(cursor, f"is GGUF version {version}; llama.cpp reads versions 2 and 3 in little-endian order")
     n_tensors, n_values = cursor.unpack("QQ")
+    metadata, arrays = _read_values(cursor, n_values)
+    alignment = metadata.get("general.alignment", 32)
+    if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
+        raise _damaged(cursor, f"has general.alignment {alignment!r}, which is no power of two")
+    shapes, offsets, end = _read_tensors(cursor, n_tensors)
+    start = -(-cursor.position // alignment) * alignment
+    if n_tensors and start + end > cursor.size:
+        raise _cut_short(cursor.path, start + end, cursor.size)
+    places = {name: (kind, start + offset) for name, (kind, offset) in offsets.items()}
+    return GgufHeader(cursor.path, metadata, arrays, shapes, places)
+
+
+def _read_values(
+    cursor: _Cursor, count: int
+) -> tuple[dict[str, int | float | bool | str], dict[str, tuple[int, int, int]]]:
+    """Return the key-value pairs, and where the arrays among them begin, as `GgufHeader` has both."""
     metadata: dict[str, int | float | bool | str] = {}
     arrays: dict[str, tuple[int, int, int]] = {}
-    for _ in range(n_values):
+    for _ in range(count):
         key = cursor.string()
         (kind,) = cursor.unpack("I")
         if kind == _ARRAY:
-            element, count = cursor.unpack("IQ")
-            arrays[key] = (element, count, cursor.position)
-            _skip_array(cursor, element, count, 0)
+            element, length = cursor.unpack("IQ")
+            arrays[key] = (element, length, cursor.position)
+            _skip_array(cursor, element, length, 0)
         elif kind == _STRING:
             metadata[key] = cursor.string()
         elif kind in _SCALARS:
             metadata[key] = cursor.unpack(_SCALARS[kind])[0]
         else:
             raise _damaged(cursor, f"has a value of unknown type {kind} under {key[:80]!r}")
-    alignment = metadata.get("general.alignment", 32)
-    if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
-        raise _damaged(cursor, f"has general.alignment {alignment!r}, which is no power of two")
-    shapes, places, end = {}, {}, 0
-    for _ in range(n_tensors):
+    return metadata, arrays
+
+
+def _read_tensors(cursor: _Cursor, count: int) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, int]], int]:
+    """Return the tensors' shapes, their types and offsets among the values, and where the last one ends there."""
+    shapes, offsets, end = {}, {}, 0
+    for _ in range(count):
         name = cursor.string()
         (n_dimensions,) = cursor.unpack("I")
         if n_dimensions > 4:
             raise _damaged(cursor, f"gives the tensor {name[:80]!r} {n_dimensions} dimensions, more than four")
         shapes[name] = cursor.unpack(f"{n_dimensions}Q")
         kind, offset = cursor.unpack("IQ")
-        places[name] = kind, offset
+        offsets[name] = kind, offset
         elements, size = _BLOCKS.get(kind, (1, 0))  # a type newer than this table: only its beginning is checked
         end = max(end, offset + prod(shapes[name]) // elements * size)
-    start = -(-cursor.position // alignment) * alignment
-    if n_tensors and start + end > cursor.size:
-        raise _cut_short(cursor.path, start + end, cursor.size)
-    places = {name: (kind, start + offset) for name, (kind, offset) in places.items()}
-    return GgufHeader(cursor.path, metadata, arrays, shapes, places)
+    return shapes, offsets, end
 
 
 def _skip_array(cursor: _Cursor, element: int, count: int, depth: int) -> None:
