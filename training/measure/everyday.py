@@ -12,10 +12,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from langchain_divconq.engines.identity import fingerprint
-from langchain_divconq.weights import default_weights
-
 from langchain_divconq import ChatGGUF, Decomposer
+from langchain_divconq.llamacpp.engines.identity import fingerprint
+from langchain_divconq.llamacpp.weights import default_weights
 from training.config import ROOT, Source
 from training.data.sources import read_source
 from training.data.sources.everyday import FILES
