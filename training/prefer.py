@@ -32,7 +32,7 @@ from training.measure.search import bm25
 from training.store import Records, save_json
 from training.student.batches import IGNORED, Sequenced, collate
 from training.student.finetune import encode, quicken
-from training.student.model import load_student, prompt_ids
+from training.student.model import load_student, padding_id, prompt_ids
 from training.student.targets import target
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def write_plans(questions: Sequence[MultiHop], student: Any, tokenizer: Any, con
     assert config.prefer is not None
     cap = config.demonstrate.max_subquestions
     prompts = [prompt_ids(target(_told(one), config.finetune.role, cap).prompt, tokenizer) for one in questions]
-    padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    padding = padding_id(tokenizer)
     longest = max(map(len, prompts))
     ids = torch.tensor([[padding] * (longest - len(prompt)) + prompt for prompt in prompts])
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])

@@ -21,13 +21,13 @@ from langchain_divconq.llamacpp.messages import chat_roles
 from tests.training_tests.lora import train_at_random
 from training.config import Config
 from training.example import Example, save_examples
-from training.gguf.adapter import Lora, load_lora, permute_rows, write_adapter
 from training.gguf.comparison import compare
 from training.gguf.export import export
 from training.gguf.merge import merge
 from training.gguf.parity import Parity, ParityError, check
 from training.gguf.quantise import quantise, stored_types
 from training.student import tiny
+from training.student.adapter import Lora, load_lora, permute_rows, write_adapter
 from training.student.model import load_tokenizer, prompt_ids, render_prompt
 from training.student.targets import Target, target
 from training.student.tiny import Architecture, make_tiny

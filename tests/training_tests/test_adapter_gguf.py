@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from langchain_divconq.errors import AdapterMismatchError
 from langchain_divconq.llamacpp.engines.gguf import check_adapter, read_header
 from tests.training_tests.lora import train_at_random
-from training.gguf.adapter import Lora, load_lora, permute_rows, read_adapter, write_adapter
+from training.student.adapter import Lora, load_lora, permute_rows, read_adapter, write_adapter
 from training.student.tiny import Architecture, make_tiny
 
 

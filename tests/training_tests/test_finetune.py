@@ -15,8 +15,8 @@ from training.example import Example, save_examples
 
 torch = pytest.importorskip("torch", reason="the training dependencies are not installed")
 
-from training.gguf.adapter import load_lora, write_adapter  # noqa: E402  # all of these need torch
 from training.student import finetune as stage  # noqa: E402
+from training.student.adapter import load_lora, write_adapter  # noqa: E402  # all of these need torch
 from training.student.batches import Sequenced, batched, collate, completion_tokens  # noqa: E402
 from training.student.log import TrainingLog  # noqa: E402
 from training.student.model import load_student  # noqa: E402

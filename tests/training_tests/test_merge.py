@@ -9,8 +9,8 @@ import pytest
 
 from langchain_divconq.llamacpp.engines.gguf import read_header, read_strings
 from tests.training_tests.lora import train_at_random
-from training.gguf.adapter import Lora, load_lora
 from training.gguf.merge import merge
+from training.student.adapter import Lora, load_lora
 from training.student.model import load_student
 from training.student.tiny import Architecture, make_tiny
 

@@ -77,12 +77,6 @@ def library_imports(path: Path) -> set[str]:
     return {name for name in imported_modules(parse(path)) if name in known} - {module_name(path)}
 
 
-# Older than the limits, and to be divided: an entry goes when its file or function fits.
-TOO_LONG = {
-    "training/student/finetune.py finetune",
-}
-
-
 def _length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Return a function's lines, its docstring not counted."""
     first = function.body[0]
@@ -95,11 +89,10 @@ def _length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 @pytest.mark.parametrize("path", [*MODULES, *TRAINING, *TESTS], ids=str)
 def test_a_module_and_each_of_its_functions_is_short_enough_to_read_at_once(path: Path) -> None:
     lines = len((ROOT / path).read_text(encoding="utf-8").splitlines())
-    assert lines <= MOST_LINES or path.as_posix() in TOO_LONG, f"{path} has {lines} lines: divide it."
+    assert lines <= MOST_LINES, f"{path} has {lines} lines: divide it."
     functions = [node for node in ast.walk(parse(path)) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
     long = {one.name: length for one in functions if (length := _length(one)) > MOST_FUNCTION_LINES}
-    new = {name: length for name, length in long.items() if f"{path.as_posix()} {name}" not in TOO_LONG}
-    assert new == {}, f"{path}: a function has at most {MOST_FUNCTION_LINES} lines, its docstring not counted."
+    assert long == {}, f"{path}: a function has at most {MOST_FUNCTION_LINES} lines, its docstring not counted."
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if path != ROOT_PACKAGE], ids=str)

@@ -12,16 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_divconq.answers import parse_answer
-from langchain_divconq.errors import DecompositionError
 from langchain_divconq.llamacpp.engines.base import EngineSettings
 from langchain_divconq.llamacpp.messages import chat_roles
-from langchain_divconq.plans import parse_plan
 from training.config import Role
 from training.gguf.logits import ScoringEngine, greedy, log_probabilities
 from training.gguf.parity import Artifact, Parity
 from training.student.model import completion_ids, prompt_ids
-from training.student.targets import Target
+from training.student.targets import Target, is_read
 
 if TYPE_CHECKING:
     from training.gguf.logits import Array
@@ -98,17 +95,6 @@ def compare(
 def parse_rate(replies: Sequence[Sequence[int]], tokenizer: Any, role: Role) -> float:
     """Return the share of replies that can be read: as a plan, or for a solver as an answer."""
     return sum(is_read(tokenizer.decode(reply, skip_special_tokens=True), role) for reply in replies) / len(replies)
-
-
-def is_read(reply: str, role: Role) -> bool:
-    """Return whether the library reads a student's reply."""
-    if role.startswith("S_E"):
-        return parse_answer(reply) is not None
-    try:
-        parse_plan(reply)
-    except DecompositionError:
-        return False
-    return True
 
 
 def _cases(

@@ -15,12 +15,12 @@ from langchain_divconq.llamacpp.engines.identity import fingerprint
 from langchain_divconq.prompts import PROMPT_VERSION
 from training.config import Config
 from training.example import load_examples
-from training.gguf.adapter import load_lora, write_adapter
 from training.gguf.card import config_fingerprint, manifest, render_card
 from training.gguf.comparison import compare
 from training.gguf.merge import merge
 from training.gguf.parity import Parity, enforce
 from training.gguf.quantise import quantise, stored_types
+from training.student.adapter import load_lora, write_adapter
 from training.student.model import load_student, served_file
 from training.student.targets import Target, target
 

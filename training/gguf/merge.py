@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from training.gguf.adapter import Lora
 from training.store import whole
+from training.student.adapter import Lora
 
 # Said anew of the merged model, or written by the writer itself.
 _OWN = {

@@ -6,27 +6,42 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_divconq.errors import DecompositionError
 from langchain_divconq.llamacpp.engines.gguf import read_header
 from langchain_divconq.llamacpp.engines.identity import fingerprint
-from langchain_divconq.plans import parse_plan
 from training.config import ROOT, Config, Finetune, Repeat
 from training.example import Example, load_examples
-from training.gguf.adapter import read_adapter
+from training.student.adapter import read_adapter
 from training.student.batches import IGNORED, Sequenced, batched, collate, completion_tokens
 from training.student.log import TrainingLog
-from training.student.model import completion_ids, load_student, prompt_ids, served_file
-from training.student.targets import Target, target
+from training.student.model import completion_ids, load_student, padding_id, prompt_ids, served_file
+from training.student.targets import Target, is_read, target
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _PLAN_TOKENS = 128
 """Most tokens decoded to see whether a plan parses."""
+_SHORT = 256
+"""Most tokens of a held-out example whose plan is decoded for that."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a student learns from and what it is watched on, as token ids."""
+
+    training: list[Sequenced]
+    """The examples that are short enough, the repeated ones repeated."""
+    held_out: list[Sequenced]
+    """The validation examples, likewise; never repeated."""
+    too_long: int
+    """How many training examples are left out."""
+    padding: int
+    """The token that fills a batch's shorter sequences."""
 
 
 def finetune(config: Config) -> None:
@@ -47,24 +62,7 @@ def finetune(config: Config) -> None:
     folder = config.folder / "4-student.partial"
     folder.mkdir(parents=True, exist_ok=True)
     model, tokenizer = load_student(options.student, config.folder, options.dtype)
-    cap = config.demonstrate.max_subquestions
-    training, validation = (
-        [target(example, options.role, cap) for example in examples]
-        for examples in (
-            repeated(load_examples(config.folder / "3-screened.jsonl"), options.repeat),
-            load_examples(config.folder / "3-validation.jsonl"),
-        )
-    )
-    sequences = [encode(one, tokenizer) for one in training]
-    kept = [sequence for sequence in sequences if len(sequence.ids) <= options.max_tokens]
-    if not kept:
-        raise ValueError(
-            f"{config.folder / '3-screened.jsonl'} leaves nothing to train on; see what the stages left out."
-        )
-    held_out = [one for one in (encode(t, tokenizer) for t in validation) if len(one.ids) <= options.max_tokens]
-    padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    check_labels(batched(kept, options.batch_tokens, seed=config.seed)[0], training, tokenizer, padding)
-
+    material = prepare(config, tokenizer)
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     student = add_lora(model, options)
     start = None if options.start is None else ROOT / options.start
@@ -73,46 +71,97 @@ def finetune(config: Config) -> None:
     trainable = [weight for weight in student.parameters() if weight.requires_grad]
     loss_of = accelerator.prepare(completion_loss(student))
     optimiser = torch.optim.AdamW(trainable, lr=options.learning_rate, weight_decay=0.0, betas=(0.9, 0.99))
-    plan = steps(kept, config, accelerator.num_processes)
+    plan = steps(material.training, config, accelerator.num_processes)
     data = fingerprint(config.folder / "3-screened.jsonl")
     log = TrainingLog(folder, config, steps=len(plan), data=data, start=start)
     done = log.resume(student, optimiser, writes=accelerator.is_main_process)
     accelerator.wait_for_everyone()
 
     for number, group in enumerate(plan[done:], start=done + 1):
-        started = time.perf_counter()
         rate = learning_rate(number, len(plan), options)
-        for parameters in optimiser.param_groups:
-            parameters["lr"] = rate
-        targets = sum(map(completion_tokens, group))
-        mine = group[accelerator.process_index :: accelerator.num_processes]
-        total = 0.0
-        for index, batch in enumerate(mine):
-            ids, labels = (tensor.to(accelerator.device) for tensor in collate(batch, padding))
-            with nullcontext() if index == len(mine) - 1 else accelerator.no_sync(loss_of):
-                # Gradients are averaged over the processes, hence the factor.
-                loss = loss_of(ids, labels) * accelerator.num_processes / targets
-                accelerator.backward(loss)
-            total += float(loss.detach()) / accelerator.num_processes
-        torch.nn.utils.clip_grad_norm_(trainable, 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        total = float(accelerator.reduce(torch.tensor(total, device=accelerator.device)))
-        spent = time.perf_counter() - started
-        record: dict[str, Any] = {"step": number, "loss": total, "learning_rate": rate, "seconds": round(spent, 3)}
-        record["tokens"] = sum(len(sequence.ids) for batch in group for sequence in batch)
+        record = {"step": number, **take_step(loss_of, optimiser, group, rate, material.padding, accelerator)}
         if number % options.evaluate_every == 0 or number == len(plan):
-            record |= measure(loss_of, held_out, padding, options.batch_tokens)
-            if options.role.startswith("S_D"):
-                prompts = [one for one in held_out if len(one.ids) <= 256][: options.parse_prompts]
-                record |= parse_rate(student, tokenizer, prompts)
+            record |= watch(loss_of, student, tokenizer, material, options)
         if accelerator.is_main_process:
             log.add(record)
             if number % options.checkpoint_every == 0 and number < len(plan):
                 log.checkpoint(number, student, optimiser)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        log.finish(student, examples=len(kept), too_long=len(sequences) - len(kept))
+        log.finish(student, examples=len(material.training), too_long=material.too_long)
+
+
+def prepare(config: Config, tokenizer: Any) -> Material:
+    """Return the examples that the stages before left, as token ids; one completion is printed.
+
+    Raises:
+        ValueError: There is nothing to train on, or the labels are not the completions.
+    """
+    options, path = config.finetune, config.folder / "3-screened.jsonl"
+    examples = {
+        "training": repeated(load_examples(path), options.repeat),
+        "held_out": load_examples(config.folder / "3-validation.jsonl"),
+    }
+    cap = config.demonstrate.max_subquestions
+    targets = {name: [target(one, options.role, cap) for one in some] for name, some in examples.items()}
+    short = {
+        name: [one for one in (encode(each, tokenizer) for each in some) if len(one.ids) <= options.max_tokens]
+        for name, some in targets.items()
+    }
+    if not short["training"]:
+        raise ValueError(f"{path} leaves nothing to train on; see what the stages left out.")
+    padding = padding_id(tokenizer)
+    first = batched(short["training"], options.batch_tokens, seed=config.seed)[0]
+    check_labels(first, targets["training"], tokenizer, padding)
+    return Material(**short, too_long=len(targets["training"]) - len(short["training"]), padding=padding)
+
+
+def take_step(
+    loss_of: Any, optimiser: Any, group: Sequence[Sequence[Sequenced]], rate: float, padding: int, accelerator: Any
+) -> dict[str, Any]:
+    """Take one step of the optimiser on a group of batches; return its metrics.
+
+    Args:
+        loss_of: As `completion_loss` makes it, prepared by the accelerator.
+        optimiser: Of the trainable weights.
+        group: The batches of all processes; each takes its own.
+        rate: The learning rate.
+        padding: The token that fills shorter sequences.
+        accelerator: Of this process.
+    """
+    import torch
+
+    started = time.perf_counter()
+    targets = sum(map(completion_tokens, group))
+    mine = group[accelerator.process_index :: accelerator.num_processes]
+    total = 0.0
+    for index, batch in enumerate(mine):
+        ids, labels = (tensor.to(accelerator.device) for tensor in collate(batch, padding))
+        with nullcontext() if index == len(mine) - 1 else accelerator.no_sync(loss_of):
+            # Gradients are averaged over the processes, hence the factor.
+            loss = loss_of(ids, labels) * accelerator.num_processes / targets
+            accelerator.backward(loss)
+        total += float(loss.detach()) / accelerator.num_processes
+    for parameters in optimiser.param_groups:
+        parameters["lr"] = rate
+        torch.nn.utils.clip_grad_norm_(parameters["params"], 1.0)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    return {
+        "loss": float(accelerator.reduce(torch.tensor(total, device=accelerator.device))),
+        "learning_rate": rate,
+        "seconds": round(time.perf_counter() - started, 3),
+        "tokens": sum(len(sequence.ids) for batch in group for sequence in batch),
+    }
+
+
+def watch(loss_of: Any, student: Any, tokenizer: Any, material: Material, options: Finetune) -> dict[str, float]:
+    """Return the held-out loss, and for a decomposer the parse rate."""
+    metrics = measure(loss_of, material.held_out, material.padding, options.batch_tokens)
+    if options.role.startswith("S_D"):
+        short = [one for one in material.held_out if len(one.ids) <= _SHORT]
+        metrics |= parse_rate(student, tokenizer, short[: options.parse_prompts])
+    return metrics
 
 
 def repeated(examples: Iterable[Example], repeats: Sequence[Repeat]) -> Iterator[Example]:
@@ -286,11 +335,7 @@ def parse_rate(student: Any, tokenizer: Any, prompts: Sequence[Sequenced]) -> di
                 eos_token_id=one.ids[-1],
                 pad_token_id=one.ids[-1],
             )
-        try:
-            parse_plan(tokenizer.decode(written[0, one.prompt :], skip_special_tokens=True))
-            parsed += 1
-        except DecompositionError:
-            pass
+        parsed += is_read(tokenizer.decode(written[0, one.prompt :], skip_special_tokens=True), "S_D-T")
     student.train()
     return {"parse_rate": parsed / len(prompts)}
 

@@ -166,6 +166,11 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
     return ids[0]
 
 
+def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the token that fills a batch's shorter sequences."""
+    return cast("int", tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+
+
 def _encode(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return list(tokenizer.encode(text, add_special_tokens=False))
 

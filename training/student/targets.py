@@ -7,7 +7,9 @@ from zlib import crc32
 
 from langchain_core.messages import BaseMessage
 
-from langchain_divconq.plans import render_plan
+from langchain_divconq.answers import parse_answer
+from langchain_divconq.errors import DecompositionError
+from langchain_divconq.plans import parse_plan, render_plan
 from langchain_divconq.prompts import ANSWER_MARKER, decomposition_prompt, fused_prompt, single_stage_prompt
 from training.config import Role
 from training.example import Example
@@ -54,3 +56,14 @@ def target(example: Example, role: Role, max_subquestions: int) -> Target:
         raise ValueError(f"{example.id} has no answer to each subquestion, which {role} needs; run the screen stage.")
     prompt = fused_prompt(question, example.subquestions)
     return Target(example.id, tuple(prompt), render_plan(example.subanswers) + f"\n\n{closing}")
+
+
+def is_read(reply: str, role: Role) -> bool:
+    """Return whether the library reads a student's reply: as a plan, or for a solver as an answer."""
+    if role.startswith("S_E"):
+        return parse_answer(reply) is not None
+    try:
+        parse_plan(reply)
+    except DecompositionError:
+        return False
+    return True
