@@ -55,127 +55,118 @@ class _Section(BaseModel):
 
 
 class Source(_Section):
-    """Some rows of one dataset.
-
-    Attributes:
-        name: Which reader.
-        split: Which split: "train" trains, "dev" and "test" evaluate.
-        path: File or folder; None: the dataset's own place under the data folder. A relative path counts from the
-            checkout's root.
-        hub: A dataset on the Hugging Face hub ("openai/gsm8k"), read through `datasets` instead of from files.
-        hub_config: The hub dataset's configuration ("socratic"), where it has several.
-        limit: Most rows, chosen by the run's seed; None: all.
-    """
+    """Some rows of one dataset."""
 
     name: SourceName
+    """Which reader."""
     split: Literal["train", "dev", "test"] = "train"
+    """Which split: "train" trains, "dev" and "test" evaluate."""
     path: Path | None = None
+    """File or folder; None: the dataset's own place under the data folder. A relative path counts from the checkout's
+    root."""
     hub: str | None = None
+    """A dataset on the Hugging Face hub ("openai/gsm8k"), read through `datasets` instead of from files."""
     hub_config: str | None = None
+    """The hub dataset's configuration ("socratic"), where it has several."""
     limit: int | None = Field(default=None, gt=0)
+    """Most rows, chosen by the run's seed; None: all."""
 
 
 class Load(_Section):
-    """Attributes:
-    train: What the student learns from, mixed.
-    evaluate: What it is evaluated on. All of it, and every evaluation set at hand, is checked for leaks.
-    validation: So many of the training examples are held out to watch the loss.
-    ngram: Two texts that share a run of so many words count as the same question.
-    """
+    """Which datasets a run reads, and which it is measured on."""
 
     train: tuple[Source, ...]
+    """What the student learns from, mixed."""
     evaluate: tuple[Source, ...] = ()
+    """What it is evaluated on. All of it, and every evaluation set at hand, is checked for leaks."""
     validation: int = Field(default=200, ge=0)
+    """So many of the training examples are held out to watch the loss."""
     ngram: int = Field(default=13, ge=5)
+    """Two texts that share a run of so many words count as the same question."""
 
 
 class Demonstrate(_Section):
-    """Attributes:
-    teacher: "recorded" (what the datasets record), "gguf:PATH" (a local model), or a chat model's name as
-        `init_chat_model` takes it ("openai:gpt-5-mini").
-    max_subquestions: The cap the teacher is told, and the greatest that the student is.
-    long_plans: What becomes of a recorded plan beyond the cap: it is dropped, or keeps its first or last subquestions.
-    concurrency: Most requests to the teacher at once.
-    attempts: Most attempts at one request, with back-off between them.
-    dollars_per_million_input, dollars_per_million_output: The teacher's prices, for the preview.
-    """
+    """Who writes the plans that the student learns from."""
 
     teacher: str = "recorded"
+    """"recorded" (what the datasets record), "gguf:PATH" (a local model), or a chat model's name as `init_chat_model`
+    takes it ("openai:gpt-5-mini")."""
     max_subquestions: int = Field(default=3, ge=1, le=9)
+    """The cap the teacher is told, and the greatest that the student is."""
     long_plans: Literal["drop", "first", "last"] = "last"
+    """What becomes of a recorded plan beyond the cap: it is dropped, or keeps its first or last subquestions."""
     concurrency: int = Field(default=4, ge=1)
+    """Most requests to the teacher at once."""
     attempts: int = Field(default=4, ge=1)
+    """Most attempts at one request, with back-off between them."""
     dollars_per_million_input: float = Field(default=0, ge=0)
     dollars_per_million_output: float = Field(default=0, ge=0)
+    """The teacher's prices, for the preview."""
 
 
 class Screen(_Section):
-    """Attributes:
-    solver: "recorded", "gguf:PATH" or a chat model's name, as for the teacher. Only S_D-R and the solvers' roles
-        are screened.
-    second_attempt: Whether a failed example is given to the teacher once more (not to a recorded one).
-    concurrency: Most requests to the solver at once.
-    attempts: Most attempts at one request, with back-off between them.
-    """
+    """Who tells whether a plan leads to the gold answer."""
 
     solver: str = "recorded"
+    """"recorded", "gguf:PATH" or a chat model's name, as for the teacher. Only S_D-R and the solvers' roles are
+    screened."""
     second_attempt: bool = False
+    """Whether a failed example is given to the teacher once more (not to a recorded one)."""
     concurrency: int = Field(default=4, ge=1)
+    """Most requests to the solver at once."""
     attempts: int = Field(default=4, ge=1)
+    """Most attempts at one request, with back-off between them."""
 
 
 class Repeat(_Section):
-    """Some training examples that an epoch shows several times, since their kind is rare.
-
-    Attributes:
-        source: Of which source.
-        subquestions: With so many subquestions at least.
-        times: How often each is shown.
-    """
+    """Some training examples that an epoch shows several times, since their kind is rare."""
 
     source: SourceName
+    """Of which source."""
     subquestions: int = Field(default=1, ge=0)
+    """With so many subquestions at least."""
     times: int = Field(gt=0)
+    """How often each is shown."""
 
 
 class Finetune(_Section):
-    """Attributes:
-    student: "bundled" (the library's default GGUF), "tiny" (a random model made on the spot, for tests), a path to a
-        GGUF (dequantised), or a hub checkpoint.
-    role: What is distilled (PAPER: S_D-T, S_D-R decompose; S_E-T, S_E-A solve; "-direct" without subanswers).
-    start: The GGUF of an adapter that the run goes on from; a relative path counts from the checkout's root. None: a
-        fresh adapter.
-    rank, alpha, dropout: Of the LoRA, on all linear layers of the blocks.
-    learning_rate: Peak, after a linear warm-up over `warmup` of the steps; then down to zero along a cosine.
-    epochs: Passes over the training examples.
-    repeat: Which of them a pass shows several times.
-    batch_tokens: Most tokens in a batch, padding included.
-    accumulate: Batches to a step of the optimiser.
-    max_tokens: Longer examples are left out, and counted.
-    dtype: Of the frozen weights and the arithmetic; the adapter itself is always float32.
-    evaluate_every, checkpoint_every: In steps.
-    parse_prompts: So many held-out questions are decoded greedily at each evaluation, for the parse rate.
-    threads: None: as torch chooses.
-    """
+    """The student, and how its adapter is trained."""
 
     student: str = "bundled"
+    """"bundled" (the library's default GGUF), "tiny" (a random model made on the spot, for tests), a path to a GGUF
+    (dequantised), or a hub checkpoint."""
     role: Role = "S_D-T"
+    """What is distilled (PAPER: S_D-T, S_D-R decompose; S_E-T, S_E-A solve; "-direct" without subanswers)."""
     start: Path | None = None
+    """The GGUF of an adapter that the run goes on from; a relative path counts from the checkout's root. None: a fresh
+    adapter."""
     rank: int = Field(default=16, gt=0)
     alpha: float = Field(default=32, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    """The LoRA's rank, alpha and dropout; it lies on all linear layers of the blocks."""
     learning_rate: float = Field(default=5e-4, gt=0)
+    """Peak, after a linear warm-up over `warmup` of the steps; then down to zero along a cosine."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
+    """The share of the steps in which the learning rate rises."""
     epochs: int = Field(default=1, gt=0)
+    """Passes over the training examples."""
     repeat: tuple[Repeat, ...] = ()
+    """Which of them a pass shows several times."""
     batch_tokens: int = Field(default=2048, gt=0)
+    """Most tokens in a batch, padding included."""
     accumulate: int = Field(default=1, gt=0)
+    """Batches to a step of the optimiser."""
     max_tokens: int = Field(default=512, gt=0)
+    """Longer examples are left out, and counted."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Of the frozen weights and the arithmetic; the adapter itself is always float32."""
     evaluate_every: int = Field(default=50, gt=0)
     checkpoint_every: int = Field(default=50, gt=0)
+    """Both in steps of the optimiser."""
     parse_prompts: int = Field(default=8, ge=0)
+    """So many held-out questions are decoded greedily at each evaluation, for the parse rate."""
     threads: int | None = Field(default=None, gt=0)
+    """Of the processor; None: as torch chooses."""
 
 
 class Prefer(_Section):
@@ -201,45 +192,40 @@ class Prefer(_Section):
 
 
 class Export(_Section):
-    """Attributes:
-    adapter_type: How the adapter's tensors are stored.
-    ladder: Quantisations of the merged model, besides F16.
-    parity_prompts: So many held-out prompts are compared.
-    base: The GGUF of a student that is a hub checkpoint: what its adapter will be served with. None: the student is a
-        GGUF itself.
-    """
+    """What the trained student is written as."""
 
     adapter_type: Literal["F32", "F16", "Q8_0"] = "F16"
+    """How the adapter's tensors are stored."""
     ladder: tuple[Quantisation, ...] = ("Q8_0", "Q4_K_M")
+    """Quantisations of the merged model, besides F16."""
     parity_prompts: int = Field(default=16, gt=0)
+    """So many held-out prompts are compared."""
     base: Path | None = None
+    """The GGUF of a student that is a hub checkpoint: what its adapter will be served with. None: the student is a GGUF
+    itself."""
 
 
 class Evaluate(_Section):
-    """Attributes:
-    max_subquestions: The cap that both are told and held to.
-    limit: Most questions of each evaluation source, chosen by the run's seed; None: all.
-    untuned_limit: The untuned student is measured beside ours on so many of them at most, the first that the seed
-        draws; 0: not at all; None: on all. It writes long, and so takes most of the time.
-    """
+    """On how many questions the student's plans are measured, and how."""
 
     max_subquestions: int = Field(default=3, ge=1, le=9)
+    """The cap that both are told and held to."""
     limit: int | None = Field(default=200, gt=0)
+    """Most questions of each evaluation source, chosen by the run's seed; None: all."""
     untuned_limit: int | None = Field(default=None, ge=0)
+    """The untuned student is measured beside ours on so many of them at most, the first that the seed draws; 0: not at
+    all; None: on all. It writes long, and so takes most of the time."""
 
 
 class Config(_Section):
-    """One run.
-
-    Attributes:
-        name: Names the folder of the run's artifacts.
-        seed: For sampling, shuffling and initial weights.
-        output: Where runs lie; a relative path counts from the checkout's root.
-    """
+    """One run."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    """Names the folder of the run's artifacts."""
     seed: int = 0
+    """For sampling, shuffling and initial weights."""
     output: Path = Path("training/runs")
+    """Where runs lie; a relative path counts from the checkout's root."""
     load: Load
     demonstrate: Demonstrate = Demonstrate()
     screen: Screen = Screen()

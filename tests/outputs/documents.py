@@ -21,23 +21,20 @@ _SECONDS = re.compile(r"\b\d+(?:\.\d+)? s\b")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block.
-
-    Attributes:
-        document, line: Where its text begins.
-        language: What stands behind the fence.
-        source: Its text.
-        reason: Why it is not run (`<!-- not run: REASON -->` stands above it); None: it is.
-        begin, end: Where its text lies in the document's.
-    """
+    """A fenced block."""
 
     document: str
     line: int
+    """Where its text begins."""
     language: str
+    """What stands behind the fence."""
     source: str
+    """Its text."""
     reason: str | None
+    """Why it is not run (`<!-- not run: REASON -->` stands above it); None: it is."""
     begin: int
     end: int
+    """Where its text lies in the document's."""
 
     def __str__(self) -> str:
         return f"{self.document}:{self.line}"
@@ -45,20 +42,17 @@ class Block:
 
 @dataclass(frozen=True)
 class Step:
-    """Something to run, and the place of what it prints.
-
-    Attributes:
-        block: Where it stands.
-        source: Python, or one command.
-        shown: What the document says it prints; None: the document does not show it.
-        begin, end: Where that lies in the document's text.
-    """
+    """Something to run, and the place of what it prints."""
 
     block: Block
+    """Where it stands."""
     source: str
+    """Python, or one command."""
     shown: str | None = None
+    """What the document says it prints; None: the document does not show it."""
     begin: int = 0
     end: int = 0
+    """Where that lies in the document's text."""
 
 
 def read(document: str) -> str:

@@ -30,21 +30,17 @@ Scores: TypeAlias = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Column:
-    """A column.
-
-    Attributes:
-        title: Its title.
-        arms: The arms that belong there by name; the first there is counts.
-        adapter: The file of the adapter that ships; figures of another are marked. None: the column has no adapter.
-        is_planless: Whether its arms have no plan, and so none of a row's ways to fill one.
-        is_shown: Whether the README shows it.
-    """
+    """A column of a table of results."""
 
     title: str
     arms: tuple[str, ...]
+    """The arms that belong there by name; the first there is counts."""
     adapter: str | None = None
+    """The file of the adapter that ships; figures of another are marked. None: the column has no adapter."""
     is_planless: bool = False
+    """Whether its arms have no plan, and so none of a row's ways to fill one."""
     is_shown: bool = True
+    """Whether the README shows it."""
 
 
 _EARLIER = ["", "\\* measured with an earlier version's decomposer."]

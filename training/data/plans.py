@@ -48,15 +48,12 @@ _SENTENCE_END = re.compile(r"[.!?]\W?\s+")
 
 
 class Unusable(ValueError):
-    """No plan for a student can be made of what is recorded.
-
-    Attributes:
-        reason: Why, in a short phrase of a fixed set, to be counted by.
-    """
+    """No plan for a student can be made of what is recorded."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+        """Why, in a short phrase of a fixed set, to be counted by."""
 
 
 def recorded_plan(example: Example, max_subquestions: int, long_plans: LongPlans) -> tuple[str, ...]:

@@ -39,17 +39,14 @@ class Hop:
 
 @dataclass(frozen=True)
 class MultiHop:
-    """A question with its hops, in order, and its gold passages.
-
-    Attributes:
-        example: The question.
-        hops: As the dataset records them; none where it records none, or no plan comes of them.
-        gold: The ids of the documents that answer it.
-    """
+    """A question with its hops, in order, and its gold passages."""
 
     example: Example
+    """The question."""
     hops: tuple[Hop, ...]
+    """As the dataset records them; none where it records none, or no plan comes of them."""
     gold: tuple[str, ...]
+    """The ids of the documents that answer it."""
 
     @property
     def id(self) -> str:

@@ -121,18 +121,15 @@ def decomposer_weights(options: DecomposerOptions) -> dict[str, str]:
 
 
 class Meter(BaseCallbackHandler):
-    """Counts the calls made under it, failed ones included: what they used, and what the last of them said.
-
-    Attributes:
-        usage: What the calls used.
-        last: The last reply; None: there is none.
-    """
+    """Counts the calls made under it, failed ones included: what they used, and what the last of them said."""
 
     run_inline = True  # it counts, and so never waits
 
     def __init__(self) -> None:
         self.usage = StageUsage()
+        """What the calls used."""
         self.last: BaseMessage | None = None
+        """The last reply; None: there is none."""
         self._starts: dict[UUID, float] = {}
         self._lock = threading.Lock()
 

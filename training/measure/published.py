@@ -31,15 +31,12 @@ _MOST_HOPS = 9
 
 @dataclass(frozen=True)
 class Published:
-    """A published set, as it is searched and asked.
-
-    Attributes:
-        documents: Every passage once, title and text, with the title as metadata; in the files' order.
-        questions: Those whose gold passages are all among the documents.
-    """
+    """A published set, as it is searched and asked."""
 
     documents: tuple[Document, ...]
+    """Every passage once, title and text, with the title as metadata; in the files' order."""
     questions: tuple[MultiHop, ...]
+    """Those whose gold passages are all among the documents."""
 
 
 def load_published(path: Path, left_out: Path | None = None) -> Published:

@@ -24,13 +24,12 @@ from training.example import Example, Split
 
 
 class Reader(NamedTuple):
-    """Attributes:
-    examples: From rows, the source's name and the split to Examples: the same for files and the hub.
-    files: Where the rows lie by default, for each split.
-    """
+    """How a source is read."""
 
     examples: Callable[[Iterable[Row], str, Split], Iterator[Example]]
+    """From rows, the source's name and the split to Examples: the same for files and the hub."""
     files: Files
+    """Where the rows lie by default, for each split."""
 
 
 READERS: dict[SourceName, Reader] = {
