@@ -9,6 +9,7 @@ from langchain_core.messages import BaseMessage
 from tests.unit_tests.fakes import ScriptedModel, scripted
 from training.measure.config import Measurement
 from training.measure.records import AnswerRecord
+from training.measure.report.read import R
 from training.store import Records
 
 ROWS = [
@@ -71,7 +72,7 @@ def records(config: Measurement, arm: str = "a") -> dict[str, AnswerRecord]:
     return {name.rsplit("/", 1)[1]: timeless(record) for name, record in file.records.items()}
 
 
-def timeless(record: AnswerRecord) -> AnswerRecord:
+def timeless(record: R) -> R:
     """Return a record without the seconds."""
     still = {stage: getattr(record, stage).model_copy(update={"seconds": 0.0}) for stage in ("decompose", "solve")}
     return record.model_copy(update=still)

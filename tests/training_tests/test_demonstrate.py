@@ -15,9 +15,10 @@ from langchain_divconq import Decomposer
 from langchain_divconq.prompts import NO_DECOMPOSITION, decomposition_prompt
 from langchain_divconq.usage import Price
 from tests.repository import ROOT
+from tests.training_tests.shelves import example, shelves_in, written
 from tests.unit_tests.fakes import scripted
 from training.config import Config, Demonstrate, Load
-from training.example import Example, LeftOut, Recorded, load_examples, save_examples
+from training.example import Example, LeftOut, Recorded, save_examples
 from training.teach.demonstrate import demonstrate, preview_teacher, write_plan
 from training.teach.requests import UnfinishedError
 from training.teach.teachers import load_teacher, preview
@@ -25,20 +26,13 @@ from training.teach.teachers import load_teacher, preview
 TEACHER = "scripted:teacher"
 
 
-def example(number: int, **fields: Any) -> Example:
-    question = f"Ida has {number} shelves of 9 jars and breaks 4. How many jars are left?"
-    return Example.model_validate(
-        {"id": f"own/{number}", "source": "jsonl", "split": "train", "question": question, **fields}
-    )
-
-
 def examples(*numbers: int) -> list[Example]:
     return [example(number) for number in numbers]
 
 
 def plan_for(messages: Sequence[BaseMessage]) -> str:
-    shelves = messages[-1].text.split("has ")[1].split(" ")[0]
-    return f"1. how many jars are on {shelves} shelves of 9?\n2. **How many of #1 jars are left after 4 break**"
+    count = shelves_in(messages)
+    return f"1. how many jars are on {count} shelves of 9?\n2. **How many of #1 jars are left after 4 break**"
 
 
 def prepared(folder: Path, loaded: list[Example], validation: Sequence[Example] = (), **options: Any) -> Config:
@@ -51,10 +45,6 @@ def prepared(folder: Path, loaded: list[Example], validation: Sequence[Example] 
     save_examples(loaded, config.folder / "1-examples.jsonl")
     save_examples(validation, config.folder / "1-validation.jsonl")
     return config
-
-
-def written(config: Config, name: str) -> list[Example]:
-    return list(load_examples(config.folder / name))
 
 
 def test_recorded_plans_are_taken_and_the_unusable_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,10 +128,10 @@ def test_what_was_recorded_stays_beside_a_teachers_plan() -> None:
 
 
 def test_left_out_replies_stay_left_out_when_a_failed_run_goes_on(tmp_path: Path) -> None:
-    replies: dict[str, str | Exception | None] = {"1": "no idea", "2": ConnectionError("no route"), "3": None}
+    replies: dict[int, str | Exception | None] = {1: "no idea", 2: ConnectionError("no route"), 3: None}
 
     def reply(messages: list[BaseMessage]) -> str:
-        said = replies[messages[-1].text.split("has ")[1].split(" ")[0]]
+        said = replies[shelves_in(messages)]
         if isinstance(said, Exception):
             raise said
         return said or plan_for(messages)
@@ -150,7 +140,7 @@ def test_left_out_replies_stay_left_out_when_a_failed_run_goes_on(tmp_path: Path
     with pytest.raises(UnfinishedError, match="own/2: ConnectionError: no route"):
         demonstrate(config, scripted(reply))
     assert not (config.folder / "2-demonstrations.jsonl").exists()
-    replies["2"] = None
+    replies[2] = None
     teacher = scripted(reply)
     demonstrate(config, teacher)
     assert len(teacher.seen) == 1
@@ -244,6 +234,7 @@ def test_a_teacher_that_cannot_be_loaded_says_what_is_missing(monkeypatch: pytes
 SLOW = """
 import sys, time
 from pathlib import Path
+from tests.training_tests.shelves import shelves_in
 from tests.training_tests.test_demonstrate import TEACHER, plan_for
 from tests.unit_tests.fakes import scripted
 from training.config import Config, Demonstrate, Load
@@ -253,7 +244,7 @@ folder = Path(sys.argv[1])
 
 def reply(messages):
     with (folder / "asked").open("a") as asked:
-        asked.write(messages[-1].text.split("has ")[1].split(" ")[0] + "\\n")
+        asked.write(f"{shelves_in(messages)}\\n")
     time.sleep(0.05)
     return plan_for(messages)
 

@@ -12,6 +12,7 @@ from langchain_core.messages import BaseMessage
 
 from langchain_divconq.plans import render_plan
 from langchain_divconq.prompts import NO_DECOMPOSITION
+from tests.training_tests.arms import timeless
 from tests.training_tests.hops import DECOYS, PAINTER, ROWS, library, retrieval
 from tests.unit_tests.fakes import failing, scripted
 from tests.unit_tests.shelf import asked
@@ -70,11 +71,6 @@ def records(config: Measurement, arm: str) -> dict[str, RetrievalRecord]:
 def answers(config: Measurement, arm: str) -> dict[str, AnswerRecord]:
     file = Records(config.results_folder / f"{arm}.jsonl", AnswerRecord)
     return {name.rpartition("-")[2]: timeless(record) for name, record in file.records.items()}
-
-
-def timeless(record: Any) -> Any:
-    still = {stage: getattr(record, stage).model_copy(update={"seconds": 0.0}) for stage in ("decompose", "solve")}
-    return record.model_copy(update=still)
 
 
 def test_filled_references_find_what_the_question_does_not_name(tmp_path: Path) -> None:

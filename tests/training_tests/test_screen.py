@@ -9,23 +9,19 @@ from langchain_core.messages import BaseMessage
 
 from langchain_divconq import Solver
 from langchain_divconq.prompts import fused_prompt
+from tests.training_tests import shelves
+from tests.training_tests.shelves import shelves_in
 from tests.unit_tests.fakes import ScriptedModel, scripted
 from training.config import Config, Demonstrate, Finetune, Load, Role, Screen
-from training.example import Example, LeftOut, Recorded, load_examples, save_examples
+from training.example import Example, LeftOut, Recorded, save_examples
 from training.teach.requests import UnfinishedError
 from training.teach.screen import WRONG, answer_through, recorded_subanswers, screen, select, take_recorded_answers
 
 PLAN = ("How many jars are on the shelves?", "What is #1 less 4?")
 
 
-def example(shelves: int, **fields: Any) -> Example:
-    question = f"Ida has {shelves} shelves of 9 jars and breaks 4. How many jars are left?"
-    values = {"id": f"own/{shelves}", "source": "jsonl", "split": "train", "question": question}
-    return Example.model_validate({**values, "answers": (str(shelves * 9 - 4),), "subquestions": PLAN, **fields})
-
-
-def shelves_in(messages: Sequence[BaseMessage]) -> int:
-    return int(messages[-1].text.split("has ")[1].split(" ")[0])
+def example(number: int, **fields: Any) -> Example:
+    return shelves.example(number, **{"answers": (str(number * 9 - 4),), "subquestions": PLAN, **fields})
 
 
 def solving(right: Callable[[list[BaseMessage]], bool], **fields: Any) -> ScriptedModel:
@@ -66,7 +62,7 @@ def prepared(
 
 
 def written(config: Config, name: str = "3-screened.jsonl") -> list[Example]:
-    return list(load_examples(config.folder / name))
+    return shelves.written(config, name)
 
 
 def left_out(config: Config) -> Any:
