@@ -48,5 +48,6 @@ def test_an_example_runs_and_prints_something(
     monkeypatch.setattr("langchain.chat_models.init_chat_model", init_chat_model)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", [str(path)])
+    monkeypatch.syspath_prepend(str(path.parent))  # as Python does for a script
     runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out.strip()
