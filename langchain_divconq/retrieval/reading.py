@@ -26,9 +26,6 @@ _NOT_FOUND = re.compile(
     r"|(?:the|these) documents? do(?:es)?(?: not|n.t))\b.*",
     re.IGNORECASE | re.DOTALL,
 )
-_MOST_WORDS = 12
-"""What is longer is a sentence, and no name, date or number that a later subquestion could hold: of 478 answers to the
-hops of MuSiQue's questions one is."""
 
 
 class Reading(TypedDict):
@@ -91,11 +88,9 @@ def read_answers(reader: Runnable[Any, Any], output: object) -> tuple[str, ...]:
 
 
 def parse_reading(text: str) -> str | None:
-    """Return the answer in a chat model's reply; None where it is a sentence, missing, or that nothing tells it."""
+    """Return the answer in a chat model's reply; None where it gives none, or says that the documents do not tell."""
     answer = parse_answer(text)
-    if answer is None or _NOT_FOUND.fullmatch(answer) or len(answer.split()) > _MOST_WORDS:
-        return None
-    return answer
+    return None if answer is None or _NOT_FOUND.fullmatch(answer) else answer
 
 
 def _told(text: str) -> str | None:
