@@ -10,10 +10,13 @@ from typing import Literal, TypeAlias
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
+from langchain_divconq.excerpts import excerpt
 from langchain_divconq.types import Question, SingleStage, Subanswer
 
 PROMPT_VERSION = "4"
-"""Changes with every change of a text below; results and caches are recorded under it."""
+"""Changes with every change of a text below; results and caches are recorded under it. It did not
+change when a decomposer began to be shown no more than an excerpt of a long context: prompts with a context within the
+budget are the same to the character, so what students learned holds, and so does all that was measured with those."""
 
 NO_DECOMPOSITION = "No decomposition needed."
 """What a decomposer writes instead of a plan when one step answers the question."""
@@ -64,6 +67,10 @@ _DIRECT = f"Reply with one line that begins with '{ANSWER_MARKER}' and holds the
 def decomposition_prompt(question: Question, max_subquestions: int, style: PromptStyle) -> list[BaseMessage]:
     """Return the messages that ask a model to decompose a question.
 
+    Whatever the model, it is shown no more than an excerpt of a long context. A plan follows from what is asked, and
+    what the context tells is the solver's to read, so a larger model would only be paid for reading it twice; and
+    models are compared, and students taught, on the same prompt.
+
     Args:
         question: What to decompose; its history is not shown.
         max_subquestions: The cap the instructions name.
@@ -76,7 +83,8 @@ def decomposition_prompt(question: Question, max_subquestions: int, style: Promp
         asked, plan = DEMONSTRATION
         messages += [HumanMessage(f"Question: {asked}"), AIMessage(plan)]
     if question.context is not None:
-        question = question.model_copy(update={"context": _LABEL.sub(r"\1 -", question.context)})
+        shown = _LABEL.sub(r"\1 -", excerpt(question.context, question.text))
+        question = question.model_copy(update={"context": shown})
     return [*messages, HumanMessage(render_question(question))]
 
 
