@@ -5,7 +5,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-PYTEST := $(BIN)/python -m pytest
+# Tests run on all cores, a file's tests on one: they share models, servers and folders. `make test WORKERS=0` runs them
+# in one process, as does pytest by itself.
+WORKERS ?= auto
+PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
 # pip takes a wheel from its cache however it was compiled: what this one was built for, it says itself.
 define ANY_PROCESSOR

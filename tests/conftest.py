@@ -20,8 +20,35 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 settings.register_profile("divconq", settings(), deadline=None)
 settings.load_profile("divconq")
 
+# Files of minutes: begun last, one of them would keep one worker busy long after the others are done.
+_LONG = ("test_smoke.py", "test_documentation.py")
+_MOST_WORKERS = 4  # each loads models of its own
+
 _MODULES = {"llama-cpp-python": "llama_cpp", "xllamacpp": "xllamacpp"}
 _RESTRICTED = os.environ.get("DIVCONQ_TEST_ENGINE")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """A worker a core, up to four; one where cores cannot be shared out."""
+    return min(len(os.sched_getaffinity(0)), _MOST_WORKERS) if hasattr(os, "sched_getaffinity") else 1
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each worker, and the processes it starts, cores of its own.
+
+    llama.cpp runs on all cores but one, and its threads wait for one another by spinning: two workers on the same cores
+    would hold each other up.
+    """
+    worker = getattr(config, "workerinput", None)
+    if worker is not None and hasattr(os, "sched_setaffinity"):
+        number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[number::count] or os.sched_getaffinity(0))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in _LONG)
 
 
 @pytest.fixture(scope="session", params=[_RESTRICTED] if _RESTRICTED else get_args(EngineName))

@@ -70,7 +70,7 @@ def test_a_damaged_file_is_an_error_and_the_process_goes_on(
     change: Callable[[Parts], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("langchain_divconq.llamacpp.engines.trial._SECONDS", 15)
+    monkeypatch.setattr("langchain_divconq.llamacpp.engines.trial._SECONDS", 4)
     with pytest.raises(EngineError, match=r"damaged\.gguf") as caught:
         ask(engine_name, tiny, tmp_path / "damaged.gguf", change)
     assert isinstance(caught.value, InvalidWeightsError) or engine_name == "xllamacpp"
