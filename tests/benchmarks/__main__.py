@@ -13,7 +13,7 @@ from typing import Any, get_args
 from langchain_divconq import __version__
 from langchain_divconq.llamacpp.engines import default_threads, physical_cores
 from langchain_divconq.llamacpp.engines.base import EngineName
-from tests.benchmarks import chain, engines
+from tests.benchmarks import chain, contexts, engines
 
 BOTH: tuple[EngineName, ...] = get_args(EngineName)
 SECTIONS: dict[str, tuple[Any, tuple[EngineName, ...]]] = {
@@ -22,6 +22,7 @@ SECTIONS: dict[str, tuple[Any, tuple[EngineName, ...]]] = {
     "community": (engines.community, BOTH[:1]),
     "alternating": (engines.alternating, BOTH),
     "grammar": (engines.grammar, BOTH),
+    "contexts": (contexts.contexts, BOTH),
     "overlap": (chain.overlap, BOTH[:1]),
     "imports": (chain.imports, BOTH[:1]),
     "memory": (chain.memory, BOTH),

@@ -9,6 +9,8 @@ _ROWS = (
     ("latency", "cold_s", "first decomposition in a fresh process, seconds (one run)"),
     ("latency", "warm_p50_s", "a decomposition afterwards, seconds: median"),
     ("latency", "warm_p95_s", "… 95th percentile"),
+    ("contexts", "excerpt_p50_s", "a decomposition of a question with a context of 1,000 tokens, seconds: median"),
+    ("contexts", "ratio_to_whole", "… against a decomposer that reads all of the context"),
     ("overhead", "tokens_per_s", "tokens written a second, prompts included, without the adapter"),
     ("overhead", "ratio_to_llama_class", "time against `llama_cpp.Llama`: same prompt, grammar and tokens"),
     ("overhead", "ratio_to_server_object", "time against `xllamacpp.Server`: same prompt, grammar and tokens"),
