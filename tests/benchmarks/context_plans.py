@@ -13,7 +13,8 @@ from dataclasses import asdict
 
 from langchain_divconq import Decomposer
 from langchain_divconq.errors import DecompositionError
-from langchain_divconq.excerpts import CONTEXT_BUDGET
+from langchain_divconq.excerpts import CONTEXT_BUDGET, excerpt
+from langchain_divconq.types import Decomposition, Question
 from tests.benchmarks.contexts import whole_contexts
 from tests.benchmarks.engines import RESULTS, Row
 from training.config import Source
@@ -42,18 +43,32 @@ def divided_passages() -> Iterator[tuple[Example, tuple[str, ...]]]:
 
 
 def compare_plans(examples: Sequence[tuple[Example, tuple[str, ...]]], decomposer: Decomposer) -> Row:
-    """Return metric → {"whole", "excerpt", "difference"}, each an estimate; and how many plans are the same."""
+    """Return metric → {"whole", "excerpt", "difference"}, each an estimate.
+
+    Beside them: how many plans are the same ("same"), how many characters a context has as it is shown ("characters"),
+    and how many tokens the model read for a question ("tokens"), both on average.
+    """
     verdicts: dict[str, list[PlanVerdict]] = {"whole": [], "excerpt": []}
     plans: dict[str, list[tuple[str, ...]]] = {"whole": [], "excerpt": []}
+    tokens = {"whole": 0, "excerpt": 0}
     for example, reference in examples:
         for way, shown in (("whole", whole_contexts()), ("excerpt", nullcontext())):
             with shown:
-                plan, parses = _plan(decomposer, example)
+                decomposition = _decomposition(decomposer, example)
+            plan = decomposition.subquestions
             judged = judge(example.question, plan, plan, reference)
-            known = {"id": example.id, "source": example.source, "parses": parses}
+            known = {"id": example.id, "source": example.source, "parses": True}
+            tokens[way] += decomposition.usage.input_tokens
             verdicts[way].append(PlanVerdict.model_validate({**known, **judged}))
             plans[way].append(plan)
-    result: Row = {"n": len(examples), "same": sum(map(tuple.__eq__, *plans.values()))}
+    count, texts = len(examples), [example.asked for example, _ in examples]
+    shown_as = {"whole": [one.context or "" for one in texts], "excerpt": [_excerpt(one) for one in texts]}
+    result: Row = {
+        "n": count,
+        "same": sum(map(tuple.__eq__, *plans.values())),
+        "characters": {way: sum(map(len, one)) / count for way, one in shown_as.items()},
+        "tokens": {way: total / count for way, total in tokens.items()},
+    }
     for name in _MEASURED:
         shares: dict[str, list[Share]] = {
             way: [METRICS[name].share(one) for one in judged] for way, judged in verdicts.items()
@@ -64,11 +79,15 @@ def compare_plans(examples: Sequence[tuple[Example, tuple[str, ...]]], decompose
     return result
 
 
-def _plan(decomposer: Decomposer, example: Example) -> tuple[tuple[str, ...], bool]:
+def _decomposition(decomposer: Decomposer, example: Example) -> Decomposition:
     try:
-        return decomposer.invoke(example.asked).subquestions, True
-    except DecompositionError:
-        return (), False
+        return decomposer.invoke(example.asked)
+    except DecompositionError:  # another model's; it counts as undivided
+        return Decomposition(question=example.asked)
+
+
+def _excerpt(question: Question) -> str:
+    return excerpt(question.context or "", question.text)
 
 
 def _words(example: Example) -> str:
@@ -87,6 +106,8 @@ def main() -> None:
     results[arguments.decomposer] = result = compare_plans(examples, Decomposer(arguments.decomposer))
     file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(f"{result['n']} questions, the same plan for {result['same']}")
+    for name in ("characters", "tokens"):
+        print(f"{name} a question, on average: {', '.join(f'{way} {one:.0f}' for way, one in result[name].items())}")
     for name in _MEASURED:
         cells = (f"{way} {one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]" for way, one in result[name].items())
         print(f"{METRICS[name].title}: {', '.join(cells)}")

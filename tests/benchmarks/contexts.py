@@ -16,7 +16,7 @@ from tests.benchmarks.questions import questions
 from tests.library import QUESTIONS, documents
 
 CONTEXT_TOKENS = 1000
-LONG_QUESTIONS = 12
+LONG_QUESTIONS = 8
 
 
 def whole_contexts() -> AbstractContextManager[object]:

@@ -34,6 +34,8 @@ def test_what_an_excerpt_costs_is_the_difference_to_whole_contexts() -> None:
     assert found["agreement"]["whole"]["value"] == found["edge_recall"]["whole"]["value"] == 1
     assert found["agreement"]["difference"]["value"] == found["edge_recall"]["difference"]["value"] == -1
     assert found["undivided_multi_step"]["excerpt"]["value"] == 1
+    assert found["characters"]["excerpt"] <= CONTEXT_BUDGET < found["characters"]["whole"]
+    assert 0 < found["tokens"]["excerpt"] < found["tokens"]["whole"]
 
 
 def test_plans_that_are_the_same_differ_in_nothing() -> None:
