@@ -168,8 +168,7 @@ class Purse:
     def walk(self, ways: Iterable[tuple[Name, Strategy]]) -> Stage[tuple[Name, Held, list[str]]]:
         """Make the calls of the first way that is paid for, but for its closing one.
 
-        Args:
-            ways: Each with its name, the one that was asked for first, the cheapest last.
+        The way that was asked for first comes first, the cheapest last.
 
         Returns:
             The way's name, its closing call, and in words what was not paid for.

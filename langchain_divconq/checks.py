@@ -55,10 +55,7 @@ _SENTENCE = re.compile(r"[^.?!\n]*\?")
 def fault(plan: Sequence[str], question: Question, demonstration: str = "") -> str | None:
     """Return the first thing that is wrong with a plan, in words; None: nothing that these rules see.
 
-    Args:
-        plan: Its subquestions.
-        question: What was divided.
-        demonstration: The words of the demonstration that the model was shown; empty: it was shown none.
+    `demonstration`: the words of the one that the model was shown; empty: it was shown none.
     """
     checks: tuple[Callable[[Sequence[str], Question], str | None], ...] = (
         _unrelated,

@@ -103,11 +103,8 @@ def plan_features(
 ) -> dict[str, float]:
     """Return what a plan's confidence is computed from, by the names in `FEATURES`.
 
-    Args:
-        question: What was divided.
-        plan: Its subquestions, at least one, as the library keeps them.
-        probability: The model's own that no decomposition is needed; None counts as 0.
-        logprobs: Natural-log probabilities of the tokens it wrote; none count as certain.
+    Log-probabilities are natural, and none count as certain; no `probability` counts as 0. There is a subquestion at
+    least.
     """
     written = stems("\n".join(plan))
     known = {word[:5] for word in words(question.words)}

@@ -63,12 +63,7 @@ _LOOKED_UP = re.compile(
 
 
 def reason_to_leave_whole(question: Question, *, english_only: bool) -> str | None:
-    """Return why a question is not shown to the model, in words; None: nothing speaks against it.
-
-    Args:
-        question: What would be divided.
-        english_only: Whether the model was taught in English alone.
-    """
+    """Return why a question is not shown to the model, in words; None: nothing speaks against it."""
     text = question.text.strip()
     if not any(character.isalpha() for character in text):
         return "it holds no words"

@@ -73,9 +73,7 @@ def parse_plan(text: str, asked: str = "") -> tuple[str, ...]:
     Lenient in form (a preamble, bold numbers, `1)`, `Q1:`, full-width marks, bullets that ask and a JSON list are
     read), strict in what it means.
 
-    Args:
-        text: The reply, thinking in `<think>` tags included.
-        asked: The words of the question and its context: a `#1` that stands there is the user's, and no reference.
+    `asked`: the words of the question and its context: a `#1` that stands there is the user's, and no reference.
 
     Raises:
         DecompositionError: There is no numbered subquestion and no sentinel, the numbers are not 1, 2, 3 …, or a
@@ -126,10 +124,7 @@ def clean_plan(subquestions: Sequence[str], question: Question, max_subquestions
     are renumbered. A bare reference ("What is #1?"), or one that is set against itself ("Is #1 greater than #1?"), asks
     nothing.
 
-    Args:
-        subquestions: As parsed: references point to earlier ones.
-        question: What was divided.
-        max_subquestions: The cap; what comes after it is cut, so no reference is left hanging.
+    What comes after the cap is cut, so no reference is left hanging.
     """
     asked = question.words
     restated = {_normalise(question.text), _normalise(_last_sentence(question.text))}

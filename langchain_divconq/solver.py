@@ -144,10 +144,7 @@ class Solver(Dumpable, RunnableSerializable[Decomposition, Solution]):
     ) -> Stage[Closing]:
         """Ask what has to be known before the closing call, and return that call.
 
-        Args:
-            decomposition: What to solve.
-            options: Keyword arguments for every call of the model.
-            purse: What pays for it; None: there is no limit.
+        `options` are keyword arguments of every call of the model; without a purse there is no limit.
 
         Raises:
             BudgetExceededError: The purse pays for no way to answer.

@@ -65,10 +65,7 @@ def decomposer_model(name: str | Path) -> Runnable[Any, Any]:
 def gguf_model(option: str, name: str, **options: Any) -> ChatGGUF:
     """Return the model in a GGUF file.
 
-    Args:
-        option: Where the name was given, for messages.
-        name: Its path, perhaps with "gguf:" before it; it ends in .gguf, or there is such a file.
-        options: Fields of `ChatGGUF`.
+    The path ends in .gguf, has "gguf:" before it, or is a file's. `option` tells in messages where the name was given.
 
     Raises:
         ConfigurationError: It names no file.

@@ -44,10 +44,7 @@ def references(subquestion: str, asked: str = "") -> tuple[int, ...]:
 def fill_references(subquestion: str, answers: Mapping[int, str], asked: str = "") -> str:
     """Return the subquestion with each `#n` replaced by answer n; those without an answer stay as they are.
 
-    Args:
-        subquestion: A line of a plan.
-        answers: By the numbers of their subquestions.
-        asked: As in `references`: what is the user's is left alone.
+    `answers` are by number; as in `references`, what is the user's is left alone.
     """
     users = _users_hashes(asked)
 

@@ -41,10 +41,7 @@ def is_chat_model(value: object) -> TypeGuard[Runnable[Any, Any]]:
 def named_model(option: str, value: Any, **settings: Any) -> Any:
     """Return the chat model of a name such as "openai:gpt-5-mini"; anything but text as it is.
 
-    Args:
-        option: Where the name was given, for messages: "solver".
-        value: The name.
-        settings: Keyword arguments of the model.
+    `option` tells in messages where the name was given; `settings` are keyword arguments of the model.
 
     Raises:
         ConfigurationError: `langchain`, which knows the names, or the provider's package or key is missing.
@@ -67,10 +64,8 @@ def named_model(option: str, value: Any, **settings: Any) -> Any:
 def rewrap(value: Any, change: Callable[[Any, dict[str, Any]], Runnable[Any, Any]], **bound: Any) -> Any:
     """Return a Runnable with each model behind it changed, and the same around it.
 
-    Args:
-        value: The Runnable.
-        change: From a model and the keyword arguments bound to it to what takes the place of both.
-        bound: Keyword arguments that are bound further out.
+    `change` makes of a model and the keyword arguments bound to it what takes the place of both; `bound` are those that
+    are bound further out.
     """
     if isinstance(value, RunnableBindingBase):
         inner = rewrap(value.bound, change, **{**value.kwargs, **bound})

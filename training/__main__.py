@@ -30,11 +30,7 @@ HELP = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; return the exit code.
-
-    Args:
-        arguments: None: those of the process.
-    """
+    """Run a command; return the exit code."""
     args = _parse(arguments)
     try:
         return _do(args)

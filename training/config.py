@@ -243,9 +243,7 @@ class Config(_Section):
 def load_config(path: Path, changes: dict[str, Any] | None = None) -> Config:
     """Return the config in a TOML file.
 
-    Args:
-        path: The file.
-        changes: Values to put in place of the file's, by dotted field ("finetune.rank").
+    `changes` are values in the place of the file's, by dotted field ("finetune.rank").
 
     Raises:
         ValueError: There is no such file, it is no TOML, or a field is unknown or out of range; names each.

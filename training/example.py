@@ -139,13 +139,7 @@ def kept(outcomes: Iterable[Outcome]) -> list[Example]:
 
 
 def save_left_out(outcomes: Iterable[Outcome], path: Path, **more: Any) -> None:
-    """Write what was left out and why as JSON: ids alone, no text.
-
-    Args:
-        outcomes: All of a stage's.
-        path: The file.
-        more: What else the stage counted.
-    """
+    """Write what was left out and why as JSON: ids alone, no text."""
     left_out = {outcome.id: outcome.reason for outcome in outcomes if isinstance(outcome, LeftOut)}
     save_json(path, {**more, "counts": dict(Counter(left_out.values()).most_common()), "examples": left_out})
 

@@ -53,9 +53,7 @@ _EARLIER = {"seed": "load", "finetune.role": "screen"}
 def run(config: Config, *stages: str) -> None:
     """Do the stages that are not complete yet.
 
-    Args:
-        config: The run.
-        stages: Their names, in order; none: all.
+    Without stages all are done.
 
     Raises:
         ValueError: The run's folder was made with another config, another run is at work in it, a stage that comes

@@ -82,9 +82,7 @@ def same_answer(prediction: str | None, gold: str) -> bool:
     "false", whatever follows after a comma. All else is compared as text, without case, articles, punctuation and kinds
     of dash or space.
 
-    Args:
-        prediction: What was answered; None, or without a letter or digit: nothing, which is wrong.
-        gold: One gold answer.
+    A prediction without a letter or digit is wrong.
     """
     if prediction is None:
         return False
@@ -203,9 +201,7 @@ def drop_score(
     Spans are matched one to one so that F1 is highest. Where a reference span holds numbers, one that shares none of
     them scores nothing. Each span left over, on either side, counts as a zero.
 
-    Args:
-        prediction: A span or several; None: nothing, which scores 0.
-        references: Right answers, each a span or several; a blank one is none.
+    Several spans are given as a list; a blank reference is none.
     """
     if prediction is None:
         return 0.0, 0.0

@@ -94,10 +94,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "")
 def refuse_changes(found: Iterable[Change], what: str, mend: str) -> None:
     """Refuse to go on with what was made under other settings.
 
-    Args:
-        found: What differs.
-        what: Names what was made: "The records in results/try".
-        mend: What to do about it, besides restoring the settings.
+    `what` names what was made ("The records in results/try"), `mend` says what to do besides restoring the settings.
 
     Raises:
         ValueError: Something differs; names each change.
@@ -115,10 +112,8 @@ class Records(Generic[R]):
     def __init__(self, path: Path, kind: type[R], settings: Mapping[str, Any] | None = None) -> None:
         """Read the file, if there is one. A half-written last line, left by a killed run, is not read, and overwritten.
 
-        Args:
-            path: The file.
-            kind: The records' type, as pydantic reads it; each has an `id`.
-            settings: What the records depend on, in JSON's types; None: that is kept elsewhere.
+        `kind` is the records' type, as pydantic reads it; each has an `id`. `settings` are what they depend on, in
+        JSON's types; None: that is kept elsewhere.
 
         Raises:
             ValueError: A line is no such record, an id stands there twice, or the records are of other settings.

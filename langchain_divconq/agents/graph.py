@@ -33,8 +33,7 @@ def divide_and_conquer_node(chain: DivideAndConquer) -> Runnable[Any, dict[str, 
     `{"divconq_decomposition": …}`. Over another state, a function that calls the chain is a node too, without the
     announcement.
 
-    Args:
-        chain: What answers. The messages before the last reach its solver as they are.
+    The messages before the last reach the chain's solver as they are.
     """
 
     def answer(state: dict[str, Any], config: RunnableConfig) -> dict[str, list[AIMessage]]:

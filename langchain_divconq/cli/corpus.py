@@ -39,9 +39,7 @@ def read_questions(path: Path, documents: Sequence[Document]) -> list[tuple[Item
 
     A row is `{"question": …, "passages": [id, title or text, …]}`, perhaps with "id" and "context".
 
-    Args:
-        path: The file.
-        documents: What is searched: each question's passages must be among them.
+    Each question's passages must be among the documents.
 
     Raises:
         ConfigurationError: The file cannot be read, or a passage is not in the corpus.

@@ -44,10 +44,8 @@ _LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGN
 class Api:
     """What is served, and to whom.
 
-    Args:
-        models: One for each request that may be decoded at once.
-        name: The model's name.
-        key: What clients must send; None: they need none, and must call this machine by a name of loopback.
+    Of `models`, one serves each request that is decoded at once. Without a key, clients must call this machine by a
+    name of loopback.
     """
 
     def __init__(self, models: list[ChatGGUF], name: str, key: str | None) -> None:
@@ -266,13 +264,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingMixIn, TCPServer):
-    """Listens; a thread for each connection, and a bound on their number.
-
-    Args:
-        address: Host and port.
-        family: Of the address.
-        api: What is served.
-    """
+    """Listens; a thread for each connection, and a bound on their number."""
 
     daemon_threads = True
     allow_reuse_address = True

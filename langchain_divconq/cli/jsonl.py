@@ -59,10 +59,7 @@ class Item:
 def read_items(lines: Iterable[bytes], source: str, context: str | None = None) -> list[Item]:
     """Return the questions of JSON lines, all of them checked; blank lines are passed over.
 
-    Args:
-        lines: The lines, as UTF-8.
-        source: Their file's name, for messages.
-        context: For questions that bring none.
+    `source` names them in messages; `context` is for questions that bring none.
 
     Raises:
         InvalidQuestionError: A line is no JSON object, its question is none, or its id stands there already; or there

@@ -25,10 +25,7 @@ _OWN_FAULT = (WeightsNotFoundError, InvalidWeightsError)
 class Refusal(Exception):
     """A request that is not answered.
 
-    Args:
-        status: Of HTTP.
-        message: For the client.
-        code: OpenAI's name for it, where it has one.
+    `code` is OpenAI's name for it, where it has one.
     """
 
     def __init__(self, status: int, message: str, code: str | None = None) -> None:

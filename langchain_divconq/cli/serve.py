@@ -115,11 +115,7 @@ def _key(option: str | None) -> str | None:
 def render_client(host: str, port: int, *, has_key: bool, has_adapter: bool) -> str:
     """Return the server's URL and the Python that decomposes by it.
 
-    Args:
-        host: What the server is bound to; a wildcard is shown as the machine's name.
-        port: Its port.
-        has_key: Whether it asks for a key, which is then read from DIVCONQ_API_KEY and not shown.
-        has_adapter: Whether the model was taught, and so is asked as a student.
+    A wildcard is shown as the machine's name; a key is read from DIVCONQ_API_KEY, and not shown.
     """
     name = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     url = f"http://{name}:{port}/v1"

@@ -72,10 +72,7 @@ def held_to(model: Any, schema: Any, write: Callable[[Any], str]) -> Runnable[An
 
     `with_structured_output` itself leaves out what is bound to a model, what a config chooses, and a call's arguments.
 
-    Args:
-        model: The model, perhaps bound, configurable or given fallbacks.
-        schema: The schema, as `with_structured_output` takes it.
-        write: From what was read to the reply's text.
+    `write` makes the reply's text of what was read.
 
     Raises:
         ConfigurationError: The model's structured output is no sequence that begins with the model.

@@ -146,10 +146,7 @@ def interval(values: Sequence[float]) -> Interval:
 def recommend(outcomes: Sequence[Outcome], way: Way, k: int) -> Recommendation:
     """Return the gate with which most questions have all their passages found; of equals, by recall, then the cheapest.
 
-    Args:
-        outcomes: Of questions that were all divided; at least one.
-        way: How what a plan finds is fused.
-        k: How many passages count.
+    The outcomes are of questions that were all divided, of one at least.
     """
     gate = _best_gate(outcomes, way, k)
     folds = [[one for at, one in enumerate(outcomes) if at % _FOLDS == fold] for fold in range(_FOLDS)]

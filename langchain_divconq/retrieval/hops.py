@@ -97,13 +97,7 @@ class Hop:
 
 
 def make_queries(plan: Decomposition, number: int, earlier: Mapping[int, Hop]) -> tuple[Query, ...]:
-    """Return a subquestion with its references filled in: one query, two where a reader named two answers.
-
-    Args:
-        plan: As the decomposer wrote it.
-        number: The subquestion's.
-        earlier: All that it refers to.
-    """
+    """Return a subquestion with its references filled in: one query, two where a reader named two answers."""
     needed = [earlier[reference] for reference in plan.needs(number)]
     is_complete = all(hop.answers for hop in needed)
     ranks = range(min(max((len(hop.answers) for hop in needed), default=1) or 1, MOST_CANDIDATES))

@@ -141,10 +141,7 @@ class DecomposedRetriever(BaseRetriever):
     def invoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
         """Return the documents for one question.
 
-        Args:
-            input: The question.
-            config: As everywhere in LangChain.
-            **kwargs: `k` and `gate` take the fields' places; whatever else there is goes to every search.
+        `k` and `gate` take the fields' places; whatever else there is goes to every search.
         """
         config = ensure_config(config)
         return super().invoke(input, config, call_config=config, **kwargs)
@@ -164,11 +161,7 @@ class DecomposedRetriever(BaseRetriever):
     ) -> BaseTool:
         """Return a tool for an agent: passages, each under the subquestion that found it; the documents as artifact.
 
-        Args:
-            args_schema: Arguments besides `query` go to `invoke`: `k`, `gate`, a `filter` of the retriever.
-            name: The tool's name.
-            description: What tells the agent when to call it.
-            arg_types: Refused: a schema says the same.
+        Arguments of `args_schema` besides `query` go to `invoke`: `k`, `gate`, a `filter` of the retriever.
 
         Raises:
             ConfigurationError: `arg_types` is given.

@@ -42,13 +42,7 @@ def whole_text(example: Example) -> str:
 
 
 def find_leaks(train: Sequence[Example], evaluation_sets: Iterable[Example], ngram: int) -> dict[str, Leak]:
-    """Return the training examples that give an evaluation example away, by id.
-
-    Args:
-        train: Training examples.
-        evaluation_sets: Everything that is evaluated on, at any time.
-        ngram: A shared run of so many words is a leak.
-    """
+    """Return the training examples that give an evaluation example away, by id."""
     # A short text is a run of its own length. Only those are looked for at each length: all runs of all lengths of all
     # passages would fill the memory.
     short_train = {_hash(words) for example in train for words in _texts(example) if _is_short(words, ngram)}

@@ -61,11 +61,6 @@ def recorded_plan(example: Example, max_subquestions: int, long_plans: LongPlans
 
     Whatever is recorded, the plan is one the decomposer's grammar allows.
 
-    Args:
-        example: One with `recorded`.
-        max_subquestions: The cap.
-        long_plans: What becomes of a plan beyond the cap.
-
     Raises:
         Unusable: There is no such plan; says why.
     """
@@ -145,9 +140,7 @@ def keep_subquestions(plan: Sequence[str], kept: Sequence[int]) -> tuple[str, ..
     A reference to one that is not kept is struck from a "Given #1, …"; None where it stands anywhere else, since the
     subquestion would make no sense.
 
-    Args:
-        plan: Whose references point to earlier ones.
-        kept: Positions from 0, ascending.
+    `kept` are positions from 0, ascending.
     """
     new_number = {old + 1: new for new, old in enumerate(kept, start=1)}
     result = []
@@ -165,10 +158,7 @@ def keep_subquestions(plan: Sequence[str], kept: Sequence[int]) -> tuple[str, ..
 def cap_plan(subquestions: Sequence[str], cap: int, long_plans: LongPlans) -> tuple[str, ...] | None:
     """Return the plan with at most `cap` subquestions; None where it is longer and cannot be shortened.
 
-    Args:
-        subquestions: The plan.
-        cap: Most subquestions.
-        long_plans: "first" and "last" keep so many of a longer plan; "drop" keeps nothing.
+    "first" and "last" keep so many of a longer plan; "drop" keeps nothing.
     """
     count = len(subquestions)
     if count <= cap:

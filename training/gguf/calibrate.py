@@ -51,10 +51,6 @@ class GradedPlan(BaseModel):
 def calibrate(config: Config, folder: Path = ADAPTERS) -> None:
     """Fit a run's confidence, and write it beside the library's adapter for the same weights.
 
-    Args:
-        config: An exported run, with the questions that its load stage held out.
-        folder: Where the library looks for adapters.
-
     Raises:
         ValueError: The run is not exported, or has too few plans to fit on.
     """

@@ -74,13 +74,8 @@ def render_card(
 ) -> str:
     """Return the model card as Markdown.
 
-    Args:
-        config: The run.
-        base: The GGUF the adapter is for.
-        training: What 4-student/training.json holds.
-        parity: What parity.json holds.
-        stored: Quantisation to how many matrices are stored in each type.
-        evaluation: What 6-evaluation.json holds; None: the run is not evaluated yet.
+    `training`, `parity` and `evaluation` are what the run's JSON files hold, `stored` how many matrices of each
+    quantisation are stored in each type.
     """
     header = read_header(base)
     what = _DECOMPOSER if config.finetune.role.startswith("S_D") else _SOLVER

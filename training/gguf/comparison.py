@@ -49,13 +49,8 @@ def compare(
 ) -> Parity:
     """Return how far the exported files are from the trained model.
 
-    Args:
-        student: The base at 32 bits with its adapter, as peft wraps it.
-        tokenizer: Its tokenizer.
-        targets: Held-out prompts with their reference replies.
-        base: The base as GGUF.
-        files: Artifact to file: "adapter" is run on the base, the others alone.
-        role: What the student was trained for.
+    The student is the base at 32 bits with its adapter, as peft wraps it. Of the files "adapter" is run on the base,
+    the others alone.
 
     Raises:
         ValueError: There are no targets.

@@ -94,10 +94,6 @@ def held_out(config: Config) -> list[Target]:
 def publish_adapter(config: Config, folder: Path = ADAPTERS) -> None:
     """Make a run's adapter the library's own for its base: copy it with card, manifest, parity and evaluation.
 
-    Args:
-        config: An exported run.
-        folder: Where the library looks for it.
-
     Raises:
         ValueError: It is not exported, no decomposer, for none of the library's weights, or too large.
         ParityError: It failed the comparison, or fails it under today's limits.

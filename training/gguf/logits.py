@@ -17,11 +17,7 @@ _BATCH = 32  # the engine's own
 
 
 class ScoringEngine(LlamaCppEngine):
-    """The library's engine over llama-cpp-python, which also tells the distribution at every token of a given reply.
-
-    Args:
-        settings: What to load.
-    """
+    """The library's engine over llama-cpp-python, which also tells the distribution at every token of a given reply."""
 
     def __init__(self, settings: EngineSettings) -> None:
         super().__init__(settings)

@@ -25,12 +25,6 @@ _OWN = {
 def merge(base: Path, lora: Lora, path: Path, name: str) -> None:
     """Write the merged model as F16, to a temporary name that is renamed. One tensor is in memory at a time.
 
-    Args:
-        base: The GGUF the adapter is for.
-        lora: The adapter.
-        path: The merged GGUF.
-        name: What the merged model calls itself.
-
     Raises:
         ValueError: The adapter changes a tensor that the base does not have, or has in another shape.
     """

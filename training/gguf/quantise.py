@@ -30,10 +30,7 @@ def quantise(source: Path, path: Path, kind: Quantisation) -> None:
     K-quants pack 256 values of a row together. Where a row is no multiple of that, llama.cpp takes a type with blocks
     of 32 instead: see `stored_types`.
 
-    Args:
-        source: A GGUF of 16- or 32-bit floats.
-        path: The quantised GGUF.
-        kind: As llama.cpp names it.
+    The source is of 16- or 32-bit floats.
 
     Raises:
         ValueError: llama.cpp refuses.

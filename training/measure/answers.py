@@ -87,11 +87,7 @@ class Answering(Task[AnswerRecord]):
 def scores(example: Example, text: str, answer: str | None, failure: str | None) -> dict[str, Any]:
     """Return what a record says of a reply.
 
-    Args:
-        example: What was asked.
-        text: The reply.
-        answer: The answer read from it; None: it marks none.
-        failure: Why there is no reply to judge; None: there is one.
+    `failure` says why there is no reply to judge; None: there is one.
     """
     if failure is not None:
         f1 = 0.0 if example.source.startswith("drop") else None

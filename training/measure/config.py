@@ -316,10 +316,7 @@ def load_measurement(path: Path) -> Measurement:
 def _searching_arm(name: Any, solver: str | None, search: Any) -> Any:
     """Return the arm that a name stands for (see `Arm`).
 
-    Args:
-        name: The name; an arm that is spelt out is returned as it is.
-        solver: Of those arms that ask one.
-        search: The table of the search.
+    `solver` is for those arms that ask one. An arm that is spelt out is returned as it is.
     """
     if not isinstance(name, str):
         return name

@@ -64,9 +64,6 @@ def passages(data: Path) -> list[Document]:
 
     A document's id is made of its text alone: which other documents there are makes no difference to it.
 
-    Args:
-        data: The folder of datasets.
-
     Raises:
         ValueError: A file is missing there.
     """
@@ -77,9 +74,6 @@ def passages(data: Path) -> list[Document]:
 
 def questions(data: Path) -> list[MultiHop]:
     """Return MuSiQue's dev questions, each with its hops; one that is asked twice is there once.
-
-    Args:
-        data: The folder of datasets.
 
     Raises:
         ValueError: The file is missing, or a question's hops make no plan; names the question.
@@ -93,9 +87,6 @@ def questions(data: Path) -> list[MultiHop]:
 
 def training_questions(data: Path) -> list[MultiHop]:
     """Return MuSiQue's training questions that have their evidence, each without context and with its hops.
-
-    Args:
-        data: The folder of datasets.
 
     Raises:
         ValueError: The file is missing.

@@ -56,9 +56,7 @@ def load_solver(options: SolverOptions) -> BaseChatModel:
 def load_decomposer(options: DecomposerOptions, model: Runnable[Any, Any] | None = None) -> Decomposer | None:
     """Return a decomposer. Nothing is loaded or asked yet. None: no model writes the plans.
 
-    Args:
-        options: What the config says of it.
-        model: Takes the place of the model the config names.
+    `model` takes the place of the model the config names.
 
     Raises:
         ValueError: It cannot be set up: no file, no package, no key, an unknown option.
@@ -163,12 +161,7 @@ def ask_all(
 ) -> None:
     """Ask about each item, at most so many at once. The first error, or an interrupt, cancels the calls in flight.
 
-    Args:
-        items: What to ask about.
-        ask: Asks about one, and keeps what becomes of it.
-        concurrency: Most of them at once.
-        done: How many more were finished before, for the bar.
-        title: Stands beside the bar.
+    `done` more were finished before; `title` stands beside the bar.
     """
     if not items:
         return

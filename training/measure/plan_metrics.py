@@ -150,11 +150,7 @@ METRICS: dict[str, Metric] = {
 def judge(question: str, written: Plan, kept: Plan, reference: Plan | None) -> dict[str, int | float | bool | None]:
     """Return what a `PlanVerdict` says of a plan's words.
 
-    Args:
-        question: What was divided.
-        written: The plan as the model wrote it.
-        kept: What the library made of it.
-        reference: The reference plan; empty: the question is one step; None: there is none.
+    An empty reference: the question is one step; None: there is none.
     """
     edges = _edges(kept)
     reference_edges = _edges(reference or ())

@@ -57,10 +57,7 @@ def undivided(examples: Sequence[Example]) -> dict[str, Planned]:
 def take_recorded(examples: Sequence[Example], options: DecomposerOptions, asked: Source) -> dict[str, Planned]:
     """Return the recorded decomposition of each example, by its id. Questions are matched by their words.
 
-    Args:
-        examples: What is to be divided.
-        options: Names the source that records the decompositions, and the cap.
-        asked: Where the examples come from: the same split is read.
+    The same split of the source is read as was asked of.
 
     Raises:
         ValueError: That source cannot be read.
@@ -95,14 +92,8 @@ def write_plans(
 ) -> dict[str, Planned]:
     """Return a model's decomposition of each example, by its id; those that the file at `path` holds are taken from it.
 
-    Args:
-        examples: What to divide.
-        decomposer: With its model.
-        path: One record a question, added as soon as it is there.
-        settings: What the plans depend on, in JSON's types.
-        concurrency: Most questions at once.
-        title: Stands beside the progress bar.
-        free: Whether the model is asked a second time, held to no grammar. Then nothing may fail.
+    `settings` are what the plans depend on, in JSON's types. With `free` the model is asked a second time, held to no
+    grammar; then nothing may fail.
 
     Raises:
         ValueError: The file holds plans that were written under other settings, or of other questions.

@@ -16,10 +16,6 @@ RESULTS = ROOT / "training" / "results"
 def publish(config: Config, results: Path = RESULTS) -> None:
     """Write decompositions.jsonl, metrics.json and metrics.md to results/NAME/.
 
-    Args:
-        config: A run that is evaluated.
-        results: The folder that holds such folders.
-
     Raises:
         ValueError: The evaluation has not run, or what it left holds more than verdicts.
     """

@@ -42,9 +42,7 @@ class Published:
 def load_published(path: Path, left_out: Path | None = None) -> Published:
     """Return the questions of a file and the passages around them.
 
-    Args:
-        path: The file of questions.
-        left_out: A file of MuSiQue questions on which something was chosen: those are not asked. Their passages stay.
+    `left_out` holds MuSiQue questions on which something was chosen: those are not asked. Their passages stay.
 
     Raises:
         ValueError: A file is missing, or its rows are in no form that is known.

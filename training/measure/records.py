@@ -166,11 +166,7 @@ def save_settings(
 
     An arm whose file of records is gone is forgotten, and so is free to change.
 
-    Args:
-        folder: The folder of results.
-        shared: What holds for all arms: "name", "kind", "seed", "prompt_version".
-        drawn: How many questions were drawn of each source.
-        arms: The settings of each arm, in JSON's types.
+    `shared` holds for all arms; `drawn` is how many questions were drawn of each source. All is in JSON's types.
 
     Raises:
         ValueError: There are records that were measured under other settings; names each change.

@@ -32,12 +32,8 @@ def measure(
     All that can be checked is checked before a model runs, and what is left to ask is shown with its cost. An
     interrupted measurement goes on from where it was.
 
-    Args:
-        config: What is measured.
-        limit: Most questions an arm, the first that are drawn; None: as the config says.
-        arms: The names of some arms; empty: all, but for those whose adapter was not trained here.
-        retry_failed: Whether questions that got no reply before are asked again.
-        models: Chat models that take the place of those the config names, by solver's and decomposer's name.
+    Without `arms` all are asked, but for those whose adapter was not trained here. `models` take the place of those the
+    config names, by solver's and decomposer's name.
 
     Raises:
         ValueError: An arm is unknown, a source or model cannot be set up, or there are records of other settings.

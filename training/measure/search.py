@@ -58,12 +58,7 @@ def words(text: str) -> list[str]:
 
 
 def bm25(documents: Sequence[Document], k: int) -> BaseRetriever:
-    """Return BM25 as langchain-community has it, over `words`.
-
-    Args:
-        documents: What is searched; not empty.
-        k: How many documents a search returns.
-    """
+    """Return BM25 as langchain-community has it, over `words`."""
     from langchain_community.retrievers import BM25Retriever
 
     retriever: BaseRetriever = BM25Retriever.from_documents(documents, preprocess_func=words, k=k)

@@ -59,11 +59,6 @@ async def self_ask(model: Runnable[Any, Any], question: Question, config: Runnab
 
     A reply that marks an answer is the last, whatever else it holds. Of one that runs ahead, the first round alone
     counts, so that each subquestion has a call of its own.
-
-    Args:
-        model: A chat model.
-        question: What to answer.
-        config: For the calls.
     """
     messages = first_prompt(question)
     for rounds in range(MAX_FOLLOW_UPS):

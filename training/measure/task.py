@@ -55,11 +55,7 @@ class Task(ABC, Generic[R]):
     def __init__(self, config: Measurement, arm: Arm, drawn: Sequence[Example], models: Models) -> None:
         """Set an arm up. Nothing is loaded or asked yet.
 
-        Args:
-            config: What is measured.
-            arm: The arm.
-            drawn: All questions of its source, in the order the seed draws them.
-            models: Chat models that take the place of those the config names, by solver's and decomposer's name.
+        `drawn` are all questions of its source, in the order the seed draws them.
 
         Raises:
             ValueError: A model cannot be set up, or a record of the arm cannot be read.
@@ -168,10 +164,6 @@ class Task(ABC, Generic[R]):
 
     def ask_all(self, left: Sequence[Example], done: int) -> None:
         """Ask about the questions left and keep a record of each.
-
-        Args:
-            left: What to ask.
-            done: How many more were finished before, for the progress bar.
 
         Raises:
             UnfinishedError: Many questions in a row got no reply.

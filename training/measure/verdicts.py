@@ -47,11 +47,6 @@ def judge(example: Example, reply: str, answer: str | None) -> Verdict:
     - All others: the answer is the same as one of the gold answers (see `same_answer`); a date may name its parts in
       any order.
 
-    Args:
-        example: What was asked, with its gold answers.
-        reply: All the solver wrote.
-        answer: What `parse_answer` made of it.
-
     Raises:
         ValueError: The example has no gold answer.
     """

@@ -41,9 +41,7 @@ _TOKENS_PER_SUBQUESTION = 20
 def demonstrate(config: Config, teacher: Runnable[Any, Any] | None = None) -> None:
     """Read the loaded examples and write those with a plan, and what was left out and why.
 
-    Args:
-        config: The run.
-        teacher: Takes the place of the model the config names.
+    `teacher` takes the place of the model the config names.
 
     Raises:
         ValueError: There is nothing to read, no such teacher, or no example has a plan.
@@ -78,10 +76,6 @@ def demonstrate(config: Config, teacher: Runnable[Any, Any] | None = None) -> No
 def read_stage(path: Path, stage: str) -> list[Example]:
     """Return the examples that an earlier stage left.
 
-    Args:
-        path: Where.
-        stage: The earlier stage's name.
-
     Raises:
         ValueError: It did not.
     """
@@ -108,13 +102,6 @@ def ask_teacher(
     temperature: float | None = None,
 ) -> list[Outcome]:
     """Return the examples with the teacher's plans, in order.
-
-    Args:
-        examples: What to decompose.
-        decomposer: Over the teacher.
-        journal: Keeps every finished request.
-        options: How many requests and attempts.
-        temperature: Of the teacher's replies; None: its own.
 
     Raises:
         UnfinishedError: Requests failed after all their attempts.

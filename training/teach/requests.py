@@ -40,10 +40,6 @@ class Journal(Records[Outcome]):
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         """Open the journal, or begin it.
 
-        Args:
-            path: The file.
-            settings: What the outcomes depend on, in JSON's types; a resumed run must have the same.
-
         Raises:
             ValueError: It was begun under other settings, or is no journal.
         """
@@ -68,13 +64,8 @@ def run_durably(
 
     Ctrl-C waits for the requests under way and keeps their outcomes.
 
-    Args:
-        examples: All of them, finished ones included.
-        work: Makes one request and returns its outcome. It runs on several threads.
-        journal: Where outcomes are kept.
-        concurrency: Most requests at once.
-        attempts: Most attempts at one request.
-        first_wait: Seconds before the second attempt, doubled for each further one up to a minute, plus some at random.
+    `work` runs on several threads. `first_wait` is the seconds before the second attempt, doubled for each further one
+    up to a minute, plus some at random.
 
     Raises:
         UnfinishedError: Requests failed after all their attempts; raised at the end, or once hardly any succeeds.

@@ -47,10 +47,7 @@ def screen(config: Config, solver: Runnable[Any, Any] | None = None, teacher: Ru
 
     S_D-T takes all as they are, and S_E-A-direct all with a gold answer: neither asks a solver.
 
-    Args:
-        config: The run.
-        solver: Takes the place of the solver the config names.
-        teacher: Takes the place of the teacher the config names, for second attempts.
+    `solver` and `teacher` take the place of those the config names, the teacher for second attempts.
 
     Raises:
         ValueError: There is nothing to read, no such solver, nothing recorded where recorded answers are asked for, or

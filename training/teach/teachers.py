@@ -75,11 +75,7 @@ class Preview:
     """At the prices given; None: there are none."""
 
     def render(self, name: str) -> str:
-        """Return the preview in words.
-
-        Args:
-            name: The model's.
-        """
+        """Return the preview in words."""
         cost = "no price is configured" if self.dollars is None else f"about ${self.dollars:,.2f}, thinking not counted"
         return (
             f"{name}: {self.requests:,} requests, about {self.input_tokens:,} tokens in and "
@@ -88,13 +84,7 @@ class Preview:
 
 
 def preview(prompts: Iterable[Sequence[BaseMessage]], reply_tokens: int, price: Price | None = None) -> Preview:
-    """Return what it will take to send these prompts.
-
-    Args:
-        prompts: The messages of each request.
-        reply_tokens: How long a reply is expected to be.
-        price: What the model costs; None: unknown.
-    """
+    """Return what it will take to send these prompts."""
     requests = input_tokens = 0
     for prompt in prompts:
         requests += 1

@@ -38,9 +38,7 @@ _lock = threading.Lock()
 def load_engine(settings: EngineSettings, name: EngineName | None = None) -> Engine:
     """Return the engine for these settings, loading it where nobody has yet.
 
-    Args:
-        settings: What to load.
-        name: Which engine; None: llama-cpp-python where it is installed, else xllamacpp.
+    Without a name it is llama-cpp-python where that is installed, else xllamacpp.
 
     Raises:
         EngineNotInstalledError: Neither engine is installed, or not the one asked for.

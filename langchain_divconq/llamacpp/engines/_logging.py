@@ -14,8 +14,7 @@ _callback: Any = None
 def route_log(lib: Any) -> None:
     """Send warnings and errors of llama.cpp to the logger "langchain_divconq.llama_cpp", at DEBUG.
 
-    Args:
-        lib: The module `llama_cpp`.
+    `lib` is the module `llama_cpp`.
     """
     global _callback
     _complaints.clear()

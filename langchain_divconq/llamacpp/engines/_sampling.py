@@ -37,8 +37,7 @@ class Sampler:
     def sample(self, logits: Any) -> int:
         """Return the next token.
 
-        Args:
-            logits: One float per token of the vocabulary, as a numpy array.
+        `logits` has a float for each token of the vocabulary, as a numpy array.
 
         Raises:
             EngineError: The grammar allows no token here.

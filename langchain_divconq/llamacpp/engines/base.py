@@ -148,10 +148,7 @@ class Engine(Protocol):
     def generate(self, request: Request, on_token: OnToken, is_cancelled: Callable[[], bool]) -> Completion:
         """Complete a prompt, token by token.
 
-        Args:
-            request: What to complete.
-            on_token: Gets each token as it comes.
-            is_cancelled: Asked while waiting for the engine, while the prompt is processed, and before each token.
+        `is_cancelled` is asked while waiting for the engine, while the prompt is processed, and before each token.
 
         Raises:
             ContextLengthError: The prompt leaves no room for a reply.

@@ -70,10 +70,8 @@ class LlamaCppEngine:
     Log messages of llama.cpp go to the logger "langchain_divconq.llama_cpp" at DEBUG, for the whole process: llama.cpp
     has one log.
 
-    Args:
-        settings: What to load.
-        plain: Without llama.cpp's own layouts of the weights, some of which use AMX.
-        check_tensors: Look at every value of the weights, and refuse those that are no numbers.
+    `plain`: without llama.cpp's own layouts of the weights, some of which use AMX. `check_tensors`: every value of the
+    weights is looked at, and those that are no numbers are refused.
 
     Raises:
         InvalidWeightsError: llama.cpp does not load the model.

@@ -48,8 +48,7 @@ class Prompt:
 class Specials:
     """The spellings of a model's control tokens.
 
-    Args:
-        header: The model's file; its vocabulary is read once, when it is first needed.
+    The vocabulary is read once, when it is first needed.
     """
 
     def __init__(self, header: GgufHeader) -> None:

@@ -57,10 +57,7 @@ def pass_trial(settings: EngineSettings, name: EngineName, marks: list[str]) -> 
     A llama-cpp-python that was compiled for AMX is tried with any file: some virtual machines name AMX without having
     it, and there llama.cpp works without its own layouts of the weights.
 
-    Args:
-        settings: What is to be loaded here.
-        name: By which engine.
-        marks: Checksums of the model and of the adapter, if there is one.
+    `marks` are the checksums of the model and of the adapter, if there is one.
 
     Returns:
         Whether it loads only without those layouts.
@@ -99,11 +96,6 @@ def _is_built_for_amx() -> bool:
 
 def run_trial(settings: EngineSettings, name: EngineName, *, plain: bool = False) -> None:
     """Load a model in a child process, read a prompt and write a token.
-
-    Args:
-        settings: What is to be loaded here.
-        name: By which engine.
-        plain: Without llama.cpp's own layouts of the weights.
 
     Raises:
         EngineError: What was raised there; or the child died or hung, and of what.
@@ -155,9 +147,7 @@ def _endless(files: list[Path], name: EngineName, seconds: int) -> InvalidWeight
 def explain_death(code: int, name: str) -> str:
     """Return in words why a child that ran an engine ended without a reply.
 
-    Args:
-        code: Its return code; negative: the signal.
-        name: The engine.
+    A code below zero is a signal's.
     """
     kind = signal.Signals(-code).name if code < 0 and -code in signal.valid_signals() else f"exit code {code}"
     if code == -getattr(signal, "SIGILL", 0) or code == 132:
@@ -205,11 +195,8 @@ def create_engine(
 ) -> Engine:
     """Load a model into this process.
 
-    Args:
-        settings: What to load.
-        name: By which engine.
-        plain: Without llama.cpp's own layouts of the weights (llama-cpp-python alone).
-        check_tensors: Have llama.cpp look at every value of the weights.
+    `plain`: without llama.cpp's own layouts of the weights (llama-cpp-python alone). `check_tensors`: llama.cpp looks
+    at every value of the weights.
 
     Raises:
         EngineError: llama.cpp does not load it.

@@ -43,9 +43,7 @@ class XllamacppEngine:
     The wheel always opens an HTTP listener on a free port of 127.0.0.1. It is locked with a random key; this class uses
     it to tokenise and to apply the chat template, for which there is no call in the process, and for nothing else.
 
-    Args:
-        settings: What to load.
-        check_tensors: Look at every value of the weights, and refuse those that are no numbers.
+    `check_tensors`: every value of the weights is looked at, and those that are no numbers are refused.
 
     Raises:
         EngineError: llama.cpp does not load the model.

@@ -115,9 +115,7 @@ def one_step(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example
 def ask_hop(hop: str, question: str) -> str:
     """Return a hop as a question: some are an entity and a relation, some a mere phrase, many are in lower case.
 
-    Args:
-        hop: As recorded.
-        question: The question it belongs to, which shows how names are written.
+    The question it belongs to shows how names are written.
     """
     text = normalise_subquestion(hop).rstrip("?")
     if ">>" in text:

@@ -23,11 +23,7 @@ class _Line(BaseModel):
 def plain(rows: Iterable[Row], source: str, split: Split, place: str) -> Iterator[Example]:
     """Yield the rows as they are.
 
-    Args:
-        rows: One to a line.
-        source: The source's name.
-        split: Its split.
-        place: Where the rows come from: named in errors, and part of the identifiers.
+    `place` is where they come from: it is named in errors, and part of the identifiers.
 
     Raises:
         ValueError: A row cannot be used; names the place and the row.

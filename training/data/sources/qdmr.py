@@ -100,8 +100,7 @@ def ask_steps(decomposition: str) -> tuple[str, ...] | None:
 
     None where a step cannot be put in words.
 
-    Args:
-        decomposition: Steps joined by semicolons, each beginning with "return".
+    The steps are joined by semicolons, each beginning with "return".
     """
     steps = [_tidy(step) for step in decomposition.split(";") if step.strip()]
     if len(steps) > 1 and _FINAL.fullmatch(steps[-1]):

@@ -22,10 +22,6 @@ _SPLIT_IN_NAME: dict[str, Split] = {"train": "train", "dev": "dev", "validation"
 def read_rows(source: Source, files: Files) -> Iterator[Row]:
     """Yield the rows of a source, in order.
 
-    Args:
-        source: What is asked for.
-        files: Where it lies unless the source says otherwise.
-
     Raises:
         ValueError: There is no such file or hub split, the dataset has no such split, or a file's name says that it
             holds another split than the one asked for.
