@@ -1,17 +1,21 @@
-"""The two stages as one Runnable with a chat model's manners: a question in, an AIMessage out."""
+"""The two stages as one Runnable with a chat model's manners: a question in, an AIMessage out.
+
+Batches share one limiter, so `max_concurrency` is the number of solver calls in flight however many each question
+makes; and one question more is at work than calls may be in flight, so the next is divided while the last is conquered.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableMap
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableMap, RunnableSerializable
 from langchain_core.runnables.base import RunnableBindingBase
-from langchain_core.runnables.config import patch_config
+from langchain_core.runnables.config import get_config_list, patch_config
 from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langchain_core.runnables.graph import Graph
@@ -27,25 +31,28 @@ from langchain_divconq.calls import (
     Stage,
     acall_model,
     adrive,
+    arun_all,
     astream_model,
     call_model,
     drive,
+    run_all,
     stream_model,
 )
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError, DivConqError
 from langchain_divconq.llamacpp.structured import reader, reader_with_raw
-from langchain_divconq.runnable import ChatRunnable
+from langchain_divconq.runnable import Dumpable
 from langchain_divconq.solver import Closing, Solver
-from langchain_divconq.types import METADATA_KEY, Question, QuestionInput, Solution
+from langchain_divconq.types import QUESTION_SCHEMA, Question, QuestionInput, Solution
 from langchain_divconq.unwrap import models, named_model
-from langchain_divconq.usage import add_metadata, is_cached
+
+T = TypeVar("T")
 
 DECOMPOSITION_EVENT = "divconq_decomposition"
 """Custom event with the Decomposition, as plain JSON values, sent the moment there is one."""
 
 
-class DivideAndConquer(ChatRunnable):
+class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage]):
     """Divides a question with a small local model and conquers it with any chat model.
 
     Takes what a chat model takes (text, messages, a prompt value), a `Question`, or a mapping with `question` and
@@ -152,25 +159,116 @@ class DivideAndConquer(ChatRunnable):
         """Return the two stages as a graph."""
         return (self.decomposer | self.solver | RunnableLambda(_message, name="AIMessage")).get_graph(config)
 
-    def batch_as_completed(  # type: ignore[override]  # as in ChatRunnable
+    @property
+    def InputType(self) -> Any:  # noqa: N802  # the name is langchain-core's
+        """What a question may come as, in types a schema can show."""
+        return QUESTION_SCHEMA
+
+    @property
+    def OutputType(self) -> type[AIMessage]:  # noqa: N802  # likewise
+        """A chat model's message."""
+        return AIMessage
+
+    def invoke(self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
+        """Answer one question; keyword arguments go to the solver's model."""
+        return self._call_with_config(self._invoke, input, config, **kwargs)
+
+    async def ainvoke(self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
+        """Answer one question without blocking the event loop."""
+        return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
+
+    def stream(self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[AIMessage]:
+        """Yield the closing reply as it is written; the last chunk carries the Solution."""
+        yield from self.transform(iter([input]), config, **kwargs)
+
+    async def astream(
+        self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[AIMessage]:
+        """Yield the closing reply as it is written; the last chunk carries the Solution."""
+
+        async def one() -> AsyncIterator[QuestionInput]:
+            yield input
+
+        async for chunk in self.atransform(one(), config, **kwargs):
+            yield chunk
+
+    def transform(
+        self, input: Iterator[QuestionInput], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Iterator[AIMessage]:
+        """Yield the closing reply to a question that itself comes in pieces."""
+        yield from self._transform_stream_with_config(input, self._transform, config, **kwargs)
+
+    async def atransform(
+        self, input: AsyncIterator[QuestionInput], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[AIMessage]:
+        """Yield the closing reply to a question that itself comes in pieces."""
+        async for chunk in self._atransform_stream_with_config(input, self._atransform, config, **kwargs):
+            yield chunk
+
+    def batch(
+        self,
+        inputs: Sequence[QuestionInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Answer many questions, in order; `max_concurrency` is the number of solver calls in flight."""
+        results = dict(self.batch_as_completed(inputs, config, return_exceptions=return_exceptions, **kwargs))
+        return cast("list[AIMessage]", [results[at] for at in range(len(inputs))])  # core's type names no exceptions
+
+    async def abatch(
+        self,
+        inputs: Sequence[QuestionInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Answer many questions, in order; `max_concurrency` is the number of solver calls in flight."""
+        results = self.abatch_as_completed(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        found = {at: message async for at, message in results}
+        return cast("list[AIMessage]", [found[at] for at in range(len(inputs))])
+
+    def batch_as_completed(  # type: ignore[override]  # core tells return_exceptions apart by overloads; one signature serves
         self,
         inputs: Sequence[QuestionInput],
         config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
         **kwargs: Any,
     ) -> Iterator[tuple[int, AIMessage | Exception]]:
         """Answer many questions, within one budget, and yield each with its position as soon as it is done."""
-        kwargs["budget"] = self._pool(kwargs, inputs)
-        return super().batch_as_completed(inputs, config, **kwargs)
+        if inputs:
+            answer, at_once = self._together(self.invoke, inputs, config, kwargs)
+            yield from run_all(answer, len(inputs), at_once, return_exceptions)
 
-    def abatch_as_completed(  # type: ignore[override]  # as in ChatRunnable
+    async def abatch_as_completed(  # type: ignore[override]  # as in batch_as_completed
         self,
         inputs: Sequence[QuestionInput],
         config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
         **kwargs: Any,
     ) -> AsyncIterator[tuple[int, AIMessage | Exception]]:
         """Answer many questions, within one budget, and yield each with its position as soon as it is done."""
-        kwargs["budget"] = self._pool(kwargs, inputs)
-        return super().abatch_as_completed(inputs, config, **kwargs)
+        if inputs:
+            answer, at_once = self._together(self.ainvoke, inputs, config, kwargs)
+            async for result in arun_all(answer, len(inputs), at_once, return_exceptions):
+                yield result
+
+    def _together(
+        self,
+        answer: Callable[..., T],
+        inputs: Sequence[QuestionInput],
+        config: RunnableConfig | Sequence[RunnableConfig] | None,
+        kwargs: dict[str, Any],
+    ) -> tuple[Callable[[int], T], int | None]:
+        """Return what answers the question in a position, and how many of them may be at work; None: all."""
+        configs = get_config_list(config, len(inputs))
+        limit = configs[0].get("max_concurrency")
+        kwargs |= {"budget": self._pool(kwargs, inputs), "limiter": Limiter(limit)}
+        return lambda at: answer(inputs[at], configs[at], **kwargs), None if limit is None else limit + 1
 
     def _pool(self, kwargs: dict[str, Any], inputs: Sequence[QuestionInput] = ()) -> Pool:
         """Return what pays for a call: its own budget, the chain's, or the pool of the batch it belongs to."""
@@ -189,33 +287,37 @@ class DivideAndConquer(ChatRunnable):
 
     def _invoke(
         self,
-        limiter: Limiter,
         value: QuestionInput,
         run_manager: CallbackManagerForChainRun,
         config: RunnableConfig,
+        *,
+        limiter: Limiter | None = None,
         **kwargs: Any,
     ) -> AIMessage:
         config = patch_config(config, callbacks=run_manager.get_child())
+        limiter = limiter or Limiter(config.get("max_concurrency"))
         with self._pool(kwargs).purse() as purse:
             stage, config = self._stage(value, config, kwargs, purse)
             closing = drive(stage, config, limiter)
             reply = call_model(closing.call, config, limiter)
-            return _finished(closing, closing.finish(reply), reply.message)
+            return closing.message(reply)
 
     async def _ainvoke(
         self,
-        limiter: Limiter,
         value: QuestionInput,
         run_manager: AsyncCallbackManagerForChainRun,
         config: RunnableConfig,
+        *,
+        limiter: Limiter | None = None,
         **kwargs: Any,
     ) -> AIMessage:
         config = patch_config(config, callbacks=run_manager.get_child())
+        limiter = limiter or Limiter(config.get("max_concurrency"))
         with self._pool(kwargs).purse() as purse:
             stage, config = self._stage(value, config, kwargs, purse)
             closing = await adrive(stage, config, limiter)
             reply = await acall_model(closing.call, config, limiter)
-            return _finished(closing, closing.finish(reply), reply.message)
+            return closing.message(reply)
 
     def _stage(
         self, value: QuestionInput, config: RunnableConfig, options: dict[str, Any], purse: Purse
@@ -248,7 +350,7 @@ class DivideAndConquer(ChatRunnable):
             for chunk in stream_model(closing.call, config, limiter):
                 total += chunk
                 yield chunk
-            yield _last_chunk(closing, closing.finish(Reply(total, time.perf_counter() - start)), total)
+            yield closing.last_chunk(Reply(total, time.perf_counter() - start))
 
     async def _atransform(
         self,
@@ -266,7 +368,7 @@ class DivideAndConquer(ChatRunnable):
             async for chunk in astream_model(closing.call, config, limiter):
                 total += chunk
                 yield chunk
-            yield _last_chunk(closing, closing.finish(Reply(total, time.perf_counter() - start)), total)
+            yield closing.last_chunk(Reply(total, time.perf_counter() - start))
 
 
 def _resolve(solver: Runnable[Any, Any], config: RunnableConfig) -> tuple[Solver, RunnableConfig]:
@@ -293,20 +395,3 @@ def _joined(pieces: list[Any]) -> Any:
 
 def _message(solution: Solution) -> AIMessage:
     return solution.to_message(AIMessage(solution.text))
-
-
-def _finished(closing: Closing, solution: Solution, message: AIMessage) -> AIMessage:
-    """Return the closing message with the Solution, and with the tokens of all the solver's calls."""
-    usage = add_metadata(closing.found.usage_metadata, message.usage_metadata)
-    return solution.to_message(message.model_copy(update={"usage_metadata": usage}))
-
-
-def _last_chunk(closing: Closing, solution: Solution, total: AIMessageChunk) -> AIMessageChunk:
-    """Return what is left to say once the closing reply has been streamed: the Solution, the earlier calls' tokens."""
-    earlier = closing.found.usage_metadata
-    return AIMessageChunk(
-        content="",
-        id=total.id,
-        response_metadata={METADATA_KEY: solution.model_dump(mode="json")},
-        usage_metadata=None if is_cached(earlier) else earlier,  # added to the reply's, it would mark both as cached
-    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from langchain_core.runnables.config import patch_config
@@ -31,6 +31,7 @@ from langchain_divconq.prompts import (
 from langchain_divconq.runnable import Dumpable
 from langchain_divconq.subsolvers import Route, pick, read_subanswer, subsolver_input
 from langchain_divconq.types import (
+    METADATA_KEY,
     Decomposition,
     Mode,
     Question,
@@ -39,7 +40,7 @@ from langchain_divconq.types import (
     Subanswer,
 )
 from langchain_divconq.unwrap import is_chat_model, named_model
-from langchain_divconq.usage import Price, StageUsage, Usage, add_metadata
+from langchain_divconq.usage import Price, StageUsage, Usage, add_metadata, is_cached
 
 _NO_STRUCTURE = (
     "Structured answers need a model with with_structured_output; {} has none. Pass the chat model itself, or read the "
@@ -323,6 +324,23 @@ class Closing:
             mode=self.mode,
             reason=self.reason,
             usage=Usage(decompose=self.decomposition.usage, solve=self.found.usage + used),
+        )
+
+    def message(self, reply: Reply) -> AIMessage:
+        """Return the closing message with the Solution, and with the tokens of all the solver's calls."""
+        usage = add_metadata(self.found.usage_metadata, reply.message.usage_metadata)
+        return self.finish(reply).to_message(reply.message.model_copy(update={"usage_metadata": usage}))
+
+    def last_chunk(self, reply: Reply) -> AIMessageChunk:
+        """Return what is left to say once the reply has been streamed: the Solution, the earlier calls' tokens."""
+        earlier = self.found.usage_metadata
+        return AIMessageChunk(
+            content="",
+            id=reply.output.id,
+            response_metadata={METADATA_KEY: self.finish(reply).model_dump(mode="json")},
+            usage_metadata=None
+            if is_cached(earlier)
+            else earlier,  # added to the reply's, it would mark both as cached
         )
 
 
