@@ -8,6 +8,7 @@ raised, as langchain-core's ToolException with our error as its cause.
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from typing_extensions import Self
 
 from langchain_divconq.asking import OnTrouble, as_decomposer, ask_decomposer
-from langchain_divconq.calls import Limiter, Stage, adrive, drive
+from langchain_divconq.calls import Call, Limiter, Stage, adrive, drive
 from langchain_divconq.chain import DivideAndConquer
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import DivConqError
@@ -61,6 +62,32 @@ class _QuestionTool(BaseTool):
     def _marking(self, tool_call_id: str | None) -> Self:
         return self if tool_call_id is not None else self.model_copy(update={"handle_tool_error": False})
 
+    def _run(
+        self,
+        question: str,
+        context: str | None = None,
+        *,
+        config: RunnableConfig,
+        run_manager: CallbackManagerForToolRun,
+    ) -> tuple[str, Any]:
+        with _told_to_the_agent():
+            return drive(self._stage(question, context), _child(config, run_manager), Limiter(None))
+
+    async def _arun(
+        self,
+        question: str,
+        context: str | None = None,
+        *,
+        config: RunnableConfig,
+        run_manager: AsyncCallbackManagerForToolRun,
+    ) -> tuple[str, Any]:
+        with _told_to_the_agent():
+            return await adrive(self._stage(question, context), _child(config, run_manager), Limiter(None))
+
+    @abstractmethod
+    def _stage(self, question: str, context: str | None) -> Stage[tuple[str, Any]]:
+        """Return the text for the agent, and the record."""
+
 
 class DecomposeTool(_QuestionTool):
     """Divides a question into subquestions; the artifact is the `Decomposition`.
@@ -93,31 +120,12 @@ class DecomposeTool(_QuestionTool):
     def _as_decomposer(cls, value: object) -> object:
         return as_decomposer(value)
 
-    def _run(
-        self,
-        question: str,
-        context: str | None = None,
-        *,
-        config: RunnableConfig,
-        run_manager: CallbackManagerForToolRun,
-    ) -> tuple[str, Decomposition]:
-        with _told_to_the_agent():
-            return _plan(drive(self._asking(question, context), _child(config, run_manager), Limiter(None)))
-
-    async def _arun(
-        self,
-        question: str,
-        context: str | None = None,
-        *,
-        config: RunnableConfig,
-        run_manager: AsyncCallbackManagerForToolRun,
-    ) -> tuple[str, Decomposition]:
-        with _told_to_the_agent():
-            return _plan(await adrive(self._asking(question, context), _child(config, run_manager), Limiter(None)))
-
-    def _asking(self, question: str, context: str | None) -> Stage[Decomposition]:
+    def _stage(self, question: str, context: str | None) -> Stage[tuple[str, Decomposition]]:
         asked = Question.from_input({"question": question, "context": context})
-        return ask_decomposer(self.decomposer, asked, self.on_trouble)
+        decomposition = yield from ask_decomposer(self.decomposer, asked, self.on_trouble)
+        if decomposition.subquestions:
+            return render_plan(decomposition.subquestions), decomposition
+        return f"There are no subquestions ({decomposition.reason}). Answer the question directly.", decomposition
 
 
 class DivideAndConquerTool(_QuestionTool):
@@ -144,29 +152,11 @@ class DivideAndConquerTool(_QuestionTool):
     chain: DivideAndConquer
     """What answers."""
 
-    def _run(
-        self,
-        question: str,
-        context: str | None = None,
-        *,
-        config: RunnableConfig,
-        run_manager: CallbackManagerForToolRun,
-    ) -> tuple[str, Solution]:
-        with _told_to_the_agent():
-            asked = {"question": question, "context": context}
-            return _answer(Solution.from_message(self.chain.invoke(asked, _child(config, run_manager))))
-
-    async def _arun(
-        self,
-        question: str,
-        context: str | None = None,
-        *,
-        config: RunnableConfig,
-        run_manager: AsyncCallbackManagerForToolRun,
-    ) -> tuple[str, Solution]:
-        with _told_to_the_agent():
-            asked = {"question": question, "context": context}
-            return _answer(Solution.from_message(await self.chain.ainvoke(asked, _child(config, run_manager))))
+    def _stage(self, question: str, context: str | None) -> Stage[tuple[str, Solution]]:
+        asked = {"question": question, "context": context}
+        [reply] = yield [Call(self.chain, asked, self.chain.get_name())]
+        solution = Solution.from_message(reply.output)
+        return solution.answer or solution.text, solution
 
 
 def _child(
@@ -174,16 +164,6 @@ def _child(
 ) -> RunnableConfig:
     # A tool is handed the config of its caller: what it runs becomes its own child through its run manager.
     return merge_configs(patch_config(config, callbacks=run_manager.get_child()), {"tags": ["nostream"]})
-
-
-def _plan(decomposition: Decomposition) -> tuple[str, Decomposition]:
-    if decomposition.subquestions:
-        return render_plan(decomposition.subquestions), decomposition
-    return f"There are no subquestions ({decomposition.reason}). Answer the question directly.", decomposition
-
-
-def _answer(solution: Solution) -> tuple[str, Solution]:
-    return solution.answer or solution.text, solution
 
 
 @contextmanager
