@@ -300,7 +300,7 @@ class _Call:
     def run(self, emit: Callable[[Piece | Completion], None], is_cancelled: IsCancelled) -> None:
         """Emit the reply's pieces, then how it ended."""
         engine = self.model._engine()
-        request = self.options.request(engine.render(self.roles), engine.schema_grammar)
+        request = self.options.request(engine.render(self.roles))
         stopping = StopFilter(self.options.stop)
 
         def give_up() -> bool:

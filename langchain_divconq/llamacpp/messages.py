@@ -1,7 +1,7 @@
 """Messages and options of a chat model's call, checked and in plain values, and what its reply reports."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
 
 from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
 from langchain_divconq.llamacpp.engines.base import Completion, Request, Token, TokenLogprob
+from langchain_divconq.llamacpp.engines.json_schema import schema_grammar
 from langchain_divconq.llamacpp.engines.prompt import Prompt
 
 # Option: lowest and highest value (None: no bound). llama.cpp reads the seed 2**32 - 1 as "any".
@@ -104,7 +105,7 @@ class CallOptions:
             top_logprobs=top or 0 if wanted or top is not None else None,
         )
 
-    def request(self, prompt: Prompt, schema_grammar: Callable[[str], str]) -> Request:
+    def request(self, prompt: Prompt) -> Request:
         """Return what to ask of an engine."""
         grammar = self.grammar if self.schema is None else schema_grammar(json.dumps(self.schema))
         return Request(

@@ -51,9 +51,6 @@ class FakeEngine:
         words = (text.text if isinstance(text, Prompt) else text).split()
         return list(range(len(words) + special))
 
-    def schema_grammar(self, schema: str) -> str:
-        return f"root ::= {schema}"
-
     def generate(self, request: Request, on_token: OnToken, is_cancelled: Callable[[], bool]) -> Completion:
         with self.turn.taken(is_cancelled) as held:
             self.requests.append(request)

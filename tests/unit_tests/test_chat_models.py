@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from langchain_divconq.errors import ConfigurationError, ContextLengthError
 from langchain_divconq.llamacpp.chat_models import ChatGGUF
 from langchain_divconq.llamacpp.engines.base import EngineSettings
+from langchain_divconq.llamacpp.engines.json_schema import schema_grammar
 from tests.gguf_writer import write_adapter, write_model
 from tests.unit_tests.fake_engine import FakeEngine, install
 
@@ -143,17 +144,20 @@ def test_options_of_a_call_reach_the_engine(engine: FakeEngine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("response_format", "grammar"),
+    ("response_format", "schema"),
     [
-        ({"type": "json_object"}, 'root ::= {"type": "object"}'),
-        ({"type": "json_object", "schema": {"type": "null"}}, 'root ::= {"type": "null"}'),
-        ({"type": "json_schema", "json_schema": {"name": "n", "schema": {"enum": [1]}}}, 'root ::= {"enum": [1]}'),
+        ({"type": "json_object"}, '{"type": "object"}'),
+        ({"type": "json_object", "schema": {"type": "null"}}, '{"type": "null"}'),
+        (
+            {"type": "json_schema", "json_schema": {"name": "n", "schema": {"enum": [1]}}},
+            '{"enum": [1]}',
+        ),
         ({"type": "text"}, None),
     ],
 )
-def test_a_response_format_becomes_a_grammar(engine: FakeEngine, response_format: dict[str, Any], grammar: str) -> None:
+def test_a_response_format_becomes_a_grammar(engine: FakeEngine, response_format: dict[str, Any], schema: str) -> None:
     ChatGGUF().invoke("x", response_format=response_format)
-    assert engine.requests[0].grammar == grammar
+    assert engine.requests[0].grammar == (schema and schema_grammar(schema))
 
 
 @pytest.mark.parametrize(

@@ -137,14 +137,6 @@ class Engine(Protocol):
         """Return token ids; `special`: as a prompt is read (BOS where the model wants it, special tokens parsed)."""
         ...
 
-    def schema_grammar(self, schema: str) -> str:
-        """Return GBNF for a JSON schema (as JSON text).
-
-        Raises:
-            GrammarError: llama.cpp cannot express the schema.
-        """
-        ...
-
     def generate(self, request: Request, on_token: OnToken, is_cancelled: Callable[[], bool]) -> Completion:
         """Complete a prompt, token by token.
 

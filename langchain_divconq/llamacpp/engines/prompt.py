@@ -80,13 +80,16 @@ class Specials:
             if length:
                 yield place, place + length
 
-    def tokens(self, prompt: Prompt, tokenize: Tokenize) -> list[int]:
-        """Return a marked prompt's token ids, BOS first where the model wants it.
+    def tokens(self, text: str | Prompt, tokenize: Tokenize, bos: str = "", *, special: bool = True) -> list[int]:
+        """Return a text's token ids; `special`: as a prompt is read, `bos` first where the model wants it.
 
-        What is read with special tokens off begins and ends at control tokens of the template, across which no two
-        characters could have joined anyway.
+        In a marked prompt, what is read with special tokens off begins and ends at control tokens of the template,
+        across which no two characters could have joined anyway.
         """
-        return tokenize("", True, True) + self._tokens(prompt, lambda text, parse: tokenize(text, False, parse))
+        if isinstance(text, Prompt) and text.mark and special:
+            return tokenize("", True, True) + self._tokens(text, lambda part, parse: tokenize(part, False, parse))
+        plain = text.unmarked if isinstance(text, Prompt) else text
+        return tokenize(plain.removeprefix(bos) if special else plain, special, special)
 
     def _tokens(self, prompt: Prompt, tokenize: Callable[[str, bool], list[int]]) -> list[int]:
         ids: list[int] = []

@@ -26,7 +26,6 @@ from langchain_divconq.llamacpp.engines.base import (
 )
 from langchain_divconq.llamacpp.engines.gbnf import check_grammar
 from langchain_divconq.llamacpp.engines.gguf import GgufHeader, read_header, read_strings
-from langchain_divconq.llamacpp.engines.json_schema import schema_grammar
 from langchain_divconq.llamacpp.engines.prompt import Prompt, Specials
 from langchain_divconq.llamacpp.engines.pump import or_ending
 from langchain_divconq.llamacpp.engines.turn import Turn
@@ -98,10 +97,7 @@ class XllamacppEngine:
 
     def tokenize(self, text: str | Prompt, *, special: bool = True) -> list[int]:
         """Return token ids; `special`: as a prompt is read."""
-        if isinstance(text, Prompt) and text.mark and special:
-            return self._specials.tokens(text, self._tokens)
-        plain = text.unmarked if isinstance(text, Prompt) else text
-        return self._tokens(plain.removeprefix(self._bos) if special else plain, special, special)
+        return self._specials.tokens(text, self._tokens, self._bos, special=special)
 
     def _tokens(self, text: str, add_special: bool, parse_special: bool) -> list[int]:
         body = {"content": text, "add_special": add_special, "parse_special": parse_special}
@@ -111,10 +107,6 @@ class XllamacppEngine:
         if isinstance(prompt, Prompt) and prompt.mark:
             return self.tokenize(prompt)
         return (prompt.text if isinstance(prompt, Prompt) else prompt).removeprefix(self._bos)
-
-    def schema_grammar(self, schema: str) -> str:
-        """Return GBNF for a JSON schema (as JSON text)."""
-        return schema_grammar(schema)
 
     def generate(self, request: Request, on_token: OnToken, is_cancelled: Callable[[], bool]) -> Completion:
         """Complete a prompt, token by token; see `Engine.generate`."""
