@@ -21,7 +21,7 @@ from langchain_core.runnables import Runnable
 from pydantic import ValidationError
 
 from langchain_divconq.chain import DECOMPOSITION_EVENT, DivideAndConquer
-from langchain_divconq.cli.batch import Batch
+from langchain_divconq.cli.batch import run_batch
 from langchain_divconq.cli.console import note, show, show_record, usage_line
 from langchain_divconq.cli.jsonl import Item, RecordFile, read_items
 from langchain_divconq.decomposer import Decomposer
@@ -226,14 +226,11 @@ def _show_solution(solution: Solution) -> None:
 def _batch(runnable: Runnable[Any, Any], items: list[Item], args: argparse.Namespace, kind: str) -> int:
     """Work through the questions of a file, but for those that an earlier run finished; return the exit code."""
     if args.output is None:
-        batch = Batch(runnable, show_record, args.concurrency)
-        batch.run(items)
-        return 1 if batch.failed else 0
+        return 1 if run_batch(runnable, items, show_record, args.concurrency) else 0
     with RecordFile(args.output, kind, _settings(args)) as file:
         left = [item for item in items if not file.is_finished(item)]
-        batch = Batch(runnable, file.add, args.concurrency, keeps_failures=False)
-        batch.run(left, before=len(items) - len(left))
-    return 1 if batch.failed else 0
+        before = len(items) - len(left)
+        return 1 if run_batch(runnable, left, file.add, args.concurrency, before=before, keeps_failures=False) else 0
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:

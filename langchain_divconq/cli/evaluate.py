@@ -50,7 +50,8 @@ def evaluate(args: argparse.Namespace) -> int:
     with RecordFile(path, "evaluation", settings) as file:
         left = [(item, passages) for item, passages in asked if not file.is_finished(item)]
         failed = _search(retriever, left, len(asked) - len(left), file, args.concurrency)
-        outcomes = _outcomes(file, [item for item, _ in asked])
+        kept = {next(key for key in record.items() if key[0] in ("id", "line")): record for record in file.records()}
+        outcomes = [Outcome.model_validate(kept[item.key]["evaluation"]) for item, _ in asked if item.key in kept]
     if outcomes:
         show(render_outcomes(outcomes, args.k, args.price))
         if args.plot is not None:
@@ -73,7 +74,7 @@ def _search(
         {"max_concurrency": concurrency},
         return_exceptions=True,
     )
-    with closing(progress_bar(len(left) + before, before) or _NoBar()) as bar:
+    with closing(progress_bar(len(left) + before, before)) as bar:
         for position, result in results if left else ():
             item = left[position][0]
             if isinstance(result, BROKEN_SETUP):
@@ -189,16 +190,3 @@ def _settings(args: argparse.Namespace, documents: int) -> dict[str, Any]:
         "decomposer": args.decomposer,
         "max_subquestions": args.max_subquestions,
     }
-
-
-def _outcomes(file: RecordFile, items: Sequence[Item]) -> list[Outcome]:
-    kept = {next(key for key in record.items() if key[0] in ("id", "line")): record for record in file.records()}
-    return [Outcome.model_validate(kept[item.key]["evaluation"]) for item in items if item.key in kept]
-
-
-class _NoBar:
-    """In the place of a bar, where tqdm is not installed."""
-
-    def update(self) -> None: ...
-
-    def close(self) -> None: ...

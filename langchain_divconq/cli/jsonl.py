@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, TypeAlias
 
 from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
@@ -120,16 +119,14 @@ class RecordFile:
     time may hold the file (where the system has locks).
 
     Attributes:
-        finished: The question of each finished record.
+        finished: The question of each record.
     """
 
     def __init__(self, path: Path, kind: str, settings: Record | None = None) -> None:
         """Open the file, or begin it.
 
-        Args:
-            path: The file.
-            kind: What records hold: "solution", "decomposition" or "evaluation".
-            settings: What results depend on, as plain values.
+        `kind` is what records hold: "solution", "decomposition" or "evaluation"; `settings` are what results depend on,
+        as plain values.
 
         Raises:
             ConfigurationError: The file holds something else, was made with other settings, is no regular file or
@@ -140,8 +137,13 @@ class RecordFile:
         self._settings = json.loads(json.dumps(settings or {}))
         self.finished: dict[Key, Any] = {}
         self._file = self._open()
+        self._end = 0
         try:
-            self._end = self._read_all()
+            for number, line in enumerate(self._file, start=1):
+                if not line.endswith(b"\n") and _is_half_written(line):
+                    break  # even where only the line's end is missing
+                self._read(line, f"{path}:{number}")
+                self._end += len(line)
         except BaseException:
             self._file.close()
             raise
@@ -149,9 +151,7 @@ class RecordFile:
     def __enter__(self) -> RecordFile:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._file.close()
 
     def add(self, record: Record) -> None:
@@ -162,15 +162,15 @@ class RecordFile:
         """
         record = {**record, "settings": self._settings}
         try:
-            line = render_record(record).encode()
+            line = render_record(record).encode() + b"\n"
         except UnicodeEncodeError:  # half a surrogate pair, which JSON can write as an escape and UTF-8 cannot
-            line = render_record(record, ascii_only=True).encode()
+            line = render_record(record, ascii_only=True).encode() + b"\n"
         try:
             self._file.truncate(self._end)
             self._file.seek(self._end)
-            written = 0
-            while written < len(line) + 1:
-                written += self._file.write((line + b"\n")[written:])
+            left = line
+            while left:
+                left = left[self._file.write(left) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             with suppress(OSError):  # a half-written line is no harm
@@ -179,7 +179,7 @@ class RecordFile:
                 f"{self._path} cannot be written: {error}. What was finished is kept; make room, and run the same "
                 "command again."
             ) from error
-        self._end += len(line) + 1
+        self._end += len(line)
 
     def is_finished(self, item: Item) -> bool:
         """Return whether an earlier run finished this question.
@@ -189,19 +189,17 @@ class RecordFile:
         """
         if item.key not in self.finished:
             return False
-        if self.finished[item.key] != item.question.model_dump(mode="json"):
+        if (asked := self.finished[item.key]) != item.question.model_dump(mode="json"):
             raise _refused(
-                f"{self._path} holds the answer to another question under {item.name}: "
-                f"{self.finished[item.key]!r:.200}, and the input asks {item.question.text!r:.200}."
+                f"{self._path} holds the answer to another question under {item.name}: {asked!r:.200}, and the input "
+                f"asks {item.question.text!r:.200}."
             )
         return True
 
     def records(self) -> Iterator[Record]:
         """Yield the records of all runs, in the order they finished."""
         with self._path.open("rb") as lines:
-            for line in lines:
-                if line.endswith(b"\n"):
-                    yield json.loads(line)
+            yield from (json.loads(line) for line in lines if line.endswith(b"\n"))
 
     def _open(self) -> BinaryIO:
         try:
@@ -218,16 +216,6 @@ class RecordFile:
                 raise _refused(f"Another run is writing {self._path}. Wait for it.") from None
         _sync_folder(Path(os.path.realpath(self._path)).parent)
         return file
-
-    def _read_all(self) -> int:
-        """Note what is finished, and return where the next record is to be written."""
-        end = 0
-        for number, line in enumerate(self._file, start=1):
-            if not line.endswith(b"\n") and _is_half_written(line):
-                break  # even where only the line's end is missing
-            self._read(line, f"{self._path}:{number}")
-            end += len(line)
-        return end
 
     def _read(self, line: bytes, place: str) -> None:
         try:
