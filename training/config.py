@@ -110,8 +110,6 @@ class Screen(_Section):
     solver: str = "recorded"
     """"recorded", "gguf:PATH" or a chat model's name, as for the teacher. Only S_D-R and the solvers' roles are
     screened."""
-    second_attempt: bool = False
-    """Whether a failed example is given to the teacher once more (not to a recorded one)."""
     concurrency: int = Field(default=4, ge=1)
     """Most requests to the solver at once."""
     attempts: int = Field(default=4, ge=1)

@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -138,10 +138,10 @@ def kept(outcomes: Iterable[Outcome]) -> list[Example]:
     return [outcome for outcome in outcomes if isinstance(outcome, Example)]
 
 
-def save_left_out(outcomes: Iterable[Outcome], path: Path, **more: Any) -> None:
+def save_left_out(outcomes: Iterable[Outcome], path: Path) -> None:
     """Write what was left out and why as JSON: ids alone, no text."""
     left_out = {outcome.id: outcome.reason for outcome in outcomes if isinstance(outcome, LeftOut)}
-    save_json(path, {**more, "counts": dict(Counter(left_out.values()).most_common()), "examples": left_out})
+    save_json(path, {"counts": dict(Counter(left_out.values()).most_common()), "examples": left_out})
 
 
 def render_counts(outcomes: Iterable[Outcome]) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-from pydantic import ValidationError
 
 from training.config import Config
 from training.store import changes, hold, save_json
@@ -124,7 +121,9 @@ def _keep_settings(config: Config) -> None:
     """
     path = config.folder / _SETTINGS
     settings = config.model_dump(mode="json")
-    before = _settings_in(path) if path.exists() else settings
+    before = settings
+    if path.exists():  # options that came since have their defaults there, and those that are gone bear on nothing
+        before = Config.model_validate_json(path.read_bytes(), extra="ignore").model_dump(mode="json")
     for change in changes(before, settings):
         made = [] if change.name in _FREE else _made_since(config.folder, _stage_of(change.name))
         if made:
@@ -132,17 +131,8 @@ def _keep_settings(config: Config) -> None:
                 f"{config.folder} was made with another config: {change}. Give this run another name, or delete what "
                 f"was made with the old one: {', '.join(made)}"
             )
-    if _is_first_process() and (not path.exists() or before != settings):
+    if _is_first_process():
         save_json(path, settings)
-
-
-def _settings_in(path: Path) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8")
-    try:
-        return Config.model_validate_json(text).model_dump(mode="json")  # options that came since have their defaults
-    except ValidationError:
-        settings: dict[str, Any] = json.loads(text)
-        return settings
 
 
 def _stage_of(setting: str) -> str:

@@ -34,7 +34,6 @@ _OPEN = re.compile(
     r"|[0-9)]\s?[-+*\u00d7\u00f7^]\s?[a-zA-Z]\b|[0-9][eE][-+]?[0-9]"
     r"|\band (?:a|one|two|three)[ -](?:half|third|fourth|quarter)"
 )
-_MINUS = re.compile(r"\b(?:minus|negative) (?=[$€£¥]?[0-9.])", re.IGNORECASE)
 _SPELLED = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 _MAGNITUDES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 # Lower case, since in "12 Angry Men" and "6 PM" the words are no unit. Nor is "2nd" or "3 and a half" the number alone.
@@ -45,23 +44,9 @@ _UNIT = re.compile(
 _LIST = re.compile(r", (?:and )?| and ")
 _VERDICT = re.compile(r"(yes|no|true|false)(?:\s*[,.;:!(].*| -.*)?", re.DOTALL)
 _VERDICTS = {"yes": True, "true": True, "no": False, "false": False}
-# Before NFKC, which makes 82 of 8², 31/2 of 3½ and km2 of km².
-_SQUARE = re.compile(r"\b(k?m|cm|ft|mi)²")
+# Before NFKC, which makes 82 of 8² and 31/2 of 3½.
 _POWER = re.compile(r"(?<=[0-9)])(?=[⁰¹²³⁴-⁹])")
 _FRACTION = re.compile("(?=[¼-¾⅐-⅞])")
-_UNITS = {
-    word: unit
-    for unit, words in {
-        "m": "meter meters metre metres",
-        "km": "kilometer kilometers kilometre kilometres",
-        "cm": "centimeter centimeters centimetre centimetres",
-        "kg": "kilogram kilograms",
-        "ft": "foot feet",
-        "mi": "mile miles",
-        "square": "sq",
-    }.items()
-    for word in words.split()
-}
 _ARTICLES = frozenset({"a", "an", "the"})
 
 
@@ -136,7 +121,7 @@ def parse_number(text: str) -> Fraction | None:
     a percent sign and whatever words stand around the number are passed over; "2 million" is 2,000,000; ordinals and
     decades are no numbers. An open calculation ("5 + 5"), a range, a time of day and "3 and a half" name none.
     """
-    plain = _MINUS.sub("-", _plain(_plain(text).rpartition("=")[2]))
+    plain = _plain(_plain(text).rpartition("=")[2])
     if quantity := parse_quantity(plain):
         return quantity.number
     numbers = set(find_numbers(plain))
@@ -155,9 +140,7 @@ def find_numbers(text: str) -> list[Fraction]:
 
 
 def _agree(one: Quantity, other: Quantity) -> bool:
-    units = [" ".join(_UNITS.get(word, word) for word in quantity.unit.split()) for quantity in (one, other)]
-    units = [unit.replace(" per hour", "/h") for unit in units]
-    return one.number == other.number and (units[0] == units[1] or not all(units))
+    return one.number == other.number and (one.unit == other.unit or not (one.unit and other.unit))
 
 
 def normalise(text: str) -> str:
@@ -188,7 +171,7 @@ def _is_idle(text: str, at: int) -> bool:
 
 def _plain(text: str) -> str:
     """Return a text with one kind of dash and of space, without what closes a sentence."""
-    text = _FRACTION.sub(" ", _POWER.sub("^", _SQUARE.sub(r"square \1", text.replace("{,}", ","))))
+    text = _FRACTION.sub(" ", _POWER.sub("^", text.replace("{,}", ",")))
     text = _DASHES.sub("-", unicodedata.normalize("NFKC", text).replace("\u2044", "/"))
     return " ".join(text.split()).rstrip(".!;,: ")
 
@@ -221,7 +204,7 @@ def _drop_pair(predicted: list[str], gold: list[str]) -> tuple[float, float]:
     exact = float(set(predicted) == set(gold) and len(predicted) == len(gold))
     matrix = [[_drop_f1(set(p.split()), set(g.split())) for p in predicted] for g in gold]
     size = max(len(predicted), len(gold))
-    return exact, round(_best_assignment(matrix) / size, 2) if size else 0.0
+    return exact, round(best_assignment(matrix) / size, 2) if size else 0.0
 
 
 def _drop_f1(predicted: set[str], gold: set[str]) -> float:
@@ -234,7 +217,7 @@ def _drop_f1(predicted: set[str], gold: set[str]) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def _best_assignment(matrix: Sequence[Sequence[float]]) -> float:
+def best_assignment(matrix: Sequence[Sequence[float]]) -> float:
     """Return the highest sum of entries no two of which share a row or a column (the Hungarian method)."""
     columns = list(zip(*matrix, strict=True))
     few, many = (matrix, columns) if len(matrix) < len(columns) else (columns, matrix)

@@ -224,7 +224,7 @@ def test_a_run_that_leaves_no_demonstration_fails_and_keeps_what_was_paid_for(tm
 def test_a_teacher_that_cannot_be_loaded_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"there is no .*nowhere\.gguf"):
         load_teacher(f"gguf:{tmp_path / 'nowhere.gguf'}")
-    with pytest.raises(ValueError, match="nosuch:model cannot be set up"):
+    with pytest.raises(ValueError, match="'nosuch:model' cannot be set up"):
         load_teacher("nosuch:model")
     monkeypatch.setitem(sys.modules, "langchain.chat_models", None)
     with pytest.raises(ValueError, match="needs the package langchain"):

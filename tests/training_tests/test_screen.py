@@ -218,29 +218,6 @@ def test_recorded_subanswers_are_found_for_a_plan_that_was_cut_and_renumbered() 
     assert recorded_subanswers(cut.model_copy(update={"recorded": without})) is None
 
 
-def test_a_failed_example_gets_a_second_plan_that_must_lead_to_the_gold_answer(tmp_path: Path) -> None:
-    better = "1. How many jars are there in all?\n2. How many of #1 are left without the 4 broken ones?"
-    teacher = scripted(better)
-    solver = solving(lambda messages: odd(messages) or ("in all" in messages[-1].text and shelves_in(messages) == 2))
-    config = prepared(tmp_path, "S_D-R", [*map(example, (1, 2, 4))], second_attempt=True)
-    screen(config, solver, teacher)
-    screened = written(config)
-    assert [(given.id, given.prediction) for given in screened] == [("own/1", "5 jars"), ("own/2", "14 jars")]
-    assert screened[0].subquestions == PLAN
-    assert screened[1].subquestions is not None
-    assert screened[1].subquestions[0] == "How many jars are there in all?"
-    assert left_out(config)["second_attempts"] == {"asked": 2, "kept": 1}
-    assert left_out(config)["examples"] == {"own/4": WRONG}
-    assert [options["temperature"] for options in teacher.options] == [0.7, 0.7]
-    assert not list(config.folder.glob("*.journal"))
-
-
-def test_a_recorded_teacher_makes_no_second_attempt(tmp_path: Path) -> None:
-    config = prepared(tmp_path, "S_D-R", [example(2)], teacher="recorded", second_attempt=True)
-    with pytest.raises(ValueError, match="a recorded one has nothing else to say"):
-        screen(config, solving(odd))
-
-
 def test_a_failed_run_goes_on_without_asking_twice(tmp_path: Path) -> None:
     def broken(messages: list[BaseMessage]) -> str:
         if shelves_in(messages) == 3:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from langchain_divconq.types import references
 from training.measure.intervals import Share
+from training.scoring import best_assignment
 
 NEAR_COPY = 0.9
 """Two reference-free questions are the same when so much of their content words is common to both (Jaccard)."""
@@ -186,17 +187,8 @@ def agreement(plan: Plan, reference: Plan) -> float:
     """
     if not plan or not reference:
         return float(len(plan) == len(reference))
-    few, many = sorted(([_content(text) for text in texts] for texts in (plan, reference)), key=len)
-    best = {0: 0.0}  # by the set of subquestions taken from `many`, as bits
-    for one in few:
-        following: dict[int, float] = {}
-        for taken, total in best.items():
-            for at, other in enumerate(many):
-                if not taken >> at & 1:
-                    key = taken | 1 << at
-                    following[key] = max(following.get(key, 0.0), total + _f1(one, other))
-        best = following
-    return max(best.values()) / len(many)
+    one, other = ([_content(text) for text in texts] for texts in (plan, reference))
+    return best_assignment([[_f1(left, right) for right in other] for left in one]) / max(len(one), len(other))
 
 
 def _edges(plan: Plan) -> set[tuple[int, int]]:

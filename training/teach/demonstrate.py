@@ -61,7 +61,8 @@ def demonstrate(config: Config, teacher: Runnable[Any, Any] | None = None) -> No
         )
         journal = Journal(folder / "2-demonstrations.jsonl.journal", _settings(options, both))
         print(preview_teacher(journal.unfinished(both), options).render(options.teacher))
-        outcomes = ask_teacher(both, decomposer, journal, options)
+        work = partial(write_plan, decomposer=decomposer)
+        outcomes = run_durably(both, work, journal, concurrency=options.concurrency, attempts=options.attempts)
     demonstrations = kept(outcomes[: len(examples)])
     print(f"Demonstrations, {len(validation):,} for validation included:\n{render_counts(outcomes)}")
     if not demonstrations:
@@ -93,28 +94,10 @@ def take_recorded(example: Example, max_subquestions: int, long_plans: LongPlans
     return example.model_copy(update={"subquestions": plan})
 
 
-def ask_teacher(
-    examples: Sequence[Example],
-    decomposer: Decomposer,
-    journal: Journal,
-    options: Demonstrate,
-    *,
-    temperature: float | None = None,
-) -> list[Outcome]:
-    """Return the examples with the teacher's plans, in order.
-
-    Raises:
-        UnfinishedError: Requests failed after all their attempts.
-    """
-    work = partial(write_plan, decomposer=decomposer, temperature=temperature)
-    return run_durably(examples, work, journal, concurrency=options.concurrency, attempts=options.attempts)
-
-
-def write_plan(example: Example, decomposer: Decomposer, temperature: float | None = None) -> Outcome:
+def write_plan(example: Example, decomposer: Decomposer) -> Outcome:
     """Return one example with the teacher's plan, brought into the form of recorded ones."""
-    sampling: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
     try:
-        decomposition = decomposer.invoke(example.asked, **sampling)
+        decomposition = decomposer.invoke(example.asked)
         if not decomposition.subquestions and decomposition.text and parse_plan(decomposition.text):
             # Not the sentinel: the library goes on without a plan, and a student must not learn that there is none.
             return LeftOut(id=example.id, reason="only restates the question")

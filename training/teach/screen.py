@@ -13,7 +13,6 @@ from typing import Any
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.runnables import Runnable
 
-from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.prompts import ANSWER_MARKER, PROMPT_VERSION
 from langchain_divconq.solver import Solver
 from langchain_divconq.types import Decomposition, Mode
@@ -29,25 +28,24 @@ from training.example import (
     save_left_out,
 )
 from training.scoring import same_answer
-from training.teach.demonstrate import ask_teacher, preview_teacher, read_stage
+from training.teach.demonstrate import read_stage
 from training.teach.requests import Journal, run_durably
 from training.teach.teachers import RECORDED, load_teacher, preview, solver_prompts
 
 WRONG = "the answer through it is wrong"
 
-_SECOND_TEMPERATURE = 0.7
 _REPLY_TOKENS = 200
 _NAMED_IDS = 5
 _REFERENCE = re.compile(r"#\d+")
 _WORD = re.compile(r"\w+")
 
 
-def screen(config: Config, solver: Runnable[Any, Any] | None = None, teacher: Runnable[Any, Any] | None = None) -> None:
+def screen(config: Config, solver: Runnable[Any, Any] | None = None) -> None:
     """Read the demonstrations and write those the student's role learns from, and what was left out and why.
 
     S_D-T takes all as they are, and S_E-A-direct all with a gold answer: neither asks a solver.
 
-    `solver` and `teacher` take the place of those the config names, the teacher for second attempts.
+    `solver` takes the place of the one the config names.
 
     Raises:
         ValueError: There is nothing to read, no such solver, nothing recorded where recorded answers are asked for, or
@@ -58,8 +56,7 @@ def screen(config: Config, solver: Runnable[Any, Any] | None = None, teacher: Ru
     demonstrations = read_stage(folder / "2-demonstrations.jsonl", "demonstrate")
     validation = read_stage(folder / "2-validation.jsonl", "demonstrate")
     both = [*demonstrations, *validation]
-    counted: dict[str, Any] = {}
-    journals: list[Journal] = []
+    journal: Journal | None = None
     outcomes: list[Outcome]
     if role in ("S_D-T", "S_E-A-direct"):
         outcomes = [*both]
@@ -71,19 +68,16 @@ def screen(config: Config, solver: Runnable[Any, Any] | None = None, teacher: Ru
             )
         outcomes = take_recorded_answers(both, role)
     else:
-        model = load_teacher(config.screen.solver) if solver is None else solver
-        outcomes = _solve(config, both, model, "3-screened.jsonl", journals)
-        if config.screen.second_attempt and role == "S_D-R":
-            outcomes, counted = _attempt_again(config, outcomes, model, teacher, journals)
+        outcomes, journal = _solve(config, both, load_teacher(config.screen.solver) if solver is None else solver)
     outcomes = [select(outcome, role) for outcome in outcomes]
     screened = kept(outcomes[: len(demonstrations)])
     print(f"Screened for {role}, {len(validation):,} for validation included:\n{render_counts(outcomes)}")
     if not screened:
         raise ValueError(f"None of {len(demonstrations)} demonstrations is left for {role}; see the counts above.")
-    save_left_out(outcomes, folder / "3-left-out.json", **counted)
+    save_left_out(outcomes, folder / "3-left-out.json")
     save_examples(kept(outcomes[len(demonstrations) :]), folder / "3-validation.jsonl")
     save_examples(screened, folder / "3-screened.jsonl")
-    for journal in journals:
+    if journal is not None:
         journal.remove()
 
 
@@ -183,56 +177,19 @@ def answer_through(example: Example, solver: Solver) -> Outcome:
     )
 
 
-def _solve(
-    config: Config, examples: Sequence[Example], model: Runnable[Any, Any], name: str, journals: list[Journal]
-) -> list[Outcome]:
+def _solve(config: Config, examples: Sequence[Example], model: Runnable[Any, Any]) -> tuple[list[Outcome], Journal]:
+    """Return what becomes of the examples, and the journal that keeps it until the stage's artifacts are written."""
     options = config.screen
     # Where the student learns to answer subquestions, each is asked on its own, so that its answer is known.
     mode: Mode = "sequential" if config.finetune.role in ("S_E-T", "S_E-A") else "fused"
-    settings = {"solver": options.solver, "mode": mode}
-    journal = _journal(config, name, settings, examples, journals)
+    settings = {"solver": options.solver, "mode": mode, "prompts": PROMPT_VERSION}
+    settings["examples"] = examples_fingerprint(examples)
+    journal = Journal(config.folder / "3-screened.jsonl.journal", settings)
     unanswered = journal.unfinished(examples)
     prompts = (prompt for one in unanswered for prompt in solver_prompts(one.asked, one.subquestions or (), mode))
     print(preview(prompts, reply_tokens=_REPLY_TOKENS).render(options.solver))
     work = partial(answer_through, solver=Solver(model=model, mode=mode))
-    return run_durably(examples, work, journal, concurrency=options.concurrency, attempts=options.attempts)
-
-
-def _attempt_again(
-    config: Config,
-    outcomes: Sequence[Outcome],
-    model: Runnable[Any, Any],
-    teacher: Runnable[Any, Any] | None,
-    journals: list[Journal],
-) -> tuple[list[Outcome], dict[str, Any]]:
-    """Return the outcomes with a second plan wherever it leads to the gold answer, and how often it did."""
-    options = config.demonstrate
-    if options.teacher == RECORDED and teacher is None:
-        raise ValueError(
-            "screen.second_attempt asks the teacher again, and a recorded one has nothing else to say. Set it to false."
-        )
-    failed = [example for example in kept(outcomes) if example.answers and not is_right_answer(example)]
-    decomposer = Decomposer(
-        model=load_teacher(options.teacher) if teacher is None else teacher, max_subquestions=options.max_subquestions
-    )
-    settings = {"teacher": options.teacher, "temperature": _SECOND_TEMPERATURE}
-    journal = _journal(config, "3-second-demonstrations.jsonl", settings, failed, journals)
-    print(preview_teacher(journal.unfinished(failed), options).render(options.teacher))
-    plans = ask_teacher(failed, decomposer, journal, options, temperature=_SECOND_TEMPERATURE)
-    solved = _solve(config, kept(plans), model, "3-second-screened.jsonl", journals)
-    right = {example.id: example for example in kept(solved) if is_right_answer(example)}
-    counts = {"asked": len(failed), "kept": len(right)}
-    print(f"Second attempts: {counts['asked']:,} asked, {counts['kept']:,} right")
-    return [right.get(outcome.id, outcome) for outcome in outcomes], {"second_attempts": counts}
-
-
-def _journal(
-    config: Config, name: str, settings: dict[str, Any], examples: Sequence[Example], journals: list[Journal]
-) -> Journal:
-    """Return a journal, which is removed with the others once the stage's artifacts are written."""
-    settings = {**settings, "prompts": PROMPT_VERSION, "examples": examples_fingerprint(examples)}
-    journals.append(Journal(config.folder / f"{name}.journal", settings))
-    return journals[-1]
+    return run_durably(examples, work, journal, concurrency=options.concurrency, attempts=options.attempts), journal
 
 
 def _words(subquestion: str) -> tuple[str, ...]:

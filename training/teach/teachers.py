@@ -13,6 +13,7 @@ from langchain_core.messages import BaseMessage
 from langchain_divconq.llamacpp.chat_models import ChatGGUF
 from langchain_divconq.prompts import closing_prompt, fused_prompt, single_stage_prompt, subquestion_prompt
 from langchain_divconq.types import Mode, Question, SingleStage, Subanswer
+from langchain_divconq.unwrap import named_model
 from langchain_divconq.usage import Price
 from training.config import ROOT
 
@@ -44,20 +45,7 @@ def load_teacher(name: str, **options: Any) -> BaseChatModel:
         if not path.is_file():
             raise ValueError(f'{name} names no file: there is no {path}. Expected "gguf:PATH/TO/MODEL.gguf".')
         return ChatGGUF(model_path=path, **options)
-    try:
-        from langchain.chat_models import init_chat_model
-    except ImportError as error:
-        raise ValueError(
-            f"{name} needs the package langchain, which cannot be imported ({error}). Install it with the provider's: "
-            'pip install langchain langchain-openai; or name a local model: "gguf:PATH/TO/MODEL.gguf".'
-        ) from error
-    try:
-        model: BaseChatModel = init_chat_model(name, **options)
-    except Exception as error:  # each provider's package raises its own: no package, no key, no such option
-        raise ValueError(
-            f"{name} cannot be set up: {type(error).__name__}: {error}\n"
-            'Expected "recorded", "gguf:PATH", or PROVIDER:MODEL with the package and key of the provider.'
-        ) from error
+    model: BaseChatModel = named_model("model", name, **options)
     return model
 
 
