@@ -24,7 +24,7 @@ HELP = {
     "ship": "make the adapter the library's default, with its card and manifest",
     "calibrate": "weigh what tells good plans from bad, for the library's confidence; writes it beside the adapter",
     "measure": "answer benchmark questions, or search for them, by the arms of a config in training/configs/measure/",
-    "grade": "grade the plans of --arm small, medium or NAME=GGUF for the everyday questions; takes no config",
+    "grade": "grade the plans of each --arm (small, medium, NAME=GGUF …) for the everyday questions; takes no config",
     "report": "write training/results/report.md and its plots from what was measured; takes no config",
 }
 
@@ -58,7 +58,7 @@ def _do(args: argparse.Namespace) -> int:
     if args.command == "grade":
         from training.measure.everyday import grade_decomposers
 
-        grade_decomposers(args.arm)
+        grade_decomposers(args.arm, limit=args.limit)
         return 0
     if args.command == "measure":
         from training.measure.config import load_measurement
@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
         "--limit",
         type=_positive,
         metavar="N",
-        help="a quick try: N rows of each source, under a name of its own; measure: an arm's first N questions",
+        help="a quick try: N rows of each source, under a name of its own; measure, grade: an arm's first N questions",
     )
     measuring = parser.add_argument_group("measure, grade")
     measuring.add_argument("--arm", action="append", default=[], metavar="NAME", help="this arm alone; may be repeated")

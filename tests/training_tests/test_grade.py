@@ -2,12 +2,10 @@
 
 import pytest
 
-from langchain_divconq.prompts import NO_DECOMPOSITION
 from training.config import DATA, Source
 from training.data.sources import read_source
 from training.data.sources.rows import read_file
 from training.example import Example, Recorded
-from training.measure.everyday import load_decomposer, load_grades, render, save_grades
 from training.measure.grade import Grade, asking_words, grade, invented_words, words
 
 QUESTION = "In which city was the founder of the Voss Mill born, and when was the mill sold?"
@@ -94,22 +92,6 @@ def test_the_words_of_asking_are_those_that_demonstrations_bring_in() -> None:
     assert "great" in ours
     assert asking_words(told) - ours == {"liv"}
     assert asking_words(told, least=2) == ours
-
-
-def test_the_table_has_a_column_a_decomposer_and_a_row_a_kind(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("everyday")
-    save_grades([graded(*GOLD), graded(gold=())], folder / "mine.jsonl")
-    table = render(load_grades(folder))
-    assert "| | mine |" in table
-    assert "| good plans, or rightly none | 100% [100%, 100%] |" in table
-    assert "| left whole, of those that should be | 100% [100%, 100%] (1) |" in table
-    assert "| chain | 100% [100%, 100%] |" in table
-    assert NO_DECOMPOSITION not in table
-
-
-def test_a_decomposer_is_named_or_given_as_a_file() -> None:
-    with pytest.raises(ValueError, match=r"'large' is no decomposer\. Name small, medium"):
-        load_decomposer("large")
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmark data is not at {DATA}")

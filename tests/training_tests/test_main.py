@@ -83,6 +83,7 @@ def test_an_error_shows_where_it_comes_from_on_demand(config: Path) -> None:
         (["load", "a.toml", "--arm", "whole"], "load takes no --arm"),
         (["report", "--retry-failed"], "report takes no --retry-failed"),
         (["measure", "a.toml", "--check"], "measure takes no --check"),
+        (["grade", "a.toml"], "grade takes no CONFIG"),
     ],
 )
 def test_what_a_command_does_not_take_is_wrong_use(
@@ -107,3 +108,8 @@ def test_a_limit_is_a_number_of_rows(limit: str, config: Path) -> None:
 def test_a_limit_gives_the_run_a_name_of_its_own(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(config), "--limit", "5"]) == 2
     assert "try-limit-5" in capsys.readouterr().err
+
+
+def test_an_arm_of_everyday_questions_that_is_not_known_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["grade", "--arm", "large"]) == 2
+    assert "training: 'large' is no decomposer. Name one of small, " in capsys.readouterr().err

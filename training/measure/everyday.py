@@ -1,171 +1,194 @@
-"""The everyday questions as a measurement: each decomposer's plans graded, records without text, a table by kinds.
+"""The everyday questions as a measurement: each decomposer's plans graded, a record a question, with what it cost.
 
-    python -m training grade --arm small --arm medium --arm qwen-1.5b=PATH.gguf
+    python -m training grade --arm small --arm small-then-medium --arm solver-1.5b=PATH.gguf
 
-A decomposer is "small" or "medium" as the library has them, or NAME=PATH of a GGUF, asked with one demonstration.
+An arm is one of `ARMS`, or NAME=MODEL with a model as `Decomposer` takes it: the path of a GGUF, or PROVIDER:MODEL.
+What is no student of ours is asked with one demonstration, as the library does. What has a record is not asked again.
 """
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from langchain_divconq import ChatGGUF, Decomposer
+from langchain_core.exceptions import ContextOverflowError
+
+from langchain_divconq.decomposer import Decomposer
+from langchain_divconq.errors import DecompositionError
+from langchain_divconq.llamacpp.chat_models import ChatGGUF
 from langchain_divconq.llamacpp.engines.identity import fingerprint
-from langchain_divconq.llamacpp.weights import default_weights
-from training.config import ROOT, Source
+from langchain_divconq.llamacpp.weights import Size, default_weights
+from langchain_divconq.prompts import PROMPT_VERSION
+from langchain_divconq.types import Decomposition
+from training.config import Source
 from training.data.sources import read_source
 from training.data.sources.everyday import FILES
 from training.data.sources.rows import find_files, read_file
-from training.example import Example
+from training.example import Example, examples_fingerprint
 from training.measure.grade import Grade, asking_words, grade
-from training.measure.intervals import Share, ratio
-from training.store import save_json
+from training.measure.intervals import ratio
+from training.measure.models import Meter, ask_all
+from training.measure.records import Used, save_settings
+from training.measure.report.everyday import FOLDER, save_everyday
+from training.measure.report.read import EVERYDAY
+from training.store import Records, hold
 
-FOLDER = ROOT / "training" / "results" / "everyday"
-DEV = Source(name="everyday", split="dev")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
-_SURE = 0.8
-_MADE_WITH = "weights.json"
-_MEASURES: dict[str, tuple[str, Callable[[Grade], Share]]] = {
-    "good": ("good plans, or rightly none", lambda g: (float(g.good), 1.0)),
-    "whole": (
-        "left whole, of those that should be",
-        lambda g: (float(g.written == 0), 1.0) if g.gold == 0 else (0.0, 0.0),
-    ),
-    "divided": (
-        "divided, of those that should be",
-        lambda g: (float(g.written > 0), 1.0) if g.gold else (0.0, 0.0),
-    ),
-    "invented": (
-        "plans with invented words",
-        lambda g: (float(g.invented), 1.0) if g.written else (0.0, 0.0),
-    ),
-    "harmful": ("harm: a plan where none belongs, or with invented words", lambda g: (float(g.harmful), 1.0)),
-    "sure": (
-        f"good, of those with a confidence of at least {_SURE:g}",
-        lambda g: (float(g.good), 1.0) if g.written and (g.confidence or 0) >= _SURE else (0.0, 0.0),
-    ),
+
+def _untuned(size: Size) -> Decomposer:
+    return Decomposer(ChatGGUF(model_path=default_weights(size)))
+
+
+ARMS: dict[str, Callable[[], Decomposer]] = {
+    "small": lambda: Decomposer("small"),
+    "medium": lambda: Decomposer("medium"),
+    "small-then-medium": lambda: Decomposer("small", fallback=Decomposer("medium")),
+    "untuned-small": lambda: _untuned("small"),
+    "untuned-medium": lambda: _untuned("medium"),
 }
+"""The arms that have a name of their own: the library's decomposers, one that asks the other where it is unsure, and
+the weights that both are taught from, without their adapters."""
 
 
-def grade_decomposers(arms: Sequence[str], folder: Path = FOLDER) -> None:
-    """Have each decomposer divide the everyday questions, and write its grades and the table of all.
+@dataclass(frozen=True)
+class Questions:
+    """The questions that are asked, and what their plans are graded by.
+
+    Attributes:
+        examples: With their gold plans, in order.
+        rows: Each one's kind and language, by the row's id.
+        asking: Words a plan may bring in; see `asking_words`.
+    """
+
+    examples: Sequence[Example]
+    rows: Mapping[str, Mapping[str, Any]]
+    asking: frozenset[str]
+
+
+def load_questions(dev: Path | None = None) -> Questions:
+    """Return the everyday questions that train nothing.
 
     Args:
-        arms: Names, as this module's docstring has them; none: only the table is written.
+        dev: A file of others, of the same form; None: the data folder's.
+
+    Raises:
+        ValueError: There is no such file, or no data folder.
+    """
+    source = Source(name="everyday", split="dev", path=dev)
+    rows = {row["id"]: row for path in find_files(source, FILES) for row in read_file(path)}
+    return Questions([*read_source(source)], rows, asking_words(read_source(Source(name="everyday"))))
+
+
+def grade_decomposers(
+    arms: Sequence[str], folder: Path = FOLDER, *, limit: int | None = None, questions: Questions | None = None
+) -> None:
+    """Have each decomposer divide the questions that it has no record of, then write the tables and the plot of all.
+
+    Args:
+        arms: As this module's docstring has them; none: nothing is asked, only tables and plot are written.
         folder: Where the records lie.
+        limit: Most questions an arm, the first; None: all.
+        questions: What is asked; None: the everyday questions that train nothing.
 
     Raises:
-        ValueError: A name is neither.
+        ValueError: An arm is none, or its records were made with other weights or settings.
+        WeightsNotFoundError: There is no such file of weights.
+        Exception: What fails every question alike (no server, no key), as it came.
     """
-    asking = asking_words(read_source(Source(name="everyday")))
-    examples = list(read_source(DEV))
-    about = {row["id"]: row for path in find_files(DEV, FILES) for row in read_file(path)}
-    folder.mkdir(parents=True, exist_ok=True)
-    for arm in arms:
-        name, decomposer = load_decomposer(arm)
-        started = time.perf_counter()
-        grades = [_graded(example, decomposer, about, asking) for example in examples]
-        spent = (time.perf_counter() - started) / len(examples)
-        save_grades(grades, folder / f"{name}.jsonl")
-        made_with = load_made_with(folder)
-        save_json(folder / _MADE_WITH, {**made_with, name: checksums(decomposer)})
-        good = ratio([_MEASURES["good"][1](one) for one in grades])
-        print(f"{name}: {good.value if good else 0:.1%} of {len(grades)} good, {spent:.2f} s a question", flush=True)
-    (folder / "README.md").write_text(render(load_grades(folder)), encoding="utf-8")
+    named = dict(map(load_arm, arms))
+    with hold(folder):
+        if named:
+            asked = questions or load_questions()
+            _save_settings(named, folder, asked.examples)
+            for name, decomposer in named.items():
+                _ask(name, decomposer, folder, asked, limit)
+        save_everyday(folder)
 
 
-def load_decomposer(arm: str) -> tuple[str, Decomposer]:
-    """Return an arm's name and its decomposer.
+def load_arm(arm: str) -> tuple[str, Decomposer]:
+    """Return an arm's name and its decomposer. Nothing is loaded or asked yet.
 
     Raises:
-        ValueError: It is neither "small" nor "medium" nor NAME=PATH.
+        ValueError: It is no arm.
+        ConfigurationError: MODEL names no model.
     """
-    name, given, path = arm.partition("=")
-    if given:
-        return name, Decomposer(model=ChatGGUF(model_path=Path(path)), max_subquestions=4)
-    if name in ("small", "medium"):
-        return name, Decomposer(name)
-    if name == "small-then-medium":
-        return name, Decomposer("small", fallback=Decomposer("medium"))
-    raise ValueError(f"{arm!r} is no decomposer. Name small, medium, small-then-medium, or NAME=PATH of a GGUF.")
+    name, given, model = arm.partition("=")
+    if given and model and _NAME.fullmatch(name) and name not in ARMS:
+        return name, Decomposer(model)
+    if not given and name in ARMS:
+        return name, ARMS[name]()
+    raise ValueError(
+        f"{arm!r} is no decomposer. Name one of {', '.join(ARMS)}, or another as NAME=MODEL: a new name of small "
+        "letters, and the path of a GGUF or PROVIDER:MODEL."
+    )
 
 
-def checksums(decomposer: Decomposer) -> list[str]:
-    """Return the SHA-256 of each file of weights that a decomposer's plans hang on, adapters and fallback included."""
+def _save_settings(named: Mapping[str, Decomposer], folder: Path, examples: Sequence[Example]) -> None:
+    """Keep what the records depend on; refuse to go on with those that were made under other settings."""
+    asked = {"prompt_version": PROMPT_VERSION, "questions": examples_fingerprint(examples)}
+    arms = {name: {**settings_of(decomposer), **asked} for name, decomposer in named.items()}
+    save_settings(folder, {"name": EVERYDAY, "kind": EVERYDAY}, {EVERYDAY: len(examples)}, arms)
+
+
+def settings_of(decomposer: Decomposer) -> dict[str, Any]:
+    """Return what a decomposer's plans depend on, in JSON's types: its options, and checksums of its weights."""
+    settings: dict[str, Any] = {"weights": {}}
+    stage, at = "decomposer", decomposer
+    while True:
+        settings[stage] = at.model_dump(include={"gate", "max_subquestions", "min_confidence", "prompt_style"})
+        if not isinstance(at.model, ChatGGUF):
+            settings[stage]["model"] = str(getattr(at.model, "model_name", None) or getattr(at.model, "model", ""))
+        settings["weights"] |= {name: fingerprint(path) for name, path in _files(stage, at).items()}
+        if at.fallback is None:
+            return settings
+        stage, at = "fallback", at.fallback
+
+
+def _files(stage: str, decomposer: Decomposer) -> dict[str, Path]:
+    """Return the files that a decomposer's plans hang on: weights, adapter, and the card its confidence comes from."""
     model = decomposer.model
-    assert isinstance(model, ChatGGUF)
-    files = [model.model_path or default_weights(), *([model.adapter_path] if model.adapter_path else [])]
-    return [*map(fingerprint, files), *([] if decomposer.fallback is None else checksums(decomposer.fallback))]
+    if not isinstance(model, ChatGGUF):
+        return {}
+    files = {stage: model.model_path or default_weights()}
+    if model.adapter_path is not None:
+        files |= {f"{stage}_adapter": model.adapter_path, f"{stage}_card": model.adapter_path.with_suffix(".json")}
+    found = {name: path.expanduser() for name, path in files.items()}
+    return {name: path for name, path in found.items() if path.is_file() or not name.endswith("_card")}
 
 
-def load_made_with(folder: Path = FOLDER) -> dict[str, list[str]]:
-    """Return the checksums of the weights behind each decomposer's records."""
-    path = folder / _MADE_WITH
-    found: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return found
+def _ask(name: str, decomposer: Decomposer, folder: Path, asked: Questions, limit: int | None) -> None:
+    file = Records(folder / f"{name}.jsonl", Grade)
+    ids = {example.id: example.id.rpartition("/")[2] for example in asked.examples}
+    examples = asked.examples[:limit]
+    left = [example for example in examples if ids[example.id] not in file.records]
+
+    async def one(example: Example) -> None:
+        file.add(await _graded(example, decomposer, asked))
+
+    ask_all(left, one, concurrency=1, done=len(examples) - len(left), title=name)
+    file.sort(ids.values())
+    good = ratio([(float(one.good), 1.0) for one in file.records.values()])
+    print(f"{name}: {good.value if good else 0:.1%} of {len(file.records)} good", flush=True)
 
 
-def _graded(
-    example: Example,
-    decomposer: Decomposer,
-    about: Mapping[str, Mapping[str, str]],
-    asking: frozenset[str],
-) -> Grade:
-    row = about[example.id.rpartition("/")[2]]
-    plan = decomposer.invoke(example.asked)
-    return grade(
+async def _graded(example: Example, decomposer: Decomposer, asked: Questions) -> Grade:
+    row, meter, no_plan = asked.rows[example.id.rpartition("/")[2]], Meter(), None
+    try:
+        plan = await decomposer.ainvoke(example.asked, {"callbacks": [meter]})
+    except (DecompositionError, ContextOverflowError) as error:
+        # However often it is asked, so this is a result as well: whoever asked goes on with the whole question.
+        plan, no_plan = Decomposition(question=example.asked), type(error).__name__
+    found = grade(
         example,
         plan.subquestions,
         kind=row["kind"],
         language=row["language"],
-        asking=asking,
+        asking=asked.asking,
         confidence=plan.confidence,
     )
-
-
-def save_grades(grades: Iterable[Grade], path: Path) -> None:
-    """Write grades, a line each."""
-    path.write_text("".join(one.model_dump_json() + "\n" for one in grades), encoding="utf-8")
-
-
-def load_grades(folder: Path) -> dict[str, list[Grade]]:
-    """Return the grades of each decomposer whose records lie in a folder."""
-    return {
-        path.stem: [Grade.model_validate_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        for path in sorted(folder.glob("*.jsonl"))
-    }
-
-
-def render(graded: Mapping[str, Sequence[Grade]]) -> str:
-    """Return the grades of all decomposers as Markdown, and the good ones by kinds."""
-    lines = [
-        "# Everyday questions",
-        "",
-        "Made by `python -m training grade`, from the records beside this file. Shares in percent with 95% intervals "
-        "by bootstrap over questions, n in brackets where it is not all. What is good stands in "
-        "`training/measure/grade.py`. These questions chose the training mixture and the settings, so the figures lean "
-        "to the bright side.",
-        "",
-        "| | " + " | ".join(graded) + " |",
-        "| --- |" + " --- |" * len(graded),
-    ]
-    for title, share in _MEASURES.values():
-        lines.append(f"| {title} | " + " | ".join(_cell(map(share, grades)) for grades in graded.values()) + " |")
-    lines += ["", "Good, by kind:", "", "| | " + " | ".join(graded) + " |", "| --- |" + " --- |" * len(graded)]
-    for kind in dict.fromkeys(one.kind for grades in graded.values() for one in grades):
-        shares = [[_MEASURES["good"][1](one) for one in grades if one.kind == kind] for grades in graded.values()]
-        lines.append(f"| {kind} | " + " | ".join(_cell(share) for share in shares) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _cell(shares: Iterable[Share]) -> str:
-    listed = list(shares)
-    found = ratio(listed) if listed else None
-    if found is None:
-        return ""
-    size = "" if found.n == len(listed) else f" ({found.n})"
-    return f"{found.value:.0%} [{found.low:.0%}, {found.high:.0%}]{size}"
+    used = {model: Used.of(usage, at_once=1) for model, usage in meter.by_model.items()}
+    return found.model_copy(update={"used": used, "no_plan": no_plan})

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from langchain_divconq.types import references
 from training.example import Example
+from training.measure.records import Used
 
 MET = 0.65
 """A gold subquestion is met by one that has at least this share of the words it takes from the question."""
@@ -109,14 +110,25 @@ class Grade(BaseModel):
     """How many the plan has."""
     decision: bool
     """Whether dividing, or leaving whole, is right; in another language than English both are."""
-    met: int = 0
+    met: int
     """How many gold subquestions are met."""
-    linked: bool = True
+    linked: bool
     """Whether references stand where the gold plan has them."""
-    invented: bool = False
+    invented: bool
     """Whether the plan has a name, a number or a word of content that neither question nor context has."""
     confidence: float | None = None
     """The decomposer's own confidence in the plan."""
+    no_plan: str | None = None
+    """Why no plan could be read from the reply, in a short phrase of a fixed set: the question stayed whole. None: it
+    could."""
+    used: dict[str, Used] = {}
+    """What was used, by the name of the model, in the order they were asked. Empty: none was asked, or (of all records
+    of an arm) nobody counted."""
+
+    @property
+    def seconds(self) -> float:
+        """Spent waiting for models."""
+        return sum(used.seconds for used in self.used.values())
 
     @property
     def good(self) -> bool:

@@ -1,15 +1,17 @@
-"""Ratios over questions, with 95% intervals by bootstrap. Pure functions; the same resamples every time."""
+"""Ratios over questions, with 95% intervals, most by bootstrap. Pure functions; the same resamples every time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import sqrt
 from random import Random
 from statistics import quantiles
 from typing import TypeAlias
 
 RESAMPLES = 1000
+_Z = 1.96  # standard deviations that hold 95% of a normal distribution
 
 Share: TypeAlias = tuple[float, float]
 """What a question adds to a ratio's numerator and to its denominator; (0, 0): it has no bearing on it."""
@@ -23,7 +25,7 @@ class Interval:
     """The estimate."""
     low: float
     high: float
-    """The interval's bounds, by bootstrap over questions."""
+    """The interval's bounds."""
     n: int
     """How many questions bear on it."""
 
@@ -34,6 +36,19 @@ def ratio(shares: Sequence[Share]) -> Interval | None:
     if value is None:
         return None
     return _estimate(value, _resampled(shares), sum(below > 0 for _, below in shares))
+
+
+def share(good: int, of: int) -> Interval:
+    """Return the share that is good with its 95% interval by Wilson, which is wide where few are all alike.
+
+    Args:
+        good: How many are.
+        of: How many there are, at least one.
+    """
+    value, spread = good / of, _Z**2 / of
+    middle = (value + spread / 2) / (1 + spread)
+    reach = _Z * sqrt(value * (1 - value) / of + spread / of / 4) / (1 + spread)
+    return Interval(value, max(0.0, middle - reach), min(1.0, middle + reach), of)
 
 
 def difference(ours: Sequence[Share], theirs: Sequence[Share]) -> Interval | None:

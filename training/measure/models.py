@@ -124,36 +124,54 @@ class Meter(BaseCallbackHandler):
     run_inline = True  # it counts, and so never waits
 
     def __init__(self) -> None:
-        self.usage = StageUsage()
-        """What the calls used."""
+        self.by_model: dict[str, StageUsage] = {}
+        """What the calls used, by the name of the model, in the order they were first asked."""
         self.last: BaseMessage | None = None
         """The last reply; None: there is none."""
-        self._starts: dict[UUID, float] = {}
+        self._starts: dict[UUID, tuple[str, float]] = {}
         self._lock = threading.Lock()
 
+    @property
+    def usage(self) -> StageUsage:
+        """What the calls used."""
+        return sum(self.by_model.values(), StageUsage())
+
     def on_chat_model_start(
-        self, serialized: dict[str, Any], messages: list[list[BaseMessage]], *, run_id: UUID, **kwargs: Any
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
     ) -> None:
-        """Note when a call begins."""
+        """Note when a call begins, and of which model."""
+        name = str((metadata or {}).get("ls_model_name") or "unnamed")
         with self._lock:
-            self._starts[run_id] = time.perf_counter()
+            self._starts[run_id] = (name, time.perf_counter())
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Count a call and keep its reply."""
         generation = response.generations[0][0]
         message = generation.message if isinstance(generation, ChatGeneration) else AIMessage(generation.text)
         with self._lock:
-            self.usage += StageUsage.of_call(message, seconds=self._seconds(run_id))
+            name, seconds = self._ended(run_id)
+            self._add(name, StageUsage.of_call(message, seconds=seconds))
             self.last = message
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Count a call that failed."""
         with self._lock:
-            self.usage += StageUsage(calls=1, unmetered_calls=1, seconds=self._seconds(run_id))
+            name, seconds = self._ended(run_id)
+            self._add(name, StageUsage(calls=1, unmetered_calls=1, seconds=seconds))
             self.last = None
 
-    def _seconds(self, run_id: UUID) -> float:
-        return time.perf_counter() - self._starts.pop(run_id)
+    def _ended(self, run_id: UUID) -> tuple[str, float]:
+        name, start = self._starts.pop(run_id)
+        return name, time.perf_counter() - start
+
+    def _add(self, name: str, usage: StageUsage) -> None:
+        self.by_model[name] = self.by_model.get(name, StageUsage()) + usage
 
 
 def ask_all(

@@ -1,8 +1,10 @@
-"""Cells and tables in Markdown."""
+"""Cells and tables in Markdown, and where a document of them is another than it should be."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from statistics import fmean
 
 from training.measure.intervals import Interval
@@ -12,6 +14,8 @@ from training.measure.report.read import Arm, R
 
 NOTHING = "\u2013"
 """A dash, where there is no figure."""
+
+_MOST_LINES = 12
 
 
 def render_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -52,3 +56,15 @@ def tokens(used: Sequence[Used]) -> str:
 def dollars(cost: Spending) -> list[str]:
     """Return the cells of a cost: decomposer, solver, both."""
     return [fixed(part, 3) for part in (cost.decomposer, cost.solver, cost.total)]
+
+
+def text_differences(path: Path, text: str) -> list[str]:
+    """Return in words where a committed file is not the text that the records give."""
+    if not path.exists():
+        return [f"There is no {path}."]
+    committed = path.read_text(encoding="utf-8")
+    if committed == text:
+        return []
+    lines = [*difflib.unified_diff(committed.splitlines(), text.splitlines(), "committed", "records", lineterm="", n=0)]
+    more = [f"… and {len(lines) - _MOST_LINES} lines more"] if len(lines) > _MOST_LINES else []
+    return [f"{path} differs:", *lines[:_MOST_LINES], *more]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from training.measure.intervals import Interval
+from training.measure.intervals import Interval, share
 from training.measure.report.answers import by_source
 from training.measure.report.figures import (
     PER,
@@ -27,6 +28,9 @@ from training.store import whole
 
 _KEY = b"Figures"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+BINS = 5
+"""Confidences are told apart in so many equal steps."""
+
 _FEWEST = 5
 """A point stands for at least so many questions."""
 
@@ -100,6 +104,33 @@ def _gates(arms: Sequence[AnswerArm]) -> dict[str, Any]:
     return {"lines": lines} if lines else {}
 
 
+def reliability(sure: Mapping[str, Sequence[tuple[float, bool]]]) -> Iterator[Plot]:
+    """Yield the plot of good plans by confidence, where there are plans enough for a point.
+
+    Args:
+        sure: Of each arm the confidence of each plan, and whether it is good.
+    """
+    lines = []
+    for arm, plans in sure.items():
+        groups: dict[int, list[tuple[float, bool]]] = {}
+        for confidence, good in plans:
+            groups.setdefault(min(int(confidence * BINS), BINS - 1), []).append((confidence, good))
+        points = [
+            {
+                "confidence": round(fmean(confidence for confidence, _ in group), 4),
+                **_rounded(share(sum(good for _, good in group), len(group))),
+            }
+            for _, group in sorted(groups.items())
+            if len(group) >= _FEWEST
+        ]
+        if points:
+            lines.append({"arm": arm, "points": points})
+    if lines:
+        yield Plot(
+            "reliability", "everyday questions: good plans by confidence", {"kind": "reliability", "lines": lines}
+        )
+
+
 def _rounded(found: Interval) -> dict[str, Any]:
     return {"value": round(found.value, 4), "low": round(found.low, 4), "high": round(found.high, 4), "n": found.n}
 
@@ -111,14 +142,43 @@ def draw(plot: Plot, path: Path) -> None:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(plot.title)
-    {"cost": _draw_costs, "subquestions": _draw_subquestions, "gate": _draw_gates}[plot.figures["kind"]](
-        axes, plot.figures
-    )
+    kinds = {
+        "cost": _draw_costs,
+        "subquestions": _draw_subquestions,
+        "gate": _draw_gates,
+        "reliability": _draw_reliability,
+    }
+    kinds[plot.figures["kind"]](axes, plot.figures)
     if plot.figures["kind"] != "cost":
         axes.legend(fontsize="small")
     metadata = {_KEY.decode(): render_figures(plot), "Software": None}
     with whole(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120, metadata=metadata)
+
+
+def save_plots(folder: Path, drawn: Sequence[Plot]) -> None:
+    """Draw plots into a folder, and remove every other PNG from it."""
+    for plot in drawn:
+        draw(plot, folder / f"{plot.name}.png")
+    for path in _stale(folder, drawn):
+        path.unlink()
+
+
+def plot_differences(folder: Path, drawn: Sequence[Plot]) -> list[str]:
+    """Return in words where the PNGs of a folder are not those that `save_plots` would leave."""
+    differences = []
+    for plot in drawn:
+        path = folder / f"{plot.name}.png"
+        if not path.exists():
+            differences.append(f"There is no {path}.")
+        elif read_figures(path) != render_figures(plot):
+            differences.append(f"{path} was drawn from other figures.")
+    return differences + [f"{path} is no plot of this report." for path in _stale(folder, drawn)]
+
+
+def _stale(folder: Path, drawn: Sequence[Plot]) -> list[Path]:
+    names = {f"{plot.name}.png" for plot in drawn}
+    return sorted(path for path in folder.glob("*.png") if path.name not in names)
 
 
 def render_figures(plot: Plot) -> str:
@@ -179,6 +239,24 @@ def _draw_gates(axes: Any, figures: dict[str, Any]) -> None:
             axes.plot([100 * x for x in xs], [100 * y for y in ys], style, color=f"C{number}", label=f"{name}, {words}")
     axes.set_xlabel("coverage: questions that are divided (%)")
     axes.set_ylabel("risk: answered wrong (%)")
+
+
+def _draw_reliability(axes: Any, figures: dict[str, Any]) -> None:
+    axes.plot([0, 100], [0, 100], "--", color="C7", linewidth=1, label="as sure as right")
+    for number, line in enumerate(figures["lines"]):
+        xs = [100 * point["confidence"] for point in line["points"]]
+        axes.plot(xs, [100 * point["value"] for point in line["points"]], color=f"C{number}", label=line["arm"])
+        for x, point in zip(xs, line["points"], strict=True):
+            _draw_point(axes, x, point, fmt="o", color=f"C{number}")
+            axes.annotate(
+                str(point["n"]),
+                (x, 100 * point["value"]),
+                xytext=(4, -10),
+                textcoords="offset points",
+                fontsize="x-small",
+            )
+    axes.set_xlabel(f"confidence (%), the mean of each of {BINS} bins; plans in it beside the point")
+    axes.set_ylabel("good plans (%)")
 
 
 def _draw_point(axes: Any, x: float, point: dict[str, Any], **style: Any) -> None:

@@ -16,6 +16,9 @@ from training.store import Records
 R = TypeVar("R", AnswerRecord, RetrievalRecord)
 Gate: TypeAlias = float | Literal["always"]
 
+EVERYDAY = "everyday"
+"""The folder of graded everyday questions; `report/everyday.py` reads it."""
+
 _RECORDED = "recorded"
 
 
@@ -83,13 +86,17 @@ class Folder:
 
 
 def load_folders(results: Path) -> list[Folder]:
-    """Return the measurements in a folder of results, by name; what served to choose something by is left out.
+    """Return the measurements in a folder of results, by name.
+
+    Left out are what served to choose something by, and the everyday questions, whose records are of another kind.
 
     Raises:
         ValueError: A file is not what it should be; names the file, and the line.
     """
     paths = sorted(results.glob("*/settings.json"))
-    return [_load_folder(path) for path in paths if not path.parent.name.startswith(TUNING)]
+    return [
+        _load_folder(path) for path in paths if not path.parent.name.startswith(TUNING) and path.parent.name != EVERYDAY
+    ]
 
 
 def _load_folder(path: Path) -> Folder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,16 +12,16 @@ from training.measure.intervals import RESAMPLES
 from training.measure.publish import RESULTS
 from training.measure.report.answers import render_answers
 from training.measure.report.definitions import DEFINITIONS
-from training.measure.report.plots import Plot, draw, plots, read_figures, render_figures
-from training.measure.report.read import AnswerArm, Folder, RetrievalArm, load_folders
+from training.measure.report.everyday import everyday_differences, everyday_plots, has_grades, save_everyday
+from training.measure.report.markdown import text_differences
+from training.measure.report.plots import Plot, plot_differences, plots, save_plots
+from training.measure.report.read import EVERYDAY, AnswerArm, Folder, RetrievalArm, load_folders
 from training.measure.report.retrieval import render_retrieval
 from training.store import save_text
 
 NAME = "report.md"
 PLOTS = "report"
 """The folder of plots beside it; whatever PNG lies there is the report's."""
-
-_MOST_LINES = 12
 
 
 def report(results: Path = RESULTS, *, check: bool = False) -> bool:
@@ -41,32 +40,34 @@ def report(results: Path = RESULTS, *, check: bool = False) -> bool:
     folders = sorted(load_folders(results), key=lambda folder: (folder.kind != "retrieval", folder.name))
     shown = {folder.name: [*plots(folder)] for folder in folders}
     drawn = [plot for found in shown.values() for plot in found]
-    text = render(folders, shown)
+    everyday = results / EVERYDAY
+    text = render(folders, shown, everyday_plots(everyday))
     if check:
-        found = [*_text_differences(results / NAME, text), *_plot_differences(results / PLOTS, drawn)]
+        found = [*text_differences(results / NAME, text), *plot_differences(results / PLOTS, drawn)]
+        found += everyday_differences(everyday)
         for difference in found:
             print(difference, file=sys.stderr)
         if found:
             print("The report is not what the records give. Make it anew: python -m training report", file=sys.stderr)
         return not found
     results.mkdir(parents=True, exist_ok=True)
-    if drawn:
-        (results / PLOTS).mkdir(exist_ok=True)
-    for plot in drawn:
-        draw(plot, results / PLOTS / f"{plot.name}.png")
-    for stale in _stale(results / PLOTS, drawn):
-        stale.unlink()
+    save_plots(results / PLOTS, drawn)
+    if has_grades(everyday):
+        save_everyday(everyday)
     save_text(results / NAME, text)
     print(f"Written: {results / NAME} and {len(drawn)} plots", flush=True)
     return True
 
 
-def render(folders: Sequence[Folder], shown: Mapping[str, Sequence[Plot]]) -> str:
+def render(
+    folders: Sequence[Folder], shown: Mapping[str, Sequence[Plot]], everyday: Sequence[Plot] | None = None
+) -> str:
     """Return the report as Markdown.
 
     Args:
         folders: In order.
         shown: The plots of each, by its name.
+        everyday: Those of the everyday questions; None: nothing has been graded.
     """
     lines = [
         "# What was measured",
@@ -77,7 +78,7 @@ def render(folders: Sequence[Folder], shown: Mapping[str, Sequence[Plot]]) -> st
         "means stands [at the end](#what-is-measured).",
         "",
     ]
-    if not folders:
+    if not folders and everyday is None:
         lines += ["Nothing has been measured yet.", ""]
     for folder in folders:
         is_search = folder.kind == "retrieval"
@@ -85,6 +86,10 @@ def render(folders: Sequence[Folder], shown: Mapping[str, Sequence[Plot]]) -> st
         lines += render_retrieval(folder) if is_search else render_answers(folder.answers)
         for plot in shown[folder.name]:
             lines += [f"![{plot.title}]({PLOTS}/{plot.name}.png)", ""]
+    if everyday is not None:
+        words = f"Decomposers graded on questions that people ask, beside their cost: [tables]({EVERYDAY}/README.md)."
+        lines += [f"## {EVERYDAY}", "", words, ""]
+        lines += [line for plot in everyday for line in (f"![{plot.title}]({EVERYDAY}/{plot.name}.png)", "")]
     lines += ["## What is measured", ""]
     lines += [f"- **{column}**: {words}" for column, words in DEFINITIONS.items()]
     lines += ["", "Made by:", "", "```console", *_commands(folders), "$ python -m training report", "```", ""]
@@ -117,30 +122,3 @@ def _price(price: Price | None) -> str:
 
 def _commands(folders: Iterable[Folder]) -> list[str]:
     return [f"$ python -m training measure training/configs/measure/{one.name}.toml" for one in folders]
-
-
-def _text_differences(path: Path, text: str) -> list[str]:
-    if not path.exists():
-        return [f"There is no {path}."]
-    committed = path.read_text(encoding="utf-8")
-    if committed == text:
-        return []
-    lines = [*difflib.unified_diff(committed.splitlines(), text.splitlines(), "committed", "records", lineterm="", n=0)]
-    more = [f"… and {len(lines) - _MOST_LINES} lines more"] if len(lines) > _MOST_LINES else []
-    return [f"{path} differs:", *lines[:_MOST_LINES], *more]
-
-
-def _plot_differences(folder: Path, drawn: Sequence[Plot]) -> list[str]:
-    differences = []
-    for plot in drawn:
-        path = folder / f"{plot.name}.png"
-        if not path.exists():
-            differences.append(f"There is no {path}.")
-        elif read_figures(path) != render_figures(plot):
-            differences.append(f"{path} was drawn from other figures.")
-    return differences + [f"{path} is no plot of this report." for path in _stale(folder, drawn)]
-
-
-def _stale(folder: Path, drawn: Sequence[Plot]) -> list[Path]:
-    names = {f"{plot.name}.png" for plot in drawn}
-    return sorted(path for path in folder.glob("*.png") if path.name not in names)

@@ -1,0 +1,190 @@
+"""The graded everyday questions as tables, and how far confidences can be trusted, from the committed records alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, median
+
+from training.measure.grade import Grade
+from training.measure.intervals import Share, ratio
+from training.measure.publish import RESULTS
+from training.measure.records import Used
+from training.measure.report.markdown import NOTHING, fixed, render_table, text_differences, tokens
+from training.measure.report.plots import BINS, Plot, plot_differences, reliability, save_plots
+from training.measure.report.read import EVERYDAY
+from training.store import Records, save_text
+
+FOLDER = RESULTS / EVERYDAY
+
+_README = "README.md"
+_FIRST = ("small", "medium", "small-then-medium")
+_SURE = 0.8
+
+
+def _good(grade: Grade) -> Share:
+    return float(grade.good), 1.0
+
+
+def _harm(grade: Grade) -> Share:
+    return float(grade.harmful), 1.0
+
+
+def _whole(grade: Grade) -> Share:
+    return (float(grade.written == 0), 1.0) if grade.gold == 0 else (0.0, 0.0)
+
+
+def _divided(grade: Grade) -> Share:
+    return (float(grade.written > 0), 1.0) if grade.gold else (0.0, 0.0)
+
+
+def _invented(grade: Grade) -> Share:
+    return (float(grade.invented), 1.0) if grade.written else (0.0, 0.0)
+
+
+def _good_if_sure(grade: Grade) -> Share:
+    return _good(grade) if grade.written and (grade.confidence or 0) >= _SURE else (0.0, 0.0)
+
+
+_MEASURES: dict[str, Callable[[Grade], Share]] = {
+    "good plans, or rightly none": _good,
+    "left whole, of those that should be": _whole,
+    "divided, of those that should be": _divided,
+    "plans with invented words": _invented,
+    "harm: a plan where none belongs, or with invented words": _harm,
+    f"good, of those with a confidence of at least {_SURE:g}": _good_if_sure,
+}
+
+
+def load_grades(folder: Path = FOLDER) -> dict[str, list[Grade]]:
+    """Return the grades of each decomposer whose records lie in a folder: the library's own first, others by name.
+
+    Raises:
+        ValueError: A line is no grade; names the file, and the line.
+    """
+    found = {path.stem: [*Records(path, Grade).records.values()] for path in folder.glob("*.jsonl")}
+    return {name: found[name] for name in [*(one for one in _FIRST if one in found), *sorted({*found} - {*_FIRST})]}
+
+
+def has_grades(folder: Path = FOLDER) -> bool:
+    """Return whether a folder holds records."""
+    return any(folder.glob("*.jsonl"))
+
+
+def save_everyday(folder: Path = FOLDER) -> None:
+    """Write the tables and the plot of what was graded beside the records."""
+    graded = load_grades(folder)
+    drawn = _plots(graded)
+    save_plots(folder, drawn)
+    save_text(folder / _README, render(graded, drawn, _machine(folder)))
+
+
+def everyday_plots(folder: Path = FOLDER) -> list[Plot] | None:
+    """Return the plots that stand beside the records, not yet drawn; None: there are no records."""
+    return _plots(load_grades(folder)) if has_grades(folder) else None
+
+
+def everyday_differences(folder: Path = FOLDER) -> list[str]:
+    """Return in words where the tables and the plot of a folder are not what its records give."""
+    if not has_grades(folder):
+        return []
+    graded = load_grades(folder)
+    drawn = _plots(graded)
+    text = render(graded, drawn, _machine(folder))
+    return [*text_differences(folder / _README, text), *plot_differences(folder, drawn)]
+
+
+def render(graded: Mapping[str, Sequence[Grade]], drawn: Sequence[Plot] = (), machine: str = "") -> str:
+    """Return as Markdown what decomposers were worth, what they cost, and the good plans by kinds of questions.
+
+    Args:
+        graded: The grades of each decomposer, by its name.
+        drawn: The plots beside them.
+        machine: What the last of them was asked on; "": unknown.
+    """
+    rows = {"questions": [str(len(grades)) for grades in graded.values()]}
+    rows |= {title: [_cell(map(share, one)) for one in graded.values()] for title, share in _MEASURES.items()}
+    kinds = {}
+    for kind in dict.fromkeys(one.kind for grades in graded.values() for one in grades):
+        shares = [[_good(one) for one in grades if one.kind == kind] for grades in graded.values()]
+        kinds[kind] = [*map(_cell, shares)]
+    lines = [
+        "# Everyday questions",
+        "",
+        "Made by `python -m training grade`, from the records beside this file. Shares in percent with 95% intervals "
+        "by bootstrap over questions, n in brackets where it is not all. What is good stands in "
+        "`training/measure/grade.py`. These questions chose the training mixture and the settings, so the figures lean "
+        "to the bright side.",
+        "",
+        *_table(rows, graded),
+        *_costs(graded, machine),
+        *_reliability(drawn),
+        "Good, by kind:",
+        "",
+        *_table(kinds, graded),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(rows: Mapping[str, Sequence[str]], graded: Mapping[str, Sequence[Grade]]) -> list[str]:
+    return render_table(["", *graded], [[title, *cells] for title, cells in rows.items()])
+
+
+def _costs(graded: Mapping[str, Sequence[Grade]], machine: str) -> list[str]:
+    header = ["", "good", "harm", "seconds, median", "seconds, mean", "tokens in / out", "asked"]
+    rows = [[name, *_cost(grades)] for name, grades in graded.items() if grades]
+    where = f", the last arm on {machine}" if machine else ""
+    return [
+        "Quality against cost, for a question. Seconds are those spent waiting for models, in one run of each arm"
+        f"{where}: they tell arms apart, and are no benchmark. Tokens are means over all questions, prompts that a "
+        "model had cached included; they stand for each model of an arm, and behind it how many questions it was "
+        f"asked. {NOTHING}: nobody counted.",
+        "",
+        *render_table(header, rows),
+    ]
+
+
+def _cost(grades: Sequence[Grade]) -> list[str]:
+    quality = [_cell(map(_good, grades)), _cell(map(_harm, grades))]
+    models = dict.fromkeys(model for one in grades for model in one.used)
+    if not models:
+        return [*quality, *[NOTHING] * 4]
+    seconds = [one.seconds for one in grades]
+    spent = [tokens([one.used.get(model, Used()) for one in grades]) for model in models]
+    asked = [f"{model} ({sum(model in one.used for one in grades)})" for model in models]
+    return [*quality, fixed(median(seconds), 2), fixed(fmean(seconds), 2), " + ".join(spent), " + ".join(asked)]
+
+
+def _reliability(drawn: Sequence[Plot]) -> list[str]:
+    if not drawn:
+        return []
+    return [
+        f"How far a confidence can be trusted: plans in {BINS} equal steps of confidence, steps of few plans left out, "
+        "and the share of good ones with 95% intervals by Wilson. On the dashed line a confidence is the share it "
+        "promises.",
+        "",
+        *(line for plot in drawn for line in (f"![{plot.title}]({plot.name}.png)", "")),
+    ]
+
+
+def _plots(graded: Mapping[str, Sequence[Grade]]) -> list[Plot]:
+    sure = {
+        name: [(one.confidence, one.good) for one in grades if one.written and one.confidence is not None]
+        for name, grades in graded.items()
+    }
+    return [*reliability(sure)]
+
+
+def _machine(folder: Path) -> str:
+    path = folder / "settings.json"
+    return str(json.loads(path.read_bytes()).get("machine", "")) if path.exists() else ""
+
+
+def _cell(shares: Iterable[Share]) -> str:
+    listed = list(shares)
+    found = ratio(listed) if listed else None
+    if found is None:
+        return ""
+    size = "" if found.n == len(listed) else f" ({found.n})"
+    return f"{found.value:.0%} [{found.low:.0%}, {found.high:.0%}]{size}"
