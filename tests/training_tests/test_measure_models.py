@@ -13,11 +13,12 @@ from langchain_core.messages import BaseMessage
 from langchain_divconq import ChatGGUF
 from langchain_divconq.errors import WeightsNotFoundError
 from tests.training_tests.arms import measurement
-from tests.unit_tests.fakes import ScriptedModel, scripted
+from tests.unit_tests.fakes import scripted
 from training.data.sources import read_source
 from training.measure.answers import Answering
 from training.measure.config import DecomposerOptions, SolverOptions
 from training.measure.models import (
+    NAME,
     Meter,
     ask_all,
     decomposer_settings,
@@ -139,16 +140,17 @@ def test_arms_that_ask_one_after_another_share_the_loop_that_pooled_connections_
     assert len(set(loops)) == 1
 
 
-def test_calls_are_counted_by_model_those_that_fail_too() -> None:
+def test_calls_are_counted_under_the_names_in_their_metadata_those_that_fail_too() -> None:
     def fail(messages: list[BaseMessage]) -> str:
         raise RuntimeError("gone")
 
     meter = Meter()
-    for model in (scripted("one two"), ScriptedModel(reply=fail, model_name="broken"), scripted("three")):
+    models = [scripted("one two"), scripted(fail).with_config(metadata={NAME: "broken"}), scripted("three")]
+    for model in models:
         with suppress(RuntimeError):
             model.invoke("now", {"callbacks": [meter]})
-    assert {name: (used.calls, used.unmetered_calls) for name, used in meter.by_model.items()} == {
-        "scripted": (2, 0),
+    assert {name: (used.calls, used.unmetered_calls) for name, used in meter.by_name.items()} == {
+        "": (2, 0),
         "broken": (1, 1),
     }
     assert (meter.usage.calls, meter.usage.output_tokens) == (3, 3)

@@ -30,13 +30,14 @@ from training.data.sources.rows import find_files, read_file
 from training.example import Example, examples_fingerprint
 from training.measure.grade import Grade, asking_words, grade
 from training.measure.intervals import ratio
-from training.measure.models import Meter, ask_all
+from training.measure.models import NAME, Meter, ask_all
 from training.measure.records import Used, save_settings
 from training.measure.report.everyday import FOLDER, save_everyday
 from training.measure.report.read import EVERYDAY
 from training.store import Records, hold
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_ARM_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_THEN = "-then-"  # between the names of an arm's stages
 
 
 def _untuned(size: Size) -> Decomposer:
@@ -117,7 +118,7 @@ def load_arm(arm: str) -> tuple[str, Decomposer]:
         ConfigurationError: MODEL names no model.
     """
     name, given, model = arm.partition("=")
-    if given and model and _NAME.fullmatch(name) and name not in ARMS:
+    if given and model and _ARM_NAME.fullmatch(name) and name not in ARMS:
         return name, Decomposer(model)
     if not given and name in ARMS:
         return name, ARMS[name]()
@@ -162,17 +163,25 @@ def _files(stage: str, decomposer: Decomposer) -> dict[str, Path]:
 
 def _ask(name: str, decomposer: Decomposer, folder: Path, asked: Questions, limit: int | None) -> None:
     file = Records(folder / f"{name}.jsonl", Grade)
+    counted = _counted(decomposer, name.split(_THEN) if decomposer.fallback else [name])
     ids = {example.id: example.id.rpartition("/")[2] for example in asked.examples}
     examples = asked.examples[:limit]
     left = [example for example in examples if ids[example.id] not in file.records]
 
     async def one(example: Example) -> None:
-        file.add(await _graded(example, decomposer, asked))
+        file.add(await _graded(example, counted, asked))
 
     ask_all(left, one, concurrency=1, done=len(examples) - len(left), title=name)
     file.sort(ids.values())
     good = ratio([(float(one.good), 1.0) for one in file.records.values()])
     print(f"{name}: {good.value if good else 0:.1%} of {len(file.records)} good", flush=True)
+
+
+def _counted(decomposer: Decomposer, names: Sequence[str]) -> Decomposer:
+    """Return a decomposer whose calls, and its fallback's, a `Meter` counts under these names."""
+    model = decomposer.model.with_config(metadata={NAME: names[0]})
+    fallback = decomposer.fallback and _counted(decomposer.fallback, names[1:])
+    return decomposer.model_copy(update={"model": model, "fallback": fallback})
 
 
 async def _graded(example: Example, decomposer: Decomposer, asked: Questions) -> Grade:
@@ -190,5 +199,5 @@ async def _graded(example: Example, decomposer: Decomposer, asked: Questions) ->
         asking=asked.asking,
         confidence=plan.confidence,
     )
-    used = {model: Used.of(usage, at_once=1) for model, usage in meter.by_model.items()}
+    used = {name: Used.of(usage, at_once=1) for name, usage in meter.by_name.items()}
     return found.model_copy(update={"used": used, "no_plan": no_plan})

@@ -122,12 +122,12 @@ class Grade(BaseModel):
     """Why no plan could be read from the reply, in a short phrase of a fixed set: the question stayed whole. None: it
     could."""
     used: dict[str, Used] = {}
-    """What was used, by the name of the model, in the order they were asked. Empty: none was asked, or (of all records
-    of an arm) nobody counted."""
+    """What was used, by the name of the decomposer: the arm's, or those of its stages in the order they were asked.
+    Empty: no model was asked, or (of all records of an arm) nobody counted."""
 
     @property
     def seconds(self) -> float:
-        """Spent waiting for models."""
+        """Seconds spent waiting for models."""
         return sum(used.seconds for used in self.used.values())
 
     @property

@@ -37,6 +37,9 @@ from training.teach.teachers import load_teacher
 
 T = TypeVar("T")
 
+NAME = "meter"
+"""In a run's metadata: what a `Meter` counts it under."""
+
 # Not what the replies depend on, but where and how fast they come; and what must not be committed.
 _NO_SETTING = re.compile(r"base_url|timeout|retries|key|secret|password|credential|header|auth|token$", re.IGNORECASE)
 _REFUSALS = frozenset({"content_filter", "refusal", "SAFETY"})
@@ -124,8 +127,9 @@ class Meter(BaseCallbackHandler):
     run_inline = True  # it counts, and so never waits
 
     def __init__(self) -> None:
-        self.by_model: dict[str, StageUsage] = {}
-        """What the calls used, by the name of the model, in the order they were first asked."""
+        self.by_name: dict[str, StageUsage] = {}
+        """What the calls used, by the name in their runs' metadata under `NAME` ("": none), in the order of the first
+        calls."""
         self.last: BaseMessage | None = None
         """The last reply; None: there is none."""
         self._starts: dict[UUID, tuple[str, float]] = {}
@@ -134,7 +138,7 @@ class Meter(BaseCallbackHandler):
     @property
     def usage(self) -> StageUsage:
         """What the calls used."""
-        return sum(self.by_model.values(), StageUsage())
+        return sum(self.by_name.values(), StageUsage())
 
     def on_chat_model_start(
         self,
@@ -145,8 +149,8 @@ class Meter(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Note when a call begins, and of which model."""
-        name = str((metadata or {}).get("ls_model_name") or "unnamed")
+        """Note when a call begins, and what it is counted under."""
+        name = str((metadata or {}).get(NAME, ""))
         with self._lock:
             self._starts[run_id] = (name, time.perf_counter())
 
@@ -171,7 +175,7 @@ class Meter(BaseCallbackHandler):
         return name, time.perf_counter() - start
 
     def _add(self, name: str, usage: StageUsage) -> None:
-        self.by_model[name] = self.by_model.get(name, StageUsage()) + usage
+        self.by_name[name] = self.by_name.get(name, StageUsage()) + usage
 
 
 def ask_all(

@@ -132,14 +132,22 @@ def _table(rows: Mapping[str, Sequence[str]], graded: Mapping[str, Sequence[Grad
 
 
 def _costs(graded: Mapping[str, Sequence[Grade]], machine: str) -> list[str]:
-    header = ["", "good", "harm", "seconds, median", "seconds, mean", "tokens in / out", "asked"]
+    header = [
+        "",
+        "good",
+        "harm",
+        "seconds, median",
+        "seconds, mean",
+        "tokens in / out",
+        "questions that reached a model",
+    ]
     rows = [[name, *_cost(grades)] for name, grades in graded.items() if grades]
     where = f", the last arm on {machine}" if machine else ""
     return [
         "Quality against cost, for a question. Seconds are those spent waiting for models, in one run of each arm"
         f"{where}: they tell arms apart, and are no benchmark. Tokens are means over all questions, prompts that a "
-        "model had cached included; they stand for each model of an arm, and behind it how many questions it was "
-        f"asked. {NOTHING}: nobody counted.",
+        "model had cached included; of an arm of two stages, each one's, and how many questions reached it. "
+        f"{NOTHING}: nobody counted.",
         "",
         *render_table(header, rows),
     ]
@@ -147,12 +155,12 @@ def _costs(graded: Mapping[str, Sequence[Grade]], machine: str) -> list[str]:
 
 def _cost(grades: Sequence[Grade]) -> list[str]:
     quality = [_cell(map(_good, grades)), _cell(map(_harm, grades))]
-    models = dict.fromkeys(model for one in grades for model in one.used)
-    if not models:
+    stages = dict.fromkeys(stage for one in grades for stage in one.used)
+    if not stages:
         return [*quality, *[NOTHING] * 4]
     seconds = [one.seconds for one in grades]
-    spent = [tokens([one.used.get(model, Used()) for one in grades]) for model in models]
-    asked = [f"{model} ({sum(model in one.used for one in grades)})" for model in models]
+    spent = [tokens([one.used.get(stage, Used()) for one in grades]) for stage in stages]
+    asked = [f"{stage} {sum(stage in one.used for one in grades)}" for stage in stages]
     return [*quality, fixed(median(seconds), 2), fixed(fmean(seconds), 2), " + ".join(spent), " + ".join(asked)]
 
 
