@@ -65,7 +65,7 @@ def test_a_question_too_long_for_the_decomposer_is_solved_in_one_stage(
     engine_name: EngineName, caplog: pytest.LogCaptureFixture
 ) -> None:
     small = Decomposer(model=ChatGGUF(engine=engine_name, n_ctx=256))
-    asked = {"question": QUESTION, "context": "The sea is blue. " * 100}
+    asked = "The sea is blue. " * 100 + QUESTION  # of a context it would be shown an excerpt
     chain = DivideAndConquer(solver=echo, decomposer=small)
     with caplog.at_level(logging.WARNING, logger="langchain_divconq"):
         solution = Solution.from_message(chain.invoke(asked))
