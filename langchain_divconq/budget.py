@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -123,18 +122,9 @@ class Pool:
         """Count in a question to come, with the call that answers it at the least cost."""
         self.to_come += cost_of(hold(cheapest))
 
-    @contextmanager
-    def purse(self) -> Iterator[Purse]:
-        """Open a purse for one question, and close it in the end."""
-        purse = Purse(self)
-        try:
-            yield purse
-        finally:
-            purse.close()
-
 
 class Purse:
-    """What one question may use of a pool."""
+    """What one question may use of a pool; to be closed in the end."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -261,11 +251,6 @@ class Purse:
     def _own(self, left: Cost) -> Cost:
         # What is kept for questions to come is not for a better way, but does not stand in that of the cheapest.
         return (left - self._pool.to_come).at_least(left.at_most(self._kept.at_least(self._promise)))
-
-
-def unlimited() -> Purse:
-    """Return a purse that pays for everything."""
-    return Purse(Pool(None))
 
 
 def cost_of(held: Held) -> Cost:

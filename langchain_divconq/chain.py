@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any, TypeVar, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
@@ -296,11 +296,11 @@ class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage])
     ) -> AIMessage:
         config = patch_config(config, callbacks=run_manager.get_child())
         limiter = limiter or Limiter(config.get("max_concurrency"))
-        with self._pool(kwargs).purse() as purse:
+        with closing(Purse(self._pool(kwargs))) as purse:
             stage, config = self._stage(value, config, kwargs, purse)
-            closing = drive(stage, config, limiter)
-            reply = call_model(closing.call, config, limiter)
-            return closing.message(reply)
+            last = drive(stage, config, limiter)
+            reply = call_model(last.call, config, limiter)
+            return last.message(reply)
 
     async def _ainvoke(
         self,
@@ -313,11 +313,11 @@ class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage])
     ) -> AIMessage:
         config = patch_config(config, callbacks=run_manager.get_child())
         limiter = limiter or Limiter(config.get("max_concurrency"))
-        with self._pool(kwargs).purse() as purse:
+        with closing(Purse(self._pool(kwargs))) as purse:
             stage, config = self._stage(value, config, kwargs, purse)
-            closing = await adrive(stage, config, limiter)
-            reply = await acall_model(closing.call, config, limiter)
-            return closing.message(reply)
+            last = await adrive(stage, config, limiter)
+            reply = await acall_model(last.call, config, limiter)
+            return last.message(reply)
 
     def _stage(
         self, value: QuestionInput, config: RunnableConfig, options: dict[str, Any], purse: Purse
@@ -343,14 +343,14 @@ class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage])
     ) -> Iterator[AIMessage]:
         # Unlike in _invoke, the config handed over already belongs to this run: its callbacks are the run's children.
         limiter = Limiter(config.get("max_concurrency"))
-        with self._pool(kwargs).purse() as purse:
+        with closing(Purse(self._pool(kwargs))) as purse:
             stage, config = self._stage(_joined(list(inputs)), config, kwargs, purse)
-            closing = drive(stage, config, limiter)
+            last = drive(stage, config, limiter)
             start, total = time.perf_counter(), AIMessageChunk(content="")
-            for chunk in stream_model(closing.call, config, limiter):
+            for chunk in stream_model(last.call, config, limiter):
                 total += chunk
                 yield chunk
-            yield closing.last_chunk(Reply(total, time.perf_counter() - start))
+            yield last.last_chunk(Reply(total, time.perf_counter() - start))
 
     async def _atransform(
         self,
@@ -361,14 +361,14 @@ class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage])
     ) -> AsyncIterator[AIMessage]:
         limiter = Limiter(config.get("max_concurrency"))
         question = _joined([piece async for piece in inputs])
-        with self._pool(kwargs).purse() as purse:
+        with closing(Purse(self._pool(kwargs))) as purse:
             stage, config = self._stage(question, config, kwargs, purse)
-            closing = await adrive(stage, config, limiter)
+            last = await adrive(stage, config, limiter)
             start, total = time.perf_counter(), AIMessageChunk(content="")
-            async for chunk in astream_model(closing.call, config, limiter):
+            async for chunk in astream_model(last.call, config, limiter):
                 total += chunk
                 yield chunk
-            yield closing.last_chunk(Reply(total, time.perf_counter() - start))
+            yield last.last_chunk(Reply(total, time.perf_counter() - start))
 
 
 def _resolve(solver: Runnable[Any, Any], config: RunnableConfig) -> tuple[Solver, RunnableConfig]:

@@ -16,7 +16,7 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_con
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from langchain_divconq.answers import parse_answer
-from langchain_divconq.budget import Cost, Purse, Strategy, Wave, unlimited
+from langchain_divconq.budget import Cost, Pool, Purse, Strategy, Wave
 from langchain_divconq.calls import Call, Limiter, Reply, Stage, acall_model, adrive, call_model, drive
 from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.limits import Held
@@ -150,7 +150,7 @@ class Solver(Dumpable, RunnableSerializable[Decomposition, Solution]):
         Raises:
             BudgetExceededError: The purse pays for no way to answer.
         """
-        purse = purse or unlimited()
+        purse = purse or Purse(Pool(None))
         purse.spend(Cost(dollars=decomposition.usage.dollars or 0.0))
         found = Findings()
         mode, call, cuts = yield from purse.walk(self._ways(decomposition, options, found))
@@ -212,7 +212,7 @@ class Solver(Dumpable, RunnableSerializable[Decomposition, Solution]):
         """Ask the subquestions, wave after wave, and then the question with what was found."""
         question, subquestions = decomposition.question, decomposition.subquestions
         waves = _waves(decomposition) if self.mode == "parallel" else [[n] for n, _ in enumerate(subquestions, start=1)]
-        known = _unanswered(subquestions)
+        known = [Subanswer(subquestion=subquestion, answer=None) for subquestion in subquestions]
         # Whom a function picks is known once the references are filled in; until then it is the model.
         fixed = self.subsolver if isinstance(self.subsolver, Runnable) else None
         ahead = [self._subquestion_call(fixed, n, question, known, options) for wave in waves[1:] for n in wave]
@@ -346,10 +346,6 @@ class Closing:
 
 def _at_once(call: Call) -> Strategy:
     yield Wave((call,))
-
-
-def _unanswered(subquestions: Sequence[str]) -> list[Subanswer]:
-    return [Subanswer(subquestion=subquestion, answer=None) for subquestion in subquestions]
 
 
 def _waves(decomposition: Decomposition) -> list[list[int]]:

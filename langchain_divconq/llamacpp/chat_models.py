@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ from typing_extensions import Self
 from langchain_divconq._version import __version__
 from langchain_divconq.errors import ConfigurationError, EngineError, GenerationCancelled
 from langchain_divconq.llamacpp.engines import default_threads, load_engine
-from langchain_divconq.llamacpp.engines.base import Completion, Engine, EngineName, EngineSettings, Token
+from langchain_divconq.llamacpp.engines.base import Completion, Engine, EngineName, EngineSettings, Request, Token
 from langchain_divconq.llamacpp.engines.identity import fingerprint, model_name
 from langchain_divconq.llamacpp.engines.pump import IsCancelled, aiterate, arun, iterate
 from langchain_divconq.llamacpp.engines.stopping import Piece, StopFilter
-from langchain_divconq.llamacpp.messages import CallOptions, chat_roles, check_ranges, openai_logprobs, usage_metadata
+from langchain_divconq.llamacpp.messages import chat_roles, check_ranges, openai_logprobs, read_options, usage_metadata
 from langchain_divconq.llamacpp.structured import structured_output
 from langchain_divconq.llamacpp.weights import default_weights
 
@@ -249,9 +249,9 @@ class ChatGGUF(BaseChatModel):
 
     def _call(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> "_Call":
         defaults = {name: getattr(self, name) for name in ("max_tokens", "temperature", "top_k", "top_p", "seed")}
-        options = CallOptions.read({**defaults, "stop": self.stop if stop is None else stop}, kwargs)
+        request, ends = read_options({**defaults, "stop": self.stop if stop is None else stop}, kwargs)
         deadline = None if self.timeout is None else time.monotonic() + self.timeout
-        return _Call(self, chat_roles(messages), options, deadline)
+        return _Call(self, chat_roles(messages), request, ends, deadline)
 
     def bind_tools(
         self, tools: Sequence[Any], *, tool_choice: Any | None = None, **kwargs: Any
@@ -294,14 +294,15 @@ class _Call:
 
     model: ChatGGUF
     roles: list[dict[str, str]]
-    options: CallOptions
+    request: Request
+    stop: tuple[str, ...]
     deadline: float | None
 
     def run(self, emit: Callable[[Piece | Completion], None], is_cancelled: IsCancelled) -> None:
         """Emit the reply's pieces, then how it ended."""
         engine = self.model._engine()
-        request = self.options.request(engine.render(self.roles))
-        stopping = StopFilter(self.options.stop)
+        request = replace(self.request, prompt=engine.render(self.roles))
+        stopping = StopFilter(self.stop)
 
         def give_up() -> bool:
             return is_cancelled() or (self.deadline is not None and time.monotonic() > self.deadline)

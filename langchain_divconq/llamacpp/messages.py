@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage
@@ -11,7 +10,6 @@ from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
 from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
 from langchain_divconq.llamacpp.engines.base import Completion, Request, Token, TokenLogprob
 from langchain_divconq.llamacpp.engines.json_schema import schema_grammar
-from langchain_divconq.llamacpp.engines.prompt import Prompt
 
 # Option: lowest and highest value (None: no bound). llama.cpp reads the seed 2**32 - 1 as "any".
 _RANGES: dict[str, tuple[float | None, float | None]] = {
@@ -63,61 +61,31 @@ def check_ranges(options: Mapping[str, Any]) -> None:
         raise ConfigurationError(f"stop is {stop!r}; it must be a list of strings, none of them empty.")
 
 
-@dataclass(frozen=True)
-class CallOptions:
-    """How one call is to be answered."""
+def read_options(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Request, tuple[str, ...]]:
+    """Return what a call asks of an engine, but for the prompt, and its stop strings: `given` goes before `defaults`.
 
-    max_tokens: int
-    temperature: float
-    top_k: int
-    top_p: float
-    seed: int
-    stop: tuple[str, ...]
-    grammar: str | None
-    schema: Mapping[str, Any] | None
-    top_logprobs: int | None
-
-    @classmethod
-    def read(cls, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> "CallOptions":
-        """Return a call's options: what was given with it, over the model's own.
-
-        Raises:
-            ConfigurationError: An option is unknown, out of range, or at odds with another.
-        """
-        given = {name: value for name, value in given.items() if value is not None and name not in _LANGCHAIN_OPTIONS}
-        if unknown := sorted(set(given) - _CALL_OPTIONS):
-            known = ", ".join(sorted(_CALL_OPTIONS | {"stop"}))
-            raise ConfigurationError(f"A GGUF chat model does not know {', '.join(unknown)}. A call takes {known}.")
-        options = {**defaults, **given}
-        check_ranges(options)
-        grammar, schema = options.pop("grammar", None), _schema(options.pop("response_format", None))
-        if grammar is not None and schema is not None:
-            raise ConfigurationError("A call takes a grammar or a response_format, not both.")
-        if grammar is not None and not isinstance(grammar, str):
-            raise ConfigurationError(f"grammar is {type(grammar).__name__}; it must be GBNF, as text.")
-        top, wanted = options.pop("top_logprobs", None), options.pop("logprobs", None)
-        if top is not None and wanted is False:
-            raise ConfigurationError("top_logprobs asks for log-probabilities and logprobs=False for none.")
-        return cls(
-            **{**options, "stop": tuple(options["stop"] or ())},
-            grammar=grammar,
-            schema=schema,
-            top_logprobs=top or 0 if wanted or top is not None else None,
-        )
-
-    def request(self, prompt: Prompt) -> Request:
-        """Return what to ask of an engine."""
-        grammar = self.grammar if self.schema is None else schema_grammar(json.dumps(self.schema))
-        return Request(
-            prompt=prompt,
-            max_tokens=self.max_tokens,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=self.top_p,
-            seed=self.seed,
-            grammar=grammar,
-            top_logprobs=self.top_logprobs,
-        )
+    Raises:
+        ConfigurationError: An option is unknown, out of range, or at odds with another.
+        GrammarError: The schema of the reply cannot be turned into a grammar.
+    """
+    given = {name: value for name, value in given.items() if value is not None and name not in _LANGCHAIN_OPTIONS}
+    if unknown := sorted(set(given) - _CALL_OPTIONS):
+        known = ", ".join(sorted(_CALL_OPTIONS | {"stop"}))
+        raise ConfigurationError(f"A GGUF chat model does not know {', '.join(unknown)}. A call takes {known}.")
+    options = {**defaults, **given}
+    check_ranges(options)
+    grammar, schema = options.pop("grammar", None), _schema(options.pop("response_format", None))
+    if grammar is not None and schema is not None:
+        raise ConfigurationError("A call takes a grammar or a response_format, not both.")
+    if grammar is not None and not isinstance(grammar, str):
+        raise ConfigurationError(f"grammar is {type(grammar).__name__}; it must be GBNF, as text.")
+    top, wanted = options.pop("top_logprobs", None), options.pop("logprobs", None)
+    if top is not None and wanted is False:
+        raise ConfigurationError("top_logprobs asks for log-probabilities and logprobs=False for none.")
+    stop = tuple(options.pop("stop") or ())
+    if schema is not None:
+        grammar = schema_grammar(json.dumps(schema))
+    return Request("", grammar=grammar, top_logprobs=top or 0 if wanted or top is not None else None, **options), stop
 
 
 def chat_roles(messages: Sequence[BaseMessage]) -> list[dict[str, str]]:

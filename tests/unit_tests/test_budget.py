@@ -13,7 +13,7 @@ from langchain_core.outputs import ChatResult
 from langchain_core.runnables import ConfigurableField
 from pydantic import ValidationError
 
-from langchain_divconq.budget import Budget, Cost, Pool, Strategy, Wave, cost_of
+from langchain_divconq.budget import Budget, Cost, Pool, Purse, Strategy, Wave, cost_of
 from langchain_divconq.calls import Call, Limiter, Reply, drive
 from langchain_divconq.chain import DivideAndConquer
 from langchain_divconq.decomposer import Decomposer
@@ -110,9 +110,8 @@ def test_what_purses_keep_never_exceeds_what_is_unspent(tokens: int, wishes: lis
         cheap, dear = (
             Call(Held(max_tokens=most), [HumanMessage("x" * length)], "call") for most in (min(limit, 64), limit)
         )
-        context = pool.purse()
-        purse = context.__enter__()
-        opened.append(context)
+        purse = Purse(pool)
+        opened.append(purse)
         walking = purse.walk([("dear", once(dear, dear)), ("cheap", once(cheap))])
         try:
             # Nobody else can give anything back here, so nobody waits for it.
@@ -126,9 +125,9 @@ def test_what_purses_keep_never_exceeds_what_is_unspent(tokens: int, wishes: lis
             pass
         assert pool.kept.tokens <= max(0, pool.unspent.tokens)
         if share < 0.5:
-            opened.pop().__exit__(None, None, None)
-    for context in opened:
-        context.__exit__(None, None, None)
+            opened.pop().close()
+    for purse in opened:
+        purse.close()
     assert pool.kept == pool.promised == Cost()
     assert pool.unspent.tokens >= 0
 
