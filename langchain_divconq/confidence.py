@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import BaseMessage
 
 from langchain_divconq.errors import InvalidWeightsError
 from langchain_divconq.types import Question, references
@@ -128,7 +128,7 @@ def plan_features(
     return dict(zip(FEATURES, values, strict=True))
 
 
-def token_logprobs(message: AIMessage) -> list[float]:
+def token_logprobs(message: BaseMessage) -> list[float]:
     """Return the log-probabilities of a reply's tokens, in the OpenAI shape; none where there are none in it."""
     try:
         content: Any = message.response_metadata["logprobs"]["content"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from langchain_divconq.errors import DivConqError
@@ -27,6 +28,15 @@ HELP = {
     "grade": "grade the plans of each --arm (small, medium, NAME=GGUF …) for the everyday questions; takes no config",
     "report": "write training/results/report.md and its plots from what was measured; takes no config",
 }
+
+
+_BESIDE = {
+    "show": ("training.measure.show", "show"),
+    "publish": ("training.measure.publish", "publish"),
+    "ship": ("training.gguf.export", "publish_adapter"),
+    "calibrate": ("training.gguf.calibrate", "calibrate"),
+}
+"""Commands beside the stages, each with the function that does it."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,27 +81,14 @@ def _do(args: argparse.Namespace) -> int:
 
 
 def _stage(args: argparse.Namespace) -> None:
-    command, config = args.command, limited(load_config(args.config), args.limit)
-    if command == "show":
-        from training.measure.show import show
-
-        show(config)
-    elif command == "publish":
-        from training.measure.publish import publish
-
-        publish(config)
-    elif command == "ship":
-        from training.gguf.export import publish_adapter
-
-        publish_adapter(config)
-    elif command == "calibrate":
-        from training.gguf.calibrate import calibrate
-
-        calibrate(config)
-    elif command == "run":
+    config = limited(load_config(args.config), args.limit)
+    if args.command in _BESIDE:
+        module, name = _BESIDE[args.command]
+        getattr(import_module(module), name)(config)
+    elif args.command == "run":
         run(config)
     else:
-        run(config, command)
+        run(config, args.command)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

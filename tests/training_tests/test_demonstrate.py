@@ -172,13 +172,11 @@ def test_the_teacher_gets_no_more_requests_at_once_than_allowed(tmp_path: Path) 
 def test_a_preview_counts_requests_tokens_and_dollars() -> None:
     prompts = [[message] for message in decomposition_prompt(example(1).asked, 3, "zero_shot")]
     characters = sum(len(prompt[0].text) for prompt in prompts)
-    seen = preview(prompts, reply_tokens=50, price=Price(input=1_000, output=10_000))
-    assert (seen.requests, seen.output_tokens) == (2, 100)
-    assert abs(seen.input_tokens - characters / 4) < 12
-    assert seen.dollars == pytest.approx(seen.input_tokens / 1_000 + 1.0)
-    assert seen.render("a:model") == (
-        f"a:model: 2 requests, about {seen.input_tokens} tokens in and 100 out: about ${seen.dollars:.2f}, "
-        "thinking not counted"
+    tokens = sum(5 + len(prompt[0].text) // 4 for prompt in prompts)
+    assert abs(tokens - characters / 4) < 12
+    assert preview("a:model", prompts, 50, Price(input=1_000, output=10_000)) == (
+        f"a:model: 2 requests, about {tokens} tokens in and 100 out: about ${tokens / 1_000 + 1:.2f}, thinking not "
+        "counted"
     )
 
 
@@ -201,10 +199,8 @@ def test_a_teachers_preview_comes_before_the_first_call_and_counts_what_is_left(
         demonstrate(config, scripted(reply))
     demonstrate(config, scripted(plan_for))
     assert f"{TEACHER}: 1 requests, about" in capsys.readouterr().out
-    whole = preview_teacher(examples(1, 2), config.demonstrate)
-    assert whole.output_tokens == 2 * 60
-    assert whole.dollars == pytest.approx((whole.input_tokens * 0.25 + whole.output_tokens * 2) / 1e6)
-    assert preview_teacher(examples(1), Demonstrate()).dollars is None
+    assert f" in and {2 * 60} out: about $0.00" in preview_teacher(examples(1, 2), config.demonstrate)
+    assert preview_teacher(examples(1), Demonstrate()).endswith("no price is configured")
 
 
 def test_no_loaded_examples_names_the_stage_to_run(tmp_path: Path) -> None:

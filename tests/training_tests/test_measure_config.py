@@ -43,11 +43,9 @@ def test_the_configs_that_come_with_the_recipe_are_valid_and_price_every_solver(
         (arm(mode="direct"), "the mode \"direct\" takes no decomposer, and 'd' is named"),
         (arm(mode="self_ask"), "the mode \"self_ask\" takes no decomposer, and 'd' is named"),
         (arm(decomposer="none"), 'the mode "fused" needs a decomposer'),
-        (arm(source="drop"), "there are no questions from 'drop'; there are 'gsm8k'"),
         (arm(mode="guess"), "Input should be"),
         ({"arms": VALID["arms"] * 2}, "two arms are named 'a'"),
-        ({"questions": VALID["questions"] * 2}, "two sources of questions are named 'gsm8k'"),
-        ({"questions": [*VALID["questions"], {"name": "drop", "split": "dev"}]}, "name its source, one of 'gsm8k', 'd"),
+        ({"questions": [*VALID["questions"], {"name": "drop", "split": "dev"}]}, "Tuple should have at most 1 item"),
         ({"questions": [{"name": "gsm8k"}]}, "gsm8k asks train questions, and tuning is false: ask dev or test"),
         ({"tuning": True}, "gsm8k asks test questions, and tuning is true: ask train or dev"),
         ({"decomposers": {"d": {"kind": "gguf"}}}, 'the kind "gguf" needs adapter'),
@@ -73,7 +71,7 @@ def test_tuning_asks_train_questions_and_its_name_says_so() -> None:
     assert config.results_folder == ROOT / "training" / "results" / "tuning-try"
 
 
-def test_an_arm_asks_no_more_than_its_source_or_its_own_limit() -> None:
+def test_an_arm_asks_no_more_than_the_source_or_its_own_limit() -> None:
     config = measurement(questions=[{"name": "gsm8k", "split": "test", "limit": 50}], **arm(limit=70))
     assert config.limit_of(config.arms[0]) == 50
     assert measurement().limit_of(measurement().arms[0]) is None
@@ -87,23 +85,18 @@ def test_a_measurement_without_decomposers_needs_no_table_of_them() -> None:
     assert [*config.decomposers] == ["none"]
 
 
-def test_an_arm_that_names_the_only_source_is_compared_with_one_that_does_not() -> None:
-    [first] = arm()["arms"]
-    assert measurement(arms=[{**first, "source": "gsm8k"}, {**first, "name": "other", "versus": "a"}])
-
-
 def with_second_arm(versus: str) -> Measurement:
     [first] = arm()["arms"]
     return measurement(arms=[first, {**first, "name": "other", "versus": versus}])
 
 
-def test_an_arm_is_compared_with_another_of_its_source() -> None:
+def test_an_arm_is_compared_with_another() -> None:
     assert with_second_arm("a").arms[1].versus == "a"
 
 
 @pytest.mark.parametrize("versus", ["other", "gone"])
 def test_an_arm_is_compared_with_no_arm_that_is_not_there(versus: str) -> None:
-    with pytest.raises(ValueError, match=f"arm 'other': there is no other arm '{versus}' of its source; there are 'a'"):
+    with pytest.raises(ValueError, match=f"arm 'other': there is no other arm '{versus}'; there are 'a'"):
         with_second_arm(versus)
 
 
@@ -122,5 +115,5 @@ def test_errors_in_a_file_name_the_file_and_the_field(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"some\.toml is no TOML"):
         load_measurement(path)
     path.write_text('name = "x"\nquestions = []\narms = []\n[solvers]\n')
-    with pytest.raises(ValueError, match=r"(?s)some\.toml cannot be used:\n  questions: .*\n  arms: "):
+    with pytest.raises(ValueError, match=r"(?s)some\.toml cannot be used:\n  questions\.0: .*\n  arms: "):
         load_measurement(path)

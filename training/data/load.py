@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +11,7 @@ from training.config import DATA, Config, Source
 from training.data.leaks import Leak, drop_passage, find_leaks, normalise, whole_text
 from training.data.sources import READERS, read_source
 from training.example import Example, save_examples
+from training.store import save_json
 
 _EXPERIMENT_ONLY = ("least_to_most", "gsm8k_chatgpt")
 _RECORDED = DATA / "recorded_teacher"
@@ -224,8 +223,4 @@ def _save_leaks(
         "sources": {name: asdict(row) for name, row in counts.items()},
         "leaks": {name: leak._asdict() for name, leak in sorted(leaks.items())},
     }
-    path = config.folder / "1-leaks.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    save_json(config.folder / "1-leaks.json", report)

@@ -12,9 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
-from langchain_core.outputs import LLMResult
 from pydantic import BaseModel, ConfigDict
 
 from langchain_divconq import ChatGGUF, Decomposer
@@ -24,6 +22,7 @@ from training.data.sources import read_source
 from training.example import Example, load_examples
 from training.gguf.export import ADAPTERS, published_name
 from training.measure.grade import asking_words, grade
+from training.measure.models import Meter
 from training.store import save_json, save_text
 from training.student.model import served_file
 
@@ -73,13 +72,13 @@ def calibrate(config: Config, folder: Path = ADAPTERS) -> None:
 def graded_plans(examples: Iterable[Example], decomposer: Decomposer, asking: frozenset[str]) -> Iterator[GradedPlan]:
     """Yield each plan that the decomposer writes for the questions, with its features and its grade."""
     for example in examples:
-        seen = _Replies()
+        seen = Meter()
         decomposition = decomposer.invoke(example.asked, {"callbacks": [seen]})
         plan = decomposition.subquestions
         if not plan:
             continue
         probability = decomposition.no_decomposition_probability
-        features = plan_features(example.asked, plan, probability, token_logprobs(seen.last))
+        features = plan_features(example.asked, plan, probability, token_logprobs(seen.last or AIMessage("")))
         good = grade(example, plan, kind=example.source, asking=asking).good
         yield GradedPlan(id=example.id, features=features, good=good)
 
@@ -134,15 +133,3 @@ def describe(plans: Sequence[GradedPlan]) -> str:
     share = f"{right} of {len(sure)}" if sure else "none"
     good = sum(plan.good for plan in plans)
     return f"{len(plans)} plans, {good} good; of those at {_SURE:g} or more {share}; Brier {brier:.3f}"
-
-
-class _Replies(BaseCallbackHandler):
-    """Keeps the model's last reply, with its log-probabilities."""
-
-    def __init__(self) -> None:
-        self.last = AIMessage("")
-
-    def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
-        message = getattr(response.generations[0][0], "message", None)
-        if isinstance(message, AIMessage):
-            self.last = message

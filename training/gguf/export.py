@@ -20,6 +20,7 @@ from training.gguf.comparison import compare
 from training.gguf.merge import merge
 from training.gguf.parity import Parity, enforce
 from training.gguf.quantise import quantise, stored_types
+from training.store import save_json, whole
 from training.student.adapter import load_lora, write_adapter
 from training.student.model import load_student, served_file
 from training.student.targets import Target, target
@@ -43,7 +44,7 @@ def export(config: Config) -> None:
     base = served_file(config)
     files = build(config, base, folder)
     parity = compare(*load_trained(config), held_out(config), base, files, config.finetune.role)
-    _save(folder / "parity.json", parity.as_json())
+    save_json(folder / "parity.json", parity.as_json())
     enforce(parity)
     _describe(config, base, folder, {name: stored_types(files[name]) for name in files if name in config.export.ladder})
     final = config.folder / "5-gguf"
@@ -157,14 +158,9 @@ def _describe(
     card = render_card(config, base, training, parity, stored, evaluation)
     (folder / f"{prefix}{'md' if prefix else 'README.md'}").write_text(card, encoding="utf-8")
     files = [path for path in folder.iterdir() if path.name.startswith(prefix)]
-    _save(folder / f"{prefix}manifest.json", manifest(files, base, config))
-
-
-def _save(path: Path, values: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    save_json(folder / f"{prefix}manifest.json", manifest(files, base, config))
 
 
 def _copy(source: Path, path: Path) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    shutil.copyfile(source, temporary)
-    temporary.replace(path)
+    with whole(path) as temporary:
+        shutil.copyfile(source, temporary)

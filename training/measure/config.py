@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
@@ -132,7 +131,7 @@ class Search(_Section):
 
 
 class Arm(_Section):
-    """One way to answer a source's questions, or to search for them.
+    """One way to answer the questions, or to search for them.
 
     A measurement that searches names its arms instead: "whole" (the question is searched for as it is), a rival of
     training/measure/rivals.py ("rewrite", "multiquery", "ircot", "agent": the solver makes the queries), or
@@ -153,12 +152,10 @@ class Arm(_Section):
     """How the solver is asked: "direct" or "step_by_step" (single stage), "fused", "sequential" or "parallel" (through
     subquestions), or "self_ask" (it asks itself one subquestion after another); of an arm that searches, what its name
     says."""
-    source: SourceName | None = None
-    """Which of the sources of questions; None: the only one."""
     limit: int | None = Field(default=None, gt=0)
     """Most questions, the first that the seed draws, so that a smaller arm's are among a larger one's; None: all."""
     versus: str | None = None
-    """Another arm of the same source, which differs in one thing: the report shows what that makes of the score."""
+    """Another arm, which differs in one thing: the report shows what that makes of the score."""
     found_by: str | None = None
     """The arm whose passages are answered from; None: nothing was searched for."""
 
@@ -173,8 +170,8 @@ class Measurement(_Section):
     tuning: bool = False
     """Whether something is chosen by it: then it asks train or dev questions alone, and its name begins with "tuning-".
     Any other asks dev or test questions."""
-    questions: tuple[Source, ...] = Field(min_length=1)
-    """Where questions come from, each source once."""
+    questions: tuple[Source]
+    """Where questions come from: one source."""
     search: Search | None = None
     """How passages are searched for; None: questions are answered as they are."""
     solvers: dict[Annotated[str, Field(pattern=_NAME)], SolverOptions] = {}
@@ -202,11 +199,9 @@ class Measurement(_Section):
 
     @field_validator("questions")
     @classmethod
-    def _expand_paths(cls, questions: tuple[Source, ...]) -> tuple[Source, ...]:
-        return tuple(
-            source.model_copy(update={"path": source.path.expanduser()}) if source.path else source
-            for source in questions
-        )
+    def _expand_path(cls, questions: tuple[Source]) -> tuple[Source]:
+        [source] = questions
+        return (source.model_copy(update={"path": source.path.expanduser()}) if source.path else source,)
 
     @field_validator("decomposers")
     @classmethod
@@ -215,7 +210,7 @@ class Measurement(_Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Measurement:
-        problems = [*self._split_problems(), *self._name_problems()]
+        problems = [*self._problems()]
         find = self._arm_problems if self.search is None else self._search_problems
         problems += [f"arm {arm.name!r}: {problem}" for arm in self.arms for problem in find(arm)]
         if problems:
@@ -232,40 +227,33 @@ class Measurement(_Section):
         """Where the records and settings lie."""
         return ROOT / self.results.expanduser() / self.name
 
-    def source_of(self, arm: Arm) -> Source:
-        """Return where an arm's questions come from."""
-        return next(source for source in self.questions if arm.source in (None, source.name))
+    @property
+    def source(self) -> Source:
+        """Where the questions come from."""
+        return self.questions[0]
 
     def limit_of(self, arm: Arm) -> int | None:
-        """Return the most questions an arm asks; None: all of its source."""
-        limits = [limit for limit in (self.source_of(arm).limit, arm.limit) if limit is not None]
-        return min(limits, default=None)
+        """Return the most questions an arm asks; None: all."""
+        return min((limit for limit in (self.source.limit, arm.limit) if limit is not None), default=None)
 
     def decomposer_of(self, arm: Arm) -> DecomposerOptions:
         """Return what writes an arm's plans, or where they are recorded."""
         if self.search is not None and arm.decomposer == REFERENCE:
-            source = self.source_of(arm).name
-            return DecomposerOptions(kind="recorded", source=source, max_subquestions=MAX_SUBQUESTIONS)
+            return DecomposerOptions(kind="recorded", source=self.source.name, max_subquestions=MAX_SUBQUESTIONS)
         return self.decomposers[arm.decomposer]
 
     def arm(self, name: str) -> Arm:
         """Return the arm of a name."""
         return next(arm for arm in self.arms if arm.name == name)
 
-    def _split_problems(self) -> Iterable[str]:
+    def _problems(self) -> Iterable[str]:
         refused = "test" if self.tuning else "train"
         mends = "ask train or dev" if self.tuning else "ask dev or test, or set tuning = true to choose something by it"
-        for source in self.questions:
-            if source.split == refused:
-                yield f"{source.name} asks {refused} questions, and tuning is {str(self.tuning).lower()}: {mends}"
-
-    def _name_problems(self) -> Iterable[str]:
-        for what, names in (
-            ("arms", [arm.name for arm in self.arms]),
-            ("sources of questions", [source.name for source in self.questions]),
-        ):
-            if repeated := [name for name, count in Counter(names).items() if count > 1]:
-                yield f"two {what} are named {repeated[0]!r}"
+        if self.source.split == refused:
+            yield f"{self.source.name} asks {refused} questions, and tuning is {str(self.tuning).lower()}: {mends}"
+        names = [arm.name for arm in self.arms]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            yield f"two arms are named {repeated[0]!r}"
 
     def _arm_problems(self, arm: Arm) -> Iterable[str]:
         if arm.mode not in get_args(Mode):
@@ -278,17 +266,9 @@ class Measurement(_Section):
             yield f'the mode "{arm.mode}" takes no decomposer, and {arm.decomposer!r} is named'
         elif arm.mode not in _SINGLE_STAGE and self.decomposers[arm.decomposer].kind == "none":
             yield f'the mode "{arm.mode}" needs a decomposer'
-        names = [source.name for source in self.questions]
-        if arm.source is None and len(names) > 1:
-            yield f"name its source, one of {_listed(names)}"
-        if arm.source is not None and arm.source not in names:
-            yield f"there are no questions from {arm.source!r}; there are {_listed(names)}"
-        default = names[0] if len(names) == 1 else None
-        others = [
-            one.name for one in self.arms if one is not arm and (one.source or default) == (arm.source or default)
-        ]
+        others = [one.name for one in self.arms if one is not arm]
         if arm.versus is not None and arm.versus not in others:
-            yield f"there is no other arm {arm.versus!r} of its source; there are {_listed(others)}"
+            yield f"there is no other arm {arm.versus!r}; there are {_listed(others)}"
 
     def _search_problems(self, arm: Arm) -> Iterable[str]:
         if arm.decomposer not in (REFERENCE, *self.decomposers):

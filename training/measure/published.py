@@ -18,10 +18,10 @@ from langchain_core.documents import Document
 
 from langchain_divconq.types import fill_references, references
 from training.data.plans import Unusable, recorded_plan
-from training.data.sources.hotpotqa import hotpotqa
 from training.data.sources.musique import musique
 from training.data.sources.relations import ask_relation
 from training.data.sources.rows import Row
+from training.data.sources.two_hop import hotpotqa
 from training.data.sources.wiki2 import plain_name, wiki2
 from training.example import Example
 from training.measure.corpus import Hop, MultiHop

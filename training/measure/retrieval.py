@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from langchain_core.documents import Document
@@ -30,7 +31,7 @@ from training.measure.readers import Reader
 from training.measure.records import AnswerRecord, Found, RetrievalRecord
 from training.measure.rivals import RIVALS_VERSION, SEARCHERS, first_prompt
 from training.measure.search import load_retriever, retriever_weights
-from training.measure.task import Models, Task
+from training.measure.task import Task
 from training.store import Records
 
 SEARCH_VERSION = "2"
@@ -93,13 +94,10 @@ class Searching(Task[RetrievalRecord]):
     kind = RetrievalRecord
     reply_tokens = 10
 
-    def __init__(
-        self, config: Measurement, arm: Arm, drawn: Sequence[Example], models: Models, *, shelf: Shelf
-    ) -> None:
-        """Set an arm up, as any task, with what is searched."""
-        self.shelf = shelf
-        super().__init__(config, arm, drawn, models)
-        self.found = _found(config, arm.name)
+    @cached_property
+    def found(self) -> Records[Found]:
+        """The documents that were found."""
+        return _found(self.config, self.arm.name)
 
     def more_settings(self, arm: Arm) -> dict[str, Any]:
         """Return how the solver reads or rewrites."""
@@ -199,13 +197,10 @@ class Reading(Task[AnswerRecord]):
     reply_tokens = 10
     has_plans = False
 
-    def __init__(
-        self, config: Measurement, arm: Arm, drawn: Sequence[Example], models: Models, *, shelf: Shelf
-    ) -> None:
-        """Set an arm up, as any task, with what was searched."""
-        self.shelf = shelf
-        self.searched = config.arm(arm.found_by or "")
-        super().__init__(config, arm, drawn, models)
+    @property
+    def searched(self) -> Arm:
+        """The arm that searched."""
+        return self.config.arm(self.arm.found_by or "")
 
     def more_settings(self, arm: Arm) -> dict[str, Any]:
         """Return which arm's documents are read, how many of them, and how they were found."""

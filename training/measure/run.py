@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from langchain_divconq.errors import WeightsNotFoundError
@@ -44,11 +42,11 @@ def measure(
     chosen = _choose_arms(config, arms)
     with hold(config.folder):
         shelf = None if config.search is None else load_shelf(config.search)
-        drawn = _draw(config, chosen, shelf)
+        drawn = _draw(config, shelf)
         tasks: list[Task[Any]] = []
         for arm in chosen:
             try:
-                tasks.append(_kind(arm, shelf)(config, arm, drawn[config.source_of(arm).name], models or {}))
+                tasks.append(_kind(arm, shelf)(config, arm, drawn, models or {}, shelf))
             except WeightsNotFoundError as error:
                 if arms or (arm is chosen[-1] and not tasks):
                     raise
@@ -72,27 +70,26 @@ def _choose_arms(config: Measurement, names: Sequence[str]) -> list[Arm]:
     return [arm for arm in config.arms if not names or arm.name in names]
 
 
-def _kind(arm: Arm, shelf: Shelf | None) -> Any:
+def _kind(arm: Arm, shelf: Shelf | None) -> type[Task[Any]]:
     if shelf is None:
         return Answering
-    return partial(Searching if arm.found_by is None else Reading, shelf=shelf)
+    return Searching if arm.found_by is None else Reading
 
 
-def _draw(config: Measurement, arms: Sequence[Arm], shelf: Shelf | None) -> dict[str, list[Example]]:
-    """Return all questions of each source in the order the seed draws them: arms and limits take the first of them."""
-    drawn: dict[str, list[Example]] = {}
-    for source in {config.source_of(arm).name: config.source_of(arm) for arm in arms}.values():
-        examples = (
-            choose(read_source(source), None, config.seed) if shelf is None else {source.name: shelf.draw(config.seed)}
+def _draw(config: Measurement, shelf: Shelf | None) -> list[Example]:
+    """Return all questions in the order the seed draws them: arms and limits take the first of them."""
+    source = config.source
+    if shelf is None:
+        drawn = choose(read_source(source), None, config.seed).get(source.name, [])
+    else:
+        drawn = shelf.draw(config.seed)
+    if not drawn:
+        raise ValueError(f"There are no {source.split} questions of {source.name!r}.")
+    if lacking := [example.id for example in drawn if not example.answers]:
+        raise ValueError(
+            f"{len(lacking)} questions of {source.name!r} have no gold answer, {lacking[0]} for one: nothing can be "
+            "measured on them."
         )
-        drawn[source.name] = examples.get(source.name, [])
-        if not drawn[source.name]:
-            raise ValueError(f"There are no {source.split} questions of {source.name!r}.")
-        if lacking := [example.id for example in drawn[source.name] if not example.answers]:
-            raise ValueError(
-                f"{len(lacking)} questions of {source.name!r} have no gold answer, {lacking[0]} for one: nothing can "
-                "be measured on them."
-            )
     return drawn
 
 
@@ -104,7 +101,5 @@ def _save_settings(config: Measurement, tasks: Sequence[Task[Any]], shelf: Shelf
         "prompt_version": PROMPT_VERSION,
         **({} if shelf is None else shelf.settings),
     }
-    asked: Counter[str] = Counter()
-    for task in tasks:
-        asked[task.source.name] = max(asked[task.source.name], task.settings["n"])
+    asked: dict[str, int] = {config.source.name: max(task.settings["n"] for task in tasks)}
     save_settings(config.results_folder, shared, asked, {task.arm.name: task.settings for task in tasks})

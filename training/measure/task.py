@@ -52,17 +52,20 @@ class Task(ABC, Generic[R]):
     has_plans: ClassVar[bool] = True
     """Whether the questions are asked through plans."""
 
-    def __init__(self, config: Measurement, arm: Arm, drawn: Sequence[Example], models: Models) -> None:
+    def __init__(
+        self, config: Measurement, arm: Arm, drawn: Sequence[Example], models: Models, shelf: Any = None
+    ) -> None:
         """Set an arm up. Nothing is loaded or asked yet.
 
-        `drawn` are all questions of its source, in the order the seed draws them.
+        `drawn` are all questions, in the order the seed draws them; `shelf` is what is searched, if
+        anything is.
 
         Raises:
             ValueError: A model cannot be set up, or a record of the arm cannot be read.
             WeightsNotFoundError: There is no such adapter.
         """
-        self.config, self.arm, self.models = config, arm, models
-        self.source = config.source_of(arm)
+        self.config, self.arm, self.models, self.shelf = config, arm, models, shelf
+        self.source = config.source
         self.order = [example.id for example in drawn]
         self.examples = [*drawn[: config.limit_of(arm)]]
         self.plan_options = config.decomposer_of(arm)
@@ -109,7 +112,7 @@ class Task(ABC, Generic[R]):
         weights |= {} if arm.decomposer in self.models else decomposer_weights(plans)
         settings |= {
             "mode": arm.mode,
-            **source_settings(config.source_of(arm), drawn),
+            **source_settings(config.source, drawn),
             "n": len(drawn[: config.limit_of(arm)]),
             "prices": {
                 "solver": _price(config.solvers[arm.solver].price if arm.solver else None),
@@ -142,14 +145,14 @@ class Task(ABC, Generic[R]):
             style = options.prompt_style or ("student" if options.kind in ("shipped", "gguf") else "one_shot")
             cap = options.max_subquestions
             prompts = [decomposition_prompt(one.asked, cap, style) for one in left if one.id not in known]
-            plans = preview(prompts, _SUBQUESTION_TOKENS * cap, options.price)
-            print(plans.render(f"{arm.name}, decomposer {arm.decomposer}"), flush=True)
+            name = f"{arm.name}, decomposer {arm.decomposer}"
+            print(preview(name, prompts, _SUBQUESTION_TOKENS * cap, options.price), flush=True)
         if self.solver_options is not None:
             unknown = (_SUBQUESTION,) * options.max_subquestions
             plan = {name: planned.decomposition.subquestions for name, planned in known.items()}
             sent = (prompt for one in left for prompt in self.prompts(one, plan.get(one.id, unknown)))
-            answers = preview(sent, self.reply_tokens, self.solver_options.price)
-            print(answers.render(f"{arm.name}, solver {arm.solver}"), flush=True)
+            name = f"{arm.name}, solver {arm.solver}"
+            print(preview(name, sent, self.reply_tokens, self.solver_options.price), flush=True)
 
     def plans(self, examples: Sequence[Example]) -> dict[str, Planned]:
         """Return the plan of each question by its id: written now or before, recorded, or none."""

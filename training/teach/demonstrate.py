@@ -33,7 +33,7 @@ from training.example import (
     save_left_out,
 )
 from training.teach.requests import Journal, run_durably
-from training.teach.teachers import RECORDED, Preview, load_teacher, preview
+from training.teach.teachers import RECORDED, load_teacher, preview
 
 _TOKENS_PER_SUBQUESTION = 20
 
@@ -60,7 +60,7 @@ def demonstrate(config: Config, teacher: Runnable[Any, Any] | None = None) -> No
             max_subquestions=options.max_subquestions,
         )
         journal = Journal(folder / "2-demonstrations.jsonl.journal", _settings(options, both))
-        print(preview_teacher(journal.unfinished(both), options).render(options.teacher))
+        print(preview_teacher(journal.unfinished(both), options))
         work = partial(write_plan, decomposer=decomposer)
         outcomes = run_durably(both, work, journal, concurrency=options.concurrency, attempts=options.attempts)
     demonstrations = kept(outcomes[: len(examples)])
@@ -110,16 +110,12 @@ def write_plan(example: Example, decomposer: Decomposer) -> Outcome:
     return outcome if isinstance(outcome, LeftOut) else outcome.model_copy(update={"recorded": example.recorded})
 
 
-def preview_teacher(examples: Sequence[Example], options: Demonstrate) -> Preview:
-    """Return what it will take to ask the teacher for these plans."""
-    cap = options.max_subquestions
-    return preview(
-        (decomposition_prompt(example.asked, cap, "one_shot") for example in examples),
-        reply_tokens=_TOKENS_PER_SUBQUESTION * cap,
-        price=Price(input=options.dollars_per_million_input, output=options.dollars_per_million_output)
-        if options.dollars_per_million_input or options.dollars_per_million_output
-        else None,
-    )
+def preview_teacher(examples: Sequence[Example], options: Demonstrate) -> str:
+    """Return in words what it will take to ask the teacher for these plans."""
+    cap, prices = options.max_subquestions, (options.dollars_per_million_input, options.dollars_per_million_output)
+    prompts = (decomposition_prompt(example.asked, cap, "one_shot") for example in examples)
+    price = Price(input=prices[0], output=prices[1]) if any(prices) else None
+    return preview(options.teacher, prompts, _TOKENS_PER_SUBQUESTION * cap, price)
 
 
 def _settings(options: Demonstrate, examples: Sequence[Example]) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, as_completed
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +37,7 @@ class Journal(Records[Outcome]):
     """The outcomes of a stage so far."""
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
-        """Open the journal, or begin it.
-
-        Raises:
-            ValueError: It was begun under other settings, or is no journal.
-        """
+        """Open the journal, or begin it, under the settings that the outcomes depend on (see `Records`)."""
         kind: Any = Example | LeftOut
         super().__init__(path, kind, settings)
 
@@ -71,6 +66,8 @@ def run_durably(
         UnfinishedError: Requests failed after all their attempts; raised at the end, or once hardly any succeeds.
         Exception: What fails every request alike (no key, no such model) is raised at once, as it came.
     """
+    from tqdm import tqdm
+
     if len({example.id for example in examples}) < len(examples):
         raise ValueError("Two examples have the same id; ids must differ.")
     stopped = threading.Event()
@@ -87,8 +84,9 @@ def run_durably(
             raise
 
     unfinished = journal.unfinished(examples)
+    done = len(examples) - len(unfinished)
     with (
-        _bar(len(examples), len(examples) - len(unfinished)) as bar,
+        tqdm(total=len(examples), initial=done, unit="example", file=sys.stderr, disable=None) as bar,
         ContextThreadPoolExecutor(max_workers=concurrency) as executor,
     ):
         futures = {executor.submit(one, example): example for example in unfinished}
@@ -145,12 +143,3 @@ def _report(failures: dict[str, Exception], unfinished: int, attempts: int, jour
         f"{unfinished} examples are left; the finished ones are kept in {journal}. "
         "Run the same stage again to ask for those alone."
     )
-
-
-@contextmanager
-def _bar(total: int, done: int) -> Iterator[Any]:
-    """Yield a progress bar, which shows itself on a terminal alone."""
-    from tqdm import tqdm
-
-    with tqdm(total=total, initial=done, unit="example", file=sys.stderr, disable=None) as bar:
-        yield bar

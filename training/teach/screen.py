@@ -187,7 +187,7 @@ def _solve(config: Config, examples: Sequence[Example], model: Runnable[Any, Any
     journal = Journal(config.folder / "3-screened.jsonl.journal", settings)
     unanswered = journal.unfinished(examples)
     prompts = (prompt for one in unanswered for prompt in solver_prompts(one.asked, one.subquestions or (), mode))
-    print(preview(prompts, reply_tokens=_REPLY_TOKENS).render(options.solver))
+    print(preview(options.solver, prompts, _REPLY_TOKENS))
     work = partial(answer_through, solver=Solver(model=model, mode=mode))
     return run_durably(examples, work, journal, concurrency=options.concurrency, attempts=options.attempts), journal
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,39 +48,17 @@ def load_teacher(name: str, **options: Any) -> BaseChatModel:
     return model
 
 
-@dataclass(frozen=True)
-class Preview:
-    """What some requests will take, estimated before the first."""
-
-    requests: int
-    """How many."""
-    input_tokens: int
-    """From the prompts' lengths."""
-    output_tokens: int
-    """From the length of an expected reply, thinking not counted."""
-    dollars: float | None
-    """At the prices given; None: there are none."""
-
-    def render(self, name: str) -> str:
-        """Return the preview in words."""
-        cost = "no price is configured" if self.dollars is None else f"about ${self.dollars:,.2f}, thinking not counted"
-        return (
-            f"{name}: {self.requests:,} requests, about {self.input_tokens:,} tokens in and "
-            f"{self.output_tokens:,} out: {cost}"
-        )
-
-
-def preview(prompts: Iterable[Sequence[BaseMessage]], reply_tokens: int, price: Price | None = None) -> Preview:
-    """Return what it will take to send these prompts."""
-    requests = input_tokens = 0
+def preview(name: str, prompts: Iterable[Sequence[BaseMessage]], reply_tokens: int, price: Price | None = None) -> str:
+    """Return in words what it will take to send these prompts to a model, replies expected to be so long."""
+    requests = read = 0
     for prompt in prompts:
         requests += 1
-        input_tokens += sum(_MESSAGE_TOKENS + len(message.text) // _CHARACTERS_PER_TOKEN for message in prompt)
-    output_tokens = requests * reply_tokens
-    dollars = None
+        read += sum(_MESSAGE_TOKENS + len(message.text) // _CHARACTERS_PER_TOKEN for message in prompt)
+    written, cost = requests * reply_tokens, "no price is configured"
     if price is not None:
-        dollars = price.cost(input_tokens=input_tokens, cached_tokens=0, output_tokens=output_tokens)
-    return Preview(requests, input_tokens, output_tokens, dollars)
+        dollars = price.cost(input_tokens=read, cached_tokens=0, output_tokens=written)
+        cost = f"about ${dollars:,.2f}, thinking not counted"
+    return f"{name}: {requests:,} requests, about {read:,} tokens in and {written:,} out: {cost}"
 
 
 def solver_prompts(

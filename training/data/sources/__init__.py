@@ -8,15 +8,14 @@ from typing import NamedTuple
 from training.config import Source, SourceName
 from training.data.sources import (
     arithmetic,
-    bamboogle,
     drop,
     everyday,
     gsm8k,
-    hotpotqa,
     musique,
     plain,
     recorded_teacher,
     strategyqa,
+    two_hop,
     wiki2,
 )
 from training.data.sources.rows import Files, Row, find_files, read_rows
@@ -39,7 +38,7 @@ READERS: dict[SourceName, Reader] = {
     "gsm8k_chatgpt": Reader(recorded_teacher.chatgpt, recorded_teacher.CHATGPT_FILES),
     "drop": Reader(drop.drop, drop.FILES),
     "drop_qdmr": Reader(drop.qdmr, drop.QDMR_FILES),
-    "bamboogle": Reader(bamboogle.bamboogle, bamboogle.FILES),
+    "bamboogle": Reader(two_hop.bamboogle, two_hop.BAMBOOGLE),
     "strategyqa": Reader(strategyqa.strategyqa, strategyqa.FILES),
     "strategyqa_one_step": Reader(strategyqa.one_step, strategyqa.FILES),
     "musique": Reader(musique.musique, musique.FILES),
@@ -51,7 +50,7 @@ READERS: dict[SourceName, Reader] = {
     "everyday_languages": Reader(everyday.everyday, everyday.LANGUAGES),
     "wiki2": Reader(wiki2.wiki2, wiki2.FILES),
     "wiki2_one_step": Reader(wiki2.one_step, wiki2.FILES),
-    "hotpotqa": Reader(hotpotqa.hotpotqa, hotpotqa.FILES),
+    "hotpotqa": Reader(two_hop.hotpotqa, two_hop.HOTPOTQA),
 }
 
 

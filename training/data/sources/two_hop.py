@@ -1,0 +1,28 @@
+"""Questions of two hops, evaluation only: nothing is recorded of a decomposition. Each set has one split, asked or not.
+
+Bamboogle's are such that a search engine answers wrong; HotpotQA's go over two articles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from training.data.sources.rows import Files, Row
+from training.example import Example, Split
+
+BAMBOOGLE: Files = {"test": ("bamboogle/Bamboogle.json",)}
+HOTPOTQA: Files = {"dev": ("multihop/migres/hotpot.json",)}
+
+
+def bamboogle(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
+    """Yield question and answer."""
+    for number, row in enumerate(rows):
+        name, asked, answers = f"{source}/test-{number}", row["Question"], (row["Answer"],)
+        yield Example(id=name, source=source, split="test", question=asked, answers=answers)
+
+
+def hotpotqa(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
+    """Yield question and answer."""
+    for row in rows:
+        name, asked, answers = f"{source}/{row['_id']}", row["question"].strip(), (row["answer"],)
+        yield Example(id=name, source=source, split="dev", question=asked, answers=answers)
