@@ -18,6 +18,7 @@ from langchain_core.runnables.config import ContextThreadPoolExecutor
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
 from tenacity.nap import sleep_using_event
 from tenacity.stop import stop_when_event_set
+from tqdm import tqdm
 
 from langchain_divconq.asking import BROKEN_SETUP
 from training.example import Example, LeftOut, Outcome
@@ -66,8 +67,6 @@ def run_durably(
         UnfinishedError: Requests failed after all their attempts; raised at the end, or once hardly any succeeds.
         Exception: What fails every request alike (no key, no such model) is raised at once, as it came.
     """
-    from tqdm import tqdm
-
     if len({example.id for example in examples}) < len(examples):
         raise ValueError("Two examples have the same id; ids must differ.")
     stopped = threading.Event()
