@@ -37,13 +37,9 @@ _warning = threading.Lock()
 
 @dataclass(frozen=True)
 class Held:
-    """A call and the most it may use.
+    """A call, with the keyword arguments that hold its reply, and the most tokens its prompt and reply may have.
 
-    Attributes:
-        call: The call, with the keyword arguments that hold its reply.
-        input_tokens: Most tokens of the prompt.
-        output_tokens: Most tokens of the reply.
-        is_held: Whether the model is told to write no more than that.
+    It is held where the model is told to write no more than that.
     """
 
     call: Call

@@ -286,16 +286,9 @@ class Findings:
 
 @dataclass(frozen=True)
 class Closing:
-    """The last call of a solution, ready to be made, with what was found before it.
+    """The last call of a solution, paid for and ready to be made, with what was found before it.
 
-    Attributes:
-        decomposition: What is solved.
-        held: The call whose reply holds the final answer.
-        mode: The mode that runs.
-        reason: Why.
-        found: What earlier calls found.
-        purse: What has paid for the call.
-        read: From the reply to the answer; None: there is none.
+    Its reply holds the final answer, which `read` takes from the text; None: there is none.
     """
 
     decomposition: Decomposition

@@ -130,21 +130,22 @@ def _parser() -> argparse.ArgumentParser:
     _add_serving(
         _command(commands, "serve", "serve the decomposer to others, as an OpenAI-compatible API", _SERVE_EPILOG)
     )
-    checking = _command(commands, "doctor", "say what is installed, try it, and tell what mends it", _DOCTOR_EPILOG)
-    checking.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    _command(commands, "doctor", "say what is installed, try it, and tell what mends it", _DOCTOR_EPILOG)
     return parser
 
 
 def _command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, epilog: str
 ) -> argparse.ArgumentParser:
-    return commands.add_parser(
+    command = commands.add_parser(
         name,
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.",
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return command
 
 
 def _add_input(command: argparse.ArgumentParser) -> None:
@@ -156,7 +157,6 @@ def _add_input(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--concurrency", type=_positive, default=4, metavar="N", help="model calls in flight at most (%(default)s)"
     )
-    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def _add_dividing(command: argparse.ArgumentParser) -> None:
@@ -208,7 +208,6 @@ def _add_evaluating(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--concurrency", type=_positive, default=4, metavar="N", help="questions at once (%(default)s)"
     )
-    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     _add_dividing(command)
     # Every question is divided: what a gate would give follows from the records.
     command.set_defaults(gate=1.0, max_subquestions=4)
@@ -239,7 +238,6 @@ def _add_serving(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--n-ctx", type=_positive, default=4096, metavar="N", help="context of each request, in tokens (%(default)s)"
     )
-    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def _port(text: str) -> int:

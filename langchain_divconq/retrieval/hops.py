@@ -39,10 +39,7 @@ _QUESTION_WORDS = re.compile(
 class Query:
     """What may be searched for: a subquestion by its number, references filled in; number 0: the whole question.
 
-    Attributes:
-        number: The subquestion's.
-        text: What is searched for.
-        is_complete: Whether every reference in it was filled with an answer that was read.
+    It is complete where every reference was filled with an answer that was read.
     """
 
     number: int

@@ -29,12 +29,7 @@ _NOT_FOUND = re.compile(
 
 
 class Reading(TypedDict):
-    """What a reader is given.
-
-    Attributes:
-        subquestion: What is asked, references filled in.
-        documents: What was found for it, best first.
-    """
+    """What a reader is given: a subquestion, references filled in, and what was found for it, best first."""
 
     subquestion: str
     documents: list[Document]

@@ -33,15 +33,7 @@ _WAIT: ExponentialJitterParams = {"max": 0.5}
 
 @dataclass(frozen=True)
 class Parts:
-    """Who searches and who reads.
-
-    Attributes:
-        retriever: Searches.
-        reader: Reads; None: nobody does.
-        read_k: Most documents it is given.
-        on_trouble: Whether what fails is gone on without, or raised.
-        options: Keyword arguments of every search.
-    """
+    """Who searches, and who reads of at most `read_k` documents; `options` are keyword arguments of every search."""
 
     retriever: Runnable[Any, Any]
     reader: Runnable[Any, Any] | None
@@ -55,8 +47,6 @@ class Walk:
     """The way through one plan, as far as it has been gone.
 
     Attributes:
-        parts: Who searches and who reads.
-        plan: The question and its subquestions.
         searches: What was found, by the words that were searched for; the whole question first.
         hops: The subquestions that are done with, by number; the whole question is number 0.
         troubles: What failed, in words.

@@ -116,12 +116,7 @@ OnToken = Callable[[Token], bool]
 
 
 class Engine(Protocol):
-    """One loaded model. Every method may be called from any thread, at any time.
-
-    Attributes:
-        name: The engine's name.
-        n_ctx: Tokens of context for one conversation.
-    """
+    """One loaded model, with `n_ctx` tokens of context for one conversation. Any thread may call any method."""
 
     name: EngineName
     n_ctx: int

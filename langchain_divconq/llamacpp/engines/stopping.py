@@ -8,12 +8,7 @@ from langchain_divconq.llamacpp.engines.base import Token
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a reply that is certain.
-
-    Attributes:
-        text: What to show.
-        tokens: The tokens that begin in it.
-    """
+    """A stretch of a reply that is certain, and the tokens that begin in it."""
 
     text: str
     tokens: tuple[Token, ...]
