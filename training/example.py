@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from langchain_divconq import Question
-from training.store import save_json, whole
+from training.store import save_json, save_text
 
 Split: TypeAlias = Literal["train", "dev", "test"]
 
@@ -85,18 +85,9 @@ class LeftOut(BaseModel):
 Outcome: TypeAlias = Example | LeftOut
 
 
-def save_examples(examples: Iterable[Example], path: Path) -> int:
-    """Write examples as JSONL, whole: a file that exists is complete.
-
-    Returns:
-        How many there were.
-    """
-    count = 0
-    with whole(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for example in examples:
-            file.write(example.model_dump_json(exclude_defaults=True) + "\n")
-            count += 1
-    return count
+def save_examples(examples: Iterable[Example], path: Path) -> None:
+    """Write examples as JSONL, whole: a file that exists is complete."""
+    save_text(path, "".join(example.model_dump_json(exclude_defaults=True) + "\n" for example in examples))
 
 
 def load_examples(path: Path) -> Iterator[Example]:

@@ -8,11 +8,9 @@ the full sets that others measure on need no conversion.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from langchain_core.documents import Document
 
@@ -20,7 +18,7 @@ from langchain_divconq.types import fill_references, references
 from training.data.plans import Unusable, recorded_plan
 from training.data.sources.musique import musique
 from training.data.sources.relations import ask_relation
-from training.data.sources.rows import Row
+from training.data.sources.rows import Row, read_file
 from training.data.sources.two_hop import hotpotqa
 from training.data.sources.wiki2 import plain_name, wiki2
 from training.example import Example
@@ -163,13 +161,7 @@ def _corpus(path: Path) -> Iterator[tuple[str, str]]:
 def _rows(path: Path) -> list[Row]:
     if not path.is_file():
         raise ValueError(f"There is no file {path}. Put it there, or set search.published to where it is.")
-    text = path.read_text(encoding="utf-8")
-    rows: Any = json.loads(text) if text.lstrip().startswith("[") else [*map(json.loads, _lines(text))]
-    return [*rows]
-
-
-def _lines(text: str) -> Iterable[str]:
-    return (line for line in text.split("\n") if line.strip())
+    return [*read_file(path)]
 
 
 def _named(example: Example, row_id: str) -> Example:
