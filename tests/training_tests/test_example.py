@@ -46,9 +46,8 @@ def test_what_was_left_out_is_counted_by_reason(tmp_path: Path) -> None:
     ]
     assert kept(outcomes) == examples(1)
     assert render_counts(outcomes) == "       1  kept\n       2  left out: no plan"
-    save_left_out(outcomes, tmp_path / "left-out.json", asked=3)
+    save_left_out(outcomes, tmp_path / "left-out.json")
     assert json.loads((tmp_path / "left-out.json").read_text()) == {
-        "asked": 3,
         "counts": {"no plan": 2},
         "examples": {"own/1": "no plan", "own/2": "no plan"},
     }
