@@ -138,6 +138,8 @@ class Finetune(_Section):
     start: Path | None = None
     """The GGUF of an adapter that the run goes on from; a relative path counts from the checkout's root. None: a fresh
     adapter."""
+    keep: float = Field(default=0.0, ge=0, lt=1)
+    """How much of that adapter counts in the end: the two are averaged."""
     rank: int = Field(default=16, gt=0)
     alpha: float = Field(default=32, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)

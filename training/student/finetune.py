@@ -16,6 +16,7 @@ from langchain_divconq.llamacpp.engines.identity import fingerprint
 from training.config import ROOT, Config, Finetune, Repeat
 from training.example import Example, load_examples
 from training.student.adapter import read_adapter
+from training.student.averaging import keep_of_start
 from training.student.batches import IGNORED, Sequenced, batched, collate, completion_tokens
 from training.student.log import TrainingLog
 from training.student.model import completion_ids, load_student, padding_id, prompt_ids, served_file
@@ -88,6 +89,8 @@ def finetune(config: Config) -> None:
                 log.checkpoint(number, student, optimiser)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
+        if start is not None and options.keep:
+            keep_of_start(student, start, served_file(config), options.keep)
         log.finish(student, examples=len(material.training), too_long=material.too_long)
 
 
