@@ -30,8 +30,9 @@ _RESTRICTED = os.environ.get("DIVCONQ_TEST_ENGINE")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """A worker a core, up to four; one where cores cannot be shared out."""
-    return min(len(os.sched_getaffinity(0)), _MOST_WORKERS) if hasattr(os, "sched_getaffinity") else 1
+    """A worker a core, up to four; none but this process where there is one core, or cores cannot be shared out."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    return min(cores, _MOST_WORKERS) if cores > 1 else 0
 
 
 def pytest_configure(config: pytest.Config) -> None:

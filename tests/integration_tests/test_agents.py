@@ -13,7 +13,6 @@ from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from openai import DefaultAsyncHttpxClient
-from pydantic import SecretStr
 
 from langchain_divconq import ChatGGUF, Decomposer, Decomposition, DivideAndConquer, Solution
 from langchain_divconq.agents import (
@@ -23,7 +22,8 @@ from langchain_divconq.agents import (
     divide_and_conquer_node,
 )
 from langchain_divconq.llamacpp.engines.base import EngineName
-from tests.integration_tests.llama_server import API_KEY, MODEL_NAME, TOOLS, running
+from tests.integration_tests.clients import connect
+from tests.integration_tests.llama_server import TOOLS, running
 from tests.integration_tests.run_tree import collected_runs
 
 QUESTION = "Who is the spouse of the author of the novel Emma?"
@@ -37,22 +37,9 @@ def address(gguf_path: Path) -> Iterator[str]:
         yield url
 
 
-def connect(address: str, **fields: Any) -> ChatOpenAI:
-    return ChatOpenAI(
-        model=MODEL_NAME,
-        base_url=f"{address}/v1",
-        api_key=SecretStr(API_KEY),
-        temperature=0,
-        max_completion_tokens=96,
-        stream_usage=True,
-        max_retries=0,
-        **fields,
-    )
-
-
 @pytest.fixture
 def model(address: str) -> ChatOpenAI:
-    return connect(address)
+    return connect(address, max_completion_tokens=96)
 
 
 @pytest.fixture
@@ -105,7 +92,9 @@ def test_a_served_agent_is_shown_the_plan_that_was_made_in_process(model: ChatOp
 async def test_the_same_without_blocking_the_event_loop(address: str, decomposer: Decomposer) -> None:
     async with DefaultAsyncHttpxClient() as client:  # the one that ChatOpenAI keeps would outlive this event loop
         with collected_runs() as runs:
-            state = await build(connect(address, http_async_client=client), decomposer).ainvoke(ASKED)
+            state = await build(
+                connect(address, max_completion_tokens=96, http_async_client=client), decomposer
+            ).ainvoke(ASKED)
     check_agent(runs, state)
 
 

@@ -1,6 +1,5 @@
 """Both stages on the real model, in one process, on both engines."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +66,7 @@ def test_a_question_too_long_for_the_decomposer_is_solved_in_one_stage(
     small = Decomposer(model=ChatGGUF(engine=engine_name, n_ctx=256))
     asked = "The sea is blue. " * 100 + QUESTION  # of a context it would be shown an excerpt
     chain = DivideAndConquer(solver=echo, decomposer=small)
-    with caplog.at_level(logging.WARNING, logger="langchain_divconq"):
-        solution = Solution.from_message(chain.invoke(asked))
+    solution = Solution.from_message(chain.invoke(asked))
     assert (solution.answer, solution.mode) == ("1", "step_by_step")
     assert "and the context holds 256" in solution.reason
     assert "The question stays whole, since the decomposer failed" in caplog.text

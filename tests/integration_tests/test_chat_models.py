@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import pytest
@@ -14,43 +13,26 @@ from pydantic import BaseModel, Field
 
 from langchain_divconq.errors import ContextLengthError
 from langchain_divconq.llamacpp.chat_models import ChatGGUF
-from langchain_divconq.llamacpp.engines import unload_engines
 from langchain_divconq.llamacpp.engines.base import EngineName
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _unload() -> Iterator[None]:
-    yield
-    unload_engines()
+pytestmark = pytest.mark.usefixtures("unloading")
 
 
 class Standard(ChatModelIntegrationTests):
     engine: EngineName
 
-    @property
-    def chat_model_class(self) -> type[ChatGGUF]:
-        return ChatGGUF
+    chat_model_class = ChatGGUF
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
         # Greedily, so small a model repeats itself without end in a string that no schema bounds.
         return {"engine": self.engine, "max_tokens": 200, "n_ctx": 1024, "temperature": 1.0}
 
-    @property
-    def has_tool_calling(self) -> bool:
-        return False
-
-    @property
-    def has_structured_output(self) -> bool:
-        return True
-
-    @property
-    def supports_json_mode(self) -> bool:
-        return False  # it is, but the test wants keys that it names in words alone, which is beyond so small a model
-
-    @property
-    def supports_model_override(self) -> bool:
-        return False
+    has_tool_calling = False
+    has_structured_output = True
+    # It is, but the test wants keys that it names in words alone, which is beyond so small a model.
+    supports_json_mode = False
+    supports_model_override = False
 
 
 class TestStandardLlamaCppPython(Standard):

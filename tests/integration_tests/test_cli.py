@@ -46,13 +46,8 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 def stop_amid(files: tuple[Path, Path], how: int) -> tuple[int, str]:
     """Start a run over the questions and send it a signal once it has finished some; return exit code and stderr."""
     questions, output = files
-    process = subprocess.Popen(
-        [*DIVCONQ, *QUICK, "--input", str(questions), "--output", str(output)],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    )
+    command = [*DIVCONQ, *QUICK, "--input", str(questions), "--output", str(output)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8")
     deadline = time.monotonic() + 120
     try:
         while not output.exists() or output.read_bytes().count(b"\n") < 2:
@@ -154,14 +149,9 @@ def test_an_interrupted_run_ends_at_once_and_goes_on_where_it_was(files: tuple[P
 
 
 def test_an_interrupted_question_ends_at_once() -> None:
-    process = subprocess.Popen(
-        [*DIVCONQ, "ask", "--gate", "never", "--max-tokens", "4000", "Count to a million."],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        encoding="utf-8",
-    )
+    command = [*DIVCONQ, "ask", "--gate", "never", "--max-tokens", "4000", "Count to a million."]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": "1"}, **pipes)
     try:
         assert process.stdout is not None
         process.stdout.readline()

@@ -27,25 +27,14 @@ from langchain_divconq.llamacpp.weights import default_adapter
 from tests.gguf_writer import write_adapter
 
 QUESTIONS = [
-    "Who wrote Hamlet?",
-    "Name three colours.",
-    "What is the capital of France?",
-    "Explain gravity.",
-    "List four animals.",
-    "Why is the sky blue?",
-    "Write a haiku about rain.",
-    "What is 12 times 12?",
+    *("Who wrote Hamlet?", "Name three colours.", "What is the capital of France?", "Explain gravity."),
+    *("List four animals.", "Why is the sky blue?", "Write a haiku about rain.", "What is 12 times 12?"),
     "Who is older, Alan Turing or Ada Lovelace?",
-    "Describe a computer.",
-    "How do I cook rice?",
-    "Tell me about Mars.",
+    *("Describe a computer.", "How do I cook rice?", "Tell me about Mars."),
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _unload() -> Iterator[None]:
-    yield
-    unload_engines()
+pytestmark = pytest.mark.usefixtures("unloading")
 
 
 @pytest.fixture

@@ -14,13 +14,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage
 
-from langchain_divconq.llamacpp.engines import load_engine, unload_engines
+from langchain_divconq.llamacpp.engines import load_engine
 from langchain_divconq.llamacpp.engines.base import EngineName, EngineSettings, Request, Token
 from langchain_divconq.llamacpp.engines.gguf import read_header
 from langchain_divconq.llamacpp.messages import chat_roles
+from tests.training_tests.examples import example
 from tests.training_tests.lora import train_at_random
 from training.config import Config
-from training.example import Example, save_examples
+from training.example import save_examples
 from training.gguf.comparison import compare
 from training.gguf.export import export
 from training.gguf.merge import merge
@@ -33,33 +34,19 @@ from training.student.targets import Target, target
 from training.student.tiny import Architecture, make_tiny
 
 EXAMPLES = [
-    Example(
-        id="own/1",
-        source="own",
-        split="train",
+    example(
         question="A pen costs 2 dollars and a book 7. How much do 3 pens and a book cost?",
         subquestions=("How much do 3 pens cost?", "How much do 3 pens and a book cost if the pens cost #1?"),
         subanswers=("6", "13"),
         prediction="13",
         answers=("13",),
     ),
-    Example(
-        id="own/2",
-        source="own",
-        split="train",
-        question="Which month comes after May?",
-        subquestions=(),
-        prediction="June",
-        answers=("June",),
-    ),
+    example("own/2", "Which month comes after May?", subquestions=(), prediction="June", answers=("June",)),
 ]
-PLANS = [target(example, "S_D-T", 3) for example in EXAMPLES]
+PLANS = [target(one, "S_D-T", 3) for one in EXAMPLES]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _unload() -> Iterator[None]:
-    yield
-    unload_engines()
+pytestmark = pytest.mark.usefixtures("unloading")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -240,15 +227,8 @@ def check_tokens(path: Path, tokenizer: Any, text: str) -> None:
 
 
 def run_on_disk(folder: Path, role: str) -> Config:
-    config = Config.model_validate(
-        {
-            "name": "try",
-            "output": folder,
-            "load": {"train": [{"name": "jsonl"}]},
-            "finetune": {"student": "tiny", "role": role},
-            "export": {"ladder": ["F16", "Q8_0"]},
-        }
-    )
+    options = {"finetune": {"student": "tiny", "role": role}, "export": {"ladder": ["F16", "Q8_0"]}}
+    config = Config.model_validate({"name": "try", "output": folder, "load": {"train": [{"name": "jsonl"}]}, **options})
     train_at_random(make_tiny(config.folder / "tiny.gguf"), config.folder / "4-student")
     training = {"settings": {"seed": 0}, "examples": 2}
     (config.folder / "4-student" / "training.json").write_text(json.dumps(training))

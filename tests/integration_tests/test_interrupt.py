@@ -26,11 +26,6 @@ print("leaving")
 """
 
 
-def test_ctrl_c_ends_a_reply_and_leaving_ends_a_stream_quietly(engine_name: EngineName) -> None:
-    done = subprocess.run([sys.executable, "-c", SCRIPT, engine_name], capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted True True\nleaving\n", "")
-
-
 FORK = """
 import os, sys, warnings
 from langchain_divconq.llamacpp.chat_models import ChatGGUF
@@ -66,9 +61,11 @@ print("leaving")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.parametrize(("script", "said"), [(FORK, "7 True\n"), (DAEMONS, "leaving\n")])
-def test_a_fork_that_leaves_and_threads_that_generate_at_the_end_end_in_peace(
-    engine_name: EngineName, script: str, said: str
-) -> None:
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [(SCRIPT, "interrupted True True\nleaving\n"), (FORK, "7 True\n"), (DAEMONS, "leaving\n")],
+    ids=["Ctrl-C, then a stream", "a fork that leaves", "threads that generate at the end"],
+)
+def test_ctrl_c_a_fork_and_the_end_of_the_process_end_in_peace(engine_name: EngineName, script: str, said: str) -> None:
     done = subprocess.run([sys.executable, "-c", script, engine_name], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, said, "")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from langchain_core.callbacks import UsageMetadataCallbackHandler
@@ -11,12 +10,12 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_openai import ChatOpenAI
 from openai import DefaultAsyncHttpxClient
-from pydantic import SecretStr
 
 from langchain_divconq import ChatGGUF, Decomposer, DivideAndConquer, Solution, Solver
 from langchain_divconq.llamacpp.engines.base import EngineName
 from langchain_divconq.types import Mode
-from tests.integration_tests.llama_server import API_KEY, MODEL_NAME, running
+from tests.integration_tests.clients import connect
+from tests.integration_tests.llama_server import running
 
 QUESTION = "Who is the spouse of the author of the novel Emma?"
 
@@ -32,19 +31,6 @@ def address(gguf_path: Path) -> Iterator[str]:
 def openai(address: str) -> ChatOpenAI:
     """The provider's client, pointed at the server."""
     return connect(address)
-
-
-def connect(address: str, **fields: Any) -> ChatOpenAI:
-    return ChatOpenAI(
-        model=MODEL_NAME,
-        base_url=f"{address}/v1",
-        api_key=SecretStr(API_KEY),
-        temperature=0,
-        max_completion_tokens=48,
-        stream_usage=True,
-        max_retries=0,
-        **fields,
-    )
 
 
 def build(openai: ChatOpenAI, engine_name: EngineName, mode: Mode = "fused") -> DivideAndConquer:

@@ -13,8 +13,8 @@ from openai import DefaultAsyncHttpxClient
 from langchain_divconq import ChatGGUF, Decomposer
 from langchain_divconq.llamacpp.engines.base import EngineName
 from langchain_divconq.retrieval import DecomposedRetriever
+from tests.integration_tests.clients import connect
 from tests.integration_tests.llama_server import running
-from tests.integration_tests.test_openai_server import connect
 from tests.library import QUESTIONS, divide, documents, names, plain
 
 MULTI_HOP = [question for question in QUESTIONS if question.subquestions]
@@ -23,18 +23,14 @@ MULTI_HOP = [question for question in QUESTIONS if question.subquestions]
 class TestDecomposedRetriever(RetrieversIntegrationTests):
     """langchain-tests' suite, with the embedded model as decomposer and reader."""
 
-    @property
-    def retriever_constructor(self) -> type[DecomposedRetriever]:
-        return DecomposedRetriever
+    retriever_constructor = DecomposedRetriever
 
     @property
     def retriever_constructor_params(self) -> dict[str, Any]:
         decomposer = Decomposer(model=ChatGGUF(), gate="always")
         return {"retriever": plain(4), "reader": ChatGGUF(max_tokens=32), "decomposer": decomposer}
 
-    @property
-    def retriever_query_example(self) -> str:
-        return MULTI_HOP[0].question
+    retriever_query_example = MULTI_HOP[0].question
 
 
 def check(found: list[Document], question: str, k: int) -> None:

@@ -79,11 +79,7 @@ def test_an_adapter_is_served_with_the_model_it_fits(gguf_path: Path, tmp_path: 
     inner, outer = read_header(gguf_path).shapes[tensor]
     adapter = write_adapter(tmp_path / "much.gguf", tensor=tensor, inner=inner, outer=outer, fill=1.0)
     bare, adapted = (
-        Decomposer(
-            model=ChatGGUF(model_path=gguf_path, adapter_path=path),
-            prompt_style="student",
-            max_subquestions=1,
-        )
+        Decomposer(model=ChatGGUF(model_path=gguf_path, adapter_path=path), prompt_style="student", max_subquestions=1)
         for path in (None, adapter)
     )
     with serving("--model", str(gguf_path), "--adapter", str(adapter)) as printed:

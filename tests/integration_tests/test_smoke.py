@@ -57,15 +57,9 @@ runpy.run_module("training", run_name="__main__", alter_sys=True)
 
 
 def command(config: Path, *interpreter: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *(interpreter or ("-m", "training")), "run", str(config)],
-        cwd=ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=MOST_SECONDS,
-        check=False,
-    )
+    words = [sys.executable, *(interpreter or ("-m", "training")), "run", str(config)]
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(words, cwd=ROOT, env=offline, capture_output=True, text=True, timeout=MOST_SECONDS)
 
 
 def config_in(folder: Path) -> Path:

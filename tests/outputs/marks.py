@@ -7,13 +7,7 @@ from typing import TypeAlias
 
 from tests.benchmarks.table import render as render_measured
 from tests.benchmarks.table import render_budgets
-from tests.outputs.results import (
-    render_differences,
-    render_helps,
-    render_modes,
-    render_plans,
-    render_students,
-)
+from tests.outputs.results import render_differences, render_helps, render_modes, render_plans, render_students
 from tests.outputs.shown import render_diagram, render_failure, render_library
 
 Piece: TypeAlias = Callable[[], str]

@@ -24,32 +24,18 @@ def hop(question: str, answer: str, evidence: str) -> dict[str, str]:
     return {"question": question, "answer": answer, "evidence": evidence}
 
 
-ROWS = [
-    {
-        "question": "Who was the first mayor of the town that the Long Bridge is in?",
-        "answer": "Ada Holm",
-        "decomposition": [
-            hop("Which town is the Long Bridge in?", "Lund", BRIDGE),
-            hop("Who was the first mayor of #1?", "Ada Holm", MAYOR),
-        ],
-    },
-    {
-        "question": "Whose daughter was the first mayor of the town that the Long Bridge is in?",
-        "answer": "Ib Holm",
-        "decomposition": [
-            hop("Which town is the Long Bridge in?", "Lund", BRIDGE),
-            hop("Who was the first mayor of #1?", "Ada Holm", MAYOR),
-            hop("Whose daughter was #2?", "Ib Holm", PAINTER),
-        ],
-    },
-    {
-        "question": "Who kept the lighthouses of the island where the Green Lamp is?",
-        "answer": "Tom Rask",
-        "decomposition": [
-            hop("On which island is the Green Lamp?", "Varde", LAMP),
-            hop("Who kept the lighthouses of #1?", "Tom Rask", KEEPER),
-        ],
-    },
+TOWN = hop("Which town is the Long Bridge in?", "Lund", BRIDGE)
+FIRST = hop("Who was the first mayor of #1?", "Ada Holm", MAYOR)
+FATHER = hop("Whose daughter was #2?", "Ib Holm", PAINTER)
+ISLAND = hop("On which island is the Green Lamp?", "Varde", LAMP)
+LAST = hop("Who kept the lighthouses of #1?", "Tom Rask", KEEPER)
+PLANS = {
+    "Who was the first mayor of the town that the Long Bridge is in?": [TOWN, FIRST],
+    "Whose daughter was the first mayor of the town that the Long Bridge is in?": [TOWN, FIRST, FATHER],
+    "Who kept the lighthouses of the island where the Green Lamp is?": [ISLAND, LAST],
+}
+ROWS: list[dict[str, Any]] = [
+    {"question": question, "answer": plan[-1]["answer"], "decomposition": plan} for question, plan in PLANS.items()
 ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from training.config import Source, SourceName
 from training.data.sources import read_source
-from training.example import Example, Split
+from training.example import Example, Recorded, Split
 
 Row = dict[str, Any]
 SOCRATIC: Row = {
@@ -58,6 +58,10 @@ def read(tmp_path: Path, name: SourceName, *rows: Row, split: Split = "train") -
     return list(read_source(Source(name=name, split=split, path=save(rows, tmp_path / f"{split}.jsonl"))))
 
 
-def subquestions(example: Example) -> tuple[str, ...]:
+def recorded(example: Example) -> Recorded:
     assert example.recorded is not None
-    return example.recorded.subquestions
+    return example.recorded
+
+
+def subquestions(example: Example) -> tuple[str, ...]:
+    return recorded(example).subquestions

@@ -4,8 +4,9 @@ import pytest
 
 from langchain_divconq.confidence import FEATURES
 from langchain_divconq.decomposer import Decomposer
+from tests.training_tests.examples import example
 from tests.unit_tests.fakes import PLAN, QUESTION, scripted
-from training.example import Example, Recorded
+from training.example import Recorded
 from training.gguf.calibrate import GradedPlan, cross_validated, describe, fit, graded_plans
 
 
@@ -43,8 +44,8 @@ def test_too_few_plans_are_an_error() -> None:
 def test_plans_are_graded_with_their_features_and_whole_questions_left_out() -> None:
     recorded = Recorded(subquestions=tuple(line[3:] for line in PLAN.split("\n")))
     examples = [
-        Example(id="s/1", source="s", split="train", question=QUESTION, recorded=recorded),
-        Example(id="s/2", source="s", split="train", question="hi", recorded=Recorded(subquestions=())),
+        example("s/1", QUESTION, recorded=recorded),
+        example("s/2", "hi", recorded=Recorded(subquestions=())),
     ]
     [graded] = graded_plans(examples, Decomposer(scripted(PLAN)), frozenset())
     assert (graded.id, graded.good) == ("s/1", True)

@@ -16,7 +16,7 @@ from langchain_divconq.prompts import NO_DECOMPOSITION, decomposition_prompt
 from langchain_divconq.usage import Price
 from tests.repository import ROOT
 from tests.training_tests.shelves import example, shelves_in, written
-from tests.unit_tests.fakes import scripted
+from tests.unit_tests.fakes import failing, scripted
 from training.config import Config, Demonstrate, Load
 from training.example import Example, LeftOut, Recorded, save_examples
 from training.teach.demonstrate import demonstrate, preview_teacher, write_plan
@@ -36,12 +36,8 @@ def plan_for(messages: Sequence[BaseMessage]) -> str:
 
 
 def prepared(folder: Path, loaded: list[Example], validation: Sequence[Example] = (), **options: Any) -> Config:
-    config = Config(
-        name="run",
-        output=folder,
-        load=Load(train=()),
-        demonstrate=Demonstrate.model_validate({"teacher": TEACHER, **options}),
-    )
+    teaching = Demonstrate.model_validate({"teacher": TEACHER, **options})
+    config = Config(name="run", output=folder, load=Load(train=()), demonstrate=teaching)
     save_examples(loaded, config.folder / "1-examples.jsonl")
     save_examples(validation, config.folder / "1-validation.jsonl")
     return config
@@ -113,10 +109,7 @@ def test_a_teacher_may_say_that_nothing_needs_dividing() -> None:
 
 
 def test_an_example_too_long_for_the_teacher_is_left_out() -> None:
-    def overflow(_: list[BaseMessage]) -> str:
-        raise ContextOverflowError("too long")
-
-    outcome = write_plan(example(1), Decomposer(model=scripted(overflow)))
+    outcome = write_plan(example(1), Decomposer(model=failing(ContextOverflowError("too long"))))
     assert outcome == LeftOut(id="own/1", reason="too long for the teacher")
 
 

@@ -15,17 +15,11 @@ any_spans = st.lists(any_text, max_size=6)
 @pytest.mark.parametrize(
     ("prediction", "reference", "exact", "f1"),
     [
-        ("Ana Ruiz", "ana ruiz", 1, 1.0),
-        ("the Ruiz", "Ruiz", 1, 1.0),
+        *(("Ana Ruiz", "ana ruiz", 1, 1.0), ("the Ruiz", "Ruiz", 1, 1.0)),
         ("Ana Ruiz", "Ruiz", 0, 0.67),  # precision 1/2, recall 1
         ("Ana Maria Ruiz", "Ana Ruiz", 0, 0.8),  # 2/3 and 1
-        ("Ana-Maria", "Ana Maria", 1, 1.0),
-        ("Weber", "Ruiz", 0, 0.0),
-        ("5", "5", 1, 1.0),
-        ("5.0", "5", 1, 1.0),
-        ("1,000", "1000", 1, 1.0),
-        ("five", "5", 0, 0.0),
-        ("5 yards", "5", 0, 0.67),
+        *(("Ana-Maria", "Ana Maria", 1, 1.0), ("Weber", "Ruiz", 0, 0.0), ("5", "5", 1, 1.0), ("5.0", "5", 1, 1.0)),
+        *(("1,000", "1000", 1, 1.0), ("five", "5", 0, 0.0), ("5 yards", "5", 0, 0.67)),
         ("6 yards", "5 yards", 0, 0.0),  # the words alone count for nothing where the number differs
         ("yards", "5 yards", 0, 0.0),
         ("5 yards", "yards", 0, 0.67),  # a number too many costs precision alone
@@ -44,48 +38,34 @@ any_spans = st.lists(any_text, max_size=6)
         ("  Ana \t Ruiz ", "Ana Ruiz", 1, 1.0),
         ("Ana\nRuiz", "Ana Ruiz", 1, 1.0),
         # Punctuation is deleted, a hyphen divides, no other dash does.
-        ("Ana Ruiz.", "Ana Ruiz", 1, 1.0),
-        ("'Ana', Ruiz!", "Ana Ruiz", 1, 1.0),
-        ("J.K. Ruiz", "JK Ruiz", 1, 1.0),
+        *(("Ana Ruiz.", "Ana Ruiz", 1, 1.0), ("'Ana', Ruiz!", "Ana Ruiz", 1, 1.0), ("J.K. Ruiz", "JK Ruiz", 1, 1.0)),
         ("J. K. Ruiz", "JK Ruiz", 0, 0.4),  # j, k, ruiz against jk, ruiz: 1/3 and 1/2
-        ("O'Hara", "OHara", 1, 1.0),
-        ("Ruiz/Weber", "RuizWeber", 1, 1.0),
+        *(("O'Hara", "OHara", 1, 1.0), ("Ruiz/Weber", "RuizWeber", 1, 1.0)),
         ("Ana\u2013Maria", "Ana Maria", 0, 0.0),
         ("left-back", "back left", 0, 1.0),  # the same bag in another order
         ("Caf\u00e9 Ruiz", "Cafe Ruiz", 0, 0.5),  # accents count
         # Words are a set: said twice is said once.
-        ("Ana Ana Ruiz", "Ana Ruiz", 0, 1.0),
-        ("Ruiz Ana", "Ana Ruiz", 0, 1.0),
+        *(("Ana Ana Ruiz", "Ana Ruiz", 0, 1.0), ("Ruiz Ana", "Ana Ruiz", 0, 1.0)),
         ("Ben Ruiz of the north", "Ben Ruiz", 0, 0.67),  # 2/4 and 1
         ("Ben", "Ben Ruiz of the north", 0, 0.4),  # 1 and 1/4
         # Numbers.
-        ("05", "5", 1, 1.0),
-        ("5.", "5", 1, 1.0),
-        (".50", "0.5", 1, 1.0),
-        ("1e1", "10", 1, 1.0),
+        *(("05", "5", 1, 1.0), ("5.", "5", 1, 1.0), (".50", "0.5", 1, 1.0), ("1e1", "10", 1, 1.0)),
         ("-5", "5", 1, 1.0),  # the hyphen divides
-        ("$5", "5", 1, 1.0),
-        ("5%", "5", 1, 1.0),
+        *(("$5", "5", 1, 1.0), ("5%", "5", 1, 1.0)),
         ("5.5%", "5.5", 0, 0.0),  # with its point deleted it is 55
         ("5.5%", "55", 1, 1.0),
         ("1,000.5", "1000.5", 0, 0.0),  # likewise
-        ("3-4", "3 4", 1, 1.0),
-        ("3-4", "3", 0, 0.67),
-        ("2nd", "2", 0, 0.0),
-        ("12", "1 2", 0, 0.0),
+        *(("3-4", "3 4", 1, 1.0), ("3-4", "3", 0, 0.67), ("2nd", "2", 0, 0.0), ("12", "1 2", 0, 0.0)),
         ("5 yards", "5 metres", 0, 0.5),
         ("5 yards", "6 5", 0, 0.5),  # one of two numbers is enough
-        ("five yards", "5 yards", 0, 0.0),
-        ("yards 5", "5 yards", 0, 1.0),
+        *(("five yards", "5 yards", 0, 0.0), ("yards 5", "5 yards", 0, 1.0)),
         # Dates are text with numbers in it.
         ("3 May 1807", "3 May 1807", 1, 1.0),
         ("May 3, 1807", "3 May 1807", 0, 1.0),
         ("May 1807", "3 May 1807", 0, 0.8),  # 1 and 2/3
-        ("3 May", "3 May 1807", 0, 0.8),
-        ("May", "3 May 1807", 0, 0.0),
+        *(("3 May", "3 May 1807", 0, 0.8), ("May", "3 May 1807", 0, 0.0)),
         ("3 June 1807", "3 May 1807", 0, 0.67),
-        ("4 May 1808", "3 May 1807", 0, 0.0),
-        ("1807", "May 1807", 0, 0.67),
+        *(("4 May 1808", "3 May 1807", 0, 0.0), ("1807", "May 1807", 0, 0.67)),
         ("3rd May 1807", "3 May 1807", 0, 0.67),
         # Several spans.
         (["Ana", "Ben"], ["Ben", "Cleo"], 0, 0.5),

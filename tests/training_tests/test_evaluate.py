@@ -9,34 +9,20 @@ from langchain_core.messages import BaseMessage
 
 from langchain_divconq import Decomposer
 from langchain_divconq.prompts import NO_DECOMPOSITION
+from tests.training_tests.examples import example
 from tests.unit_tests.fakes import PLAN, QUESTION, ScriptedModel, failing, scripted
 from training.config import Config
 from training.example import Example, Recorded, choose, save_examples
-from training.measure.evaluate import (
-    compare,
-    evaluate,
-    plans_file,
-    reference_plan,
-    verdict,
-)
+from training.measure.evaluate import compare, evaluate, plans_file, reference_plan, verdict
 from training.measure.plan_metrics import PlanVerdict
 from training.measure.plans import load_plans, write_plans
 from training.measure.publish import publish, render
 from training.measure.show import show
 
-TWO_STEPS = Example(
-    id="s/1",
-    source="s",
-    split="dev",
-    question=QUESTION,
-    recorded=Recorded(
-        subquestions=("How many pens are in 3 boxes of 12?", "How many of #1 are left after 7 are gone?")
-    ),
-)
-ONE_STEP = Example(
-    id="s/2", source="s", split="dev", question="What is 2\u2028plus 3?", recorded=Recorded(subquestions=())
-)
-UNKNOWN = Example(id="t/1", source="t", split="test", question="Who is older, Ann or Bo?")
+STEPS = ("How many pens are in 3 boxes of 12?", "How many of #1 are left after 7 are gone?")
+TWO_STEPS = example("s/1", QUESTION, split="dev", recorded=Recorded(subquestions=STEPS))
+ONE_STEP = example("s/2", "What is 2\u2028plus 3?", split="dev", recorded=Recorded(subquestions=()))
+UNKNOWN = example("t/1", "Who is older, Ann or Bo?", split="test")
 
 
 def config(folder: Path, **changes: Any) -> Config:
@@ -60,7 +46,7 @@ def verdicts(model: ScriptedModel, folder: Path, *examples: Example) -> list[Pla
     plans = write_plans(
         examples, Decomposer(model=model, max_subquestions=3, prompt_style="student"), path, {}, free=True
     )
-    return [verdict(example, plans[example.id], reference_plan(example, config(folder))) for example in examples]
+    return [verdict(one, plans[one.id], reference_plan(one, config(folder))) for one in examples]
 
 
 def test_a_plan_is_judged_beside_the_recorded_one(tmp_path: Path) -> None:

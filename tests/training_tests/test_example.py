@@ -3,27 +3,16 @@
 import json
 from pathlib import Path
 
-from training.example import (
-    Example,
-    LeftOut,
-    Outcome,
-    choose,
-    examples_fingerprint,
-    kept,
-    render_counts,
-    save_left_out,
-)
+from tests.training_tests.examples import example
+from training.example import Example, LeftOut, Outcome, choose, examples_fingerprint, kept, render_counts, save_left_out
 
 
 def examples(count: int) -> list[Example]:
-    return [
-        Example(id=f"own/{number}", source="own", split="train", question=f"How many legs have {number} cows?")
-        for number in range(count)
-    ]
+    return [example(f"own/{number}", f"How many legs have {number} cows?") for number in range(count)]
 
 
 def test_the_seed_chooses_questions_and_fewer_are_some_of_more() -> None:
-    examples = [Example(id=f"{s}/{n}", source=s, split="dev", question="Who?") for s in "ba" for n in range(30)]
+    examples = [example(f"{s}/{n}", split="dev") for s in "ba" for n in range(30)]
     five, ten = choose(examples, 5, 0), choose(reversed(examples), 10, 0)
     assert list(five) == ["a", "b"]
     assert all(five[source] == ten[source][:5] for source in five)

@@ -9,9 +9,10 @@ import pytest
 
 from langchain_divconq.llamacpp import weights
 from langchain_divconq.llamacpp.engines.identity import fingerprint
+from tests.training_tests.examples import example
 from tests.training_tests.exported import EVALUATION, PARITY, export_in_miniature, make_config
 from training.config import Config
-from training.example import Example, save_examples
+from training.example import save_examples
 from training.gguf.export import export, held_out, publish_adapter
 from training.gguf.parity import ParityError
 from training.student.model import served_file
@@ -104,10 +105,7 @@ def test_a_hub_checkpoint_is_served_with_the_gguf_it_is_given(tmp_path: Path) ->
 
 def test_which_prompts_are_compared_depends_on_the_seed_alone(tmp_path: Path) -> None:
     config = make_config(tmp_path, export={"parity_prompts": 5})
-    examples = [
-        Example(id=f"s/{number}", source="s", split="train", question=f"Who is {number}?", subquestions=())
-        for number in range(20)
-    ]
+    examples = [example(f"s/{number}", f"Who is {number}?", subquestions=()) for number in range(20)]
     save_examples(examples, config.folder / "3-validation.jsonl")
     chosen = [one.id for one in held_out(config)]
     assert len(set(chosen)) == 5

@@ -10,6 +10,8 @@ from langchain_divconq import Question
 from langchain_divconq.llamacpp.engines.gguf import read_header
 from langchain_divconq.llamacpp.engines.identity import fingerprint
 from langchain_divconq.prompts import decomposition_prompt
+from tests.training_tests import examples
+from tests.training_tests.lora import at_random
 from training.config import Config, Finetune, Load, Repeat
 from training.example import Example, save_examples
 
@@ -27,30 +29,15 @@ THINGS = ("pens", "rolls", "cups", "tickets", "stamps", "bricks", "pears", "maps
 
 def example(number: int) -> Example:
     thing = THINGS[number % len(THINGS)]
-    return Example(
-        id=f"own/{number}",
-        source="jsonl",
-        split="train",
-        question=f"Mia has {number + 2} boxes of {number + 5} {thing} and gives away 7. How many are left?",
-        subquestions=(f"How many {thing} does Mia have in {number + 2} boxes of {number + 5}?",) if number % 4 else (),
-    )
+    plan = (f"How many {thing} does Mia have in {number + 2} boxes of {number + 5}?",) if number % 4 else ()
+    question = f"Mia has {number + 2} boxes of {number + 5} {thing} and gives away 7. How many are left?"
+    return examples.example(f"own/{number}", question, source="jsonl", subquestions=plan)
 
 
 def config(folder: Path, **finetune: Any) -> Config:
-    options = {
-        "student": "tiny",
-        "rank": 4,
-        "dropout": 0.1,
-        "learning_rate": 0.01,
-        "batch_tokens": 600,
-        "accumulate": 2,
-        "epochs": 2,
-        "dtype": "float32",
-        "evaluate_every": 3,
-        "checkpoint_every": 2,
-        "parse_prompts": 1,
-        **finetune,
-    }
+    options = {"student": "tiny", "rank": 4, "dropout": 0.1, "learning_rate": 0.01, "dtype": "float32"}
+    options |= {"batch_tokens": 600, "accumulate": 2, "epochs": 2, "parse_prompts": 1}
+    options |= {"evaluate_every": 3, "checkpoint_every": 2, **finetune}
     return Config(name="t", seed=3, output=folder, load=Load(train=()), finetune=Finetune.model_validate(options))
 
 
@@ -62,6 +49,10 @@ def prepare(folder: Path, **finetune: Any) -> Config:
     return made
 
 
+def metrics(made: Config) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (made.folder / "4-student" / "metrics.jsonl").read_text().splitlines()]
+
+
 def adapter(made: Config) -> dict[str, Any]:
     from safetensors.torch import load_file
 
@@ -71,9 +62,7 @@ def adapter(made: Config) -> dict[str, Any]:
 def test_the_loss_is_the_mean_over_the_completions_tokens_as_transformers_computes_it(tmp_path: Path) -> None:
     model, tokenizer = load_student("tiny", tmp_path, "float32")
     student = stage.add_lora(model, Finetune(rank=4))
-    for name, weight in student.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.1)
+    at_random(student, std=0.1)
     batch = [stage.encode(target(example(number), "S_D-T", 3), tokenizer) for number in range(5)]
     ids, labels = collate(batch, padding=0)
     student.eval()
@@ -92,16 +81,16 @@ def test_a_run_leaves_an_adapter_its_metrics_and_a_plot(tmp_path: Path) -> None:
     folder = made.folder / "4-student"
     names = {path.name for path in folder.iterdir()}
     assert names == {"adapter_model.safetensors", "adapter_config.json", "metrics.jsonl", "loss.png", "training.json"}
-    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [record["step"] for record in metrics] == list(range(1, len(metrics) + 1))
-    assert [record["step"] for record in metrics if "parse_rate" in record] == [
-        step for step in range(1, len(metrics) + 1) if step % 3 == 0 or step == len(metrics)
-    ]
-    assert metrics[-1]["held_out_loss"] < metrics[0]["loss"]
+    told = metrics(made)
+    steps = list(range(1, len(told) + 1))
+    assert [record["step"] for record in told] == steps
+    judged = [step for step in steps if step % 3 == 0 or step == len(told)]
+    assert [record["step"] for record in told if "parse_rate" in record] == judged
+    assert told[-1]["held_out_loss"] < told[0]["loss"]
     summary = json.loads((folder / "training.json").read_text())
     assert summary["examples"] == 16
-    assert summary["tokens"] == sum(record["tokens"] for record in metrics)
-    assert summary["held_out_loss"] == metrics[-1]["held_out_loss"]
+    assert summary["tokens"] == sum(record["tokens"] for record in told)
+    assert summary["held_out_loss"] == told[-1]["held_out_loss"]
     assert any(bool(value.any()) for name, value in adapter(made).items() if "lora_B" in name)
 
 
@@ -127,9 +116,8 @@ def test_a_run_that_was_cut_off_resumes_to_the_identical_adapter(
     ours, theirs = adapter(broken), adapter(whole)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    curves = [(made.folder / "4-student/metrics.jsonl").read_text().splitlines() for made in (whole, broken)]
-    ours_, theirs_ = ([{**json.loads(line), "seconds": 0} for line in curve] for curve in curves)
-    assert ours_ == theirs_
+    whole_curve, broken_curve = ([{**record, "seconds": 0} for record in metrics(made)] for made in (whole, broken))
+    assert whole_curve == broken_curve
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,13 +131,13 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, monkeypatch: 
 
 
 def test_what_is_rare_may_be_shown_several_times() -> None:
-    examples = [example(n) for n in range(4)]  # the first has no subquestions
+    given = [example(n) for n in range(4)]  # the first has no subquestions
     repeats = [Repeat(source="jsonl", subquestions=1, times=3), Repeat(source="jsonl", times=5, subquestions=0)]
-    assert [one.id for one in stage.repeated(examples, repeats[:1])] == ["own/0"] + [
+    assert [one.id for one in stage.repeated(given, repeats[:1])] == ["own/0"] + [
         f"own/{n}" for n in (1, 2, 3) for _ in range(3)
     ]
-    assert [one.id for one in stage.repeated(examples[:2], repeats)] == ["own/0"] * 5 + ["own/1"] * 3
-    assert list(stage.repeated(examples, [Repeat(source="musique", times=2)])) == examples
+    assert [one.id for one in stage.repeated(given[:2], repeats)] == ["own/0"] * 5 + ["own/1"] * 3
+    assert list(stage.repeated(given, [Repeat(source="musique", times=2)])) == given
 
 
 def test_nothing_to_train_on_is_said(tmp_path: Path) -> None:
@@ -197,19 +185,19 @@ def test_each_process_has_a_batch_in_every_step() -> None:
         stage.steps(given, made, processes=8)
 
 
+def as_gguf(made: Config, path: Path) -> Path:
+    base = made.folder / "tiny.gguf"
+    write_adapter(load_lora(made.folder / "4-student", read_header(base)), path, base, "F32", "First", {})
+    return path
+
+
 def test_a_run_goes_on_from_another_runs_adapter(tmp_path: Path) -> None:
     first = prepare(tmp_path / "first")
     stage.finetune(first)
-    base = first.folder / "tiny.gguf"
-    start = tmp_path / "start.gguf"
-    write_adapter(load_lora(first.folder / "4-student", read_header(base)), start, base, "F32", "First", {})
+    start = as_gguf(first, tmp_path / "start.gguf")
     second = prepare(tmp_path / "second", start=start)
     stage.finetune(second)
-    metrics, before = (
-        [json.loads(line) for line in (made.folder / "4-student" / "metrics.jsonl").read_text().splitlines()]
-        for made in (second, first)
-    )
-    assert metrics[0]["loss"] < 0.9 * before[0]["loss"]
+    assert metrics(second)[0]["loss"] < 0.9 * metrics(first)[0]["loss"]
     settings = json.loads((second.folder / "4-student" / "training.json").read_text())["settings"]
     assert settings["start"] == fingerprint(start)
 
@@ -217,12 +205,9 @@ def test_a_run_goes_on_from_another_runs_adapter(tmp_path: Path) -> None:
 def test_an_adapter_of_another_rank_is_no_start(tmp_path: Path) -> None:
     first = prepare(tmp_path / "first")
     stage.finetune(first)
-    base = first.folder / "tiny.gguf"
-    write_adapter(
-        load_lora(first.folder / "4-student", read_header(base)), tmp_path / "a.gguf", base, "F32", "First", {}
-    )
+    start = as_gguf(first, tmp_path / "a.gguf")
     with pytest.raises(ValueError, match="of another model or rank"):
-        stage.finetune(prepare(tmp_path / "second", start=tmp_path / "a.gguf", rank=8))
+        stage.finetune(prepare(tmp_path / "second", start=start, rank=8))
 
 
 def test_a_student_whose_adapter_is_off_is_what_it_was(tmp_path: Path) -> None:
@@ -231,9 +216,7 @@ def test_a_student_whose_adapter_is_off_is_what_it_was(tmp_path: Path) -> None:
     with torch.no_grad():
         before = model(ids).logits
     student = stage.add_lora(model, Finetune(rank=4))
-    for name, weight in student.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.1)
+    at_random(student, std=0.1)
     with torch.no_grad(), student.disable_adapter():
         torch.testing.assert_close(student(ids).logits, before)
     with torch.no_grad():

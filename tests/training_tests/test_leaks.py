@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.training_tests import examples
 from training.data.leaks import Leak, find_leaks
-from training.example import Example, Recorded, Split
+from training.example import Example, Recorded
 
 MILL = "The old mill by the river Lenne grinds 340 kilograms of rye on each of the six days that it works in a week"
 
 
-def example(
-    name: str,
-    question: str,
-    *,
-    context: str | None = None,
-    source: str = "own",
-    split: Split = "train",
-    hops: tuple[str, ...] = (),
-) -> Example:
-    return Example(
-        id=f"{source}/{name}",
-        source=source,
-        split=split,
-        question=question,
-        context=context,
-        recorded=Recorded(subquestions=hops),
-    )
+def example(name: str, question: str, *, source: str = "own", hops: tuple[str, ...] = (), **fields: Any) -> Example:
+    return examples.example(f"{source}/{name}", question, recorded=Recorded(subquestions=hops), **fields)
 
 
 def leaks(train: Example, evaluation: Example, ngram: int = 13) -> dict[str, Leak]:

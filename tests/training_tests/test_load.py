@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.training_tests.examples import example
 from training.config import DATA, ROOT, Config, Source, load_config
 from training.data import load as module
 from training.data.load import Counts, group, hold_out, load, render_counts, sample
@@ -161,9 +162,8 @@ def test_two_rows_with_one_id_are_refused(tmp_path: Path) -> None:
         load(make_config(tmp_path, [source(path)]))
 
 
-def example(name: str, question: str, *hops: str) -> Example:
-    recorded = Recorded(subquestions=hops)
-    return Example(id=name, source=name.split("/")[0], split="train", question=question, recorded=recorded)
+def with_hops(name: str, question: str, *hops: str) -> Example:
+    return example(name, question, recorded=Recorded(subquestions=hops))
 
 
 @pytest.mark.parametrize(
@@ -182,12 +182,15 @@ def example(name: str, question: str, *hops: str) -> Example:
     ],
 )
 def test_what_comes_of_one_row_is_one_group(one: str, other: str, same: bool) -> None:
-    assert (group(example(one, "Who?")) == group(example(other, "When?"))) == same
+    assert (group(example(one)) == group(example(other, "When?"))) == same
 
 
 def test_a_question_of_one_step_is_held_out_with_what_it_is_a_hop_of() -> None:
     examples = [
-        *(example(f"musique/train-{at}", f"Q{at}?", f"Who built mill {at}?", "Where was #1 born?") for at in range(20)),
+        *(
+            with_hops(f"musique/train-{at}", f"Q{at}?", f"Who built mill {at}?", "Where was #1 born?")
+            for at in range(20)
+        ),
         *(example(f"musique_one_step/train-{at}/1", f"Who built mill {at}?") for at in range(20)),
         *(example(f"musique_one_step/train-{at}/1", f"Who built  mill {at % 20}") for at in range(40, 60)),
     ]

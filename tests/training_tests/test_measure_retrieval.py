@@ -219,7 +219,7 @@ def test_results_hold_no_text_and_no_key(tmp_path: Path) -> None:
     config = retrieval(tmp_path, *ARMS)
     measured(config)
     committed = "".join(file.read_text() for file in config.results_folder.iterdir())
-    texts = [text for row in ROWS for hop in row["decomposition"] for text in (hop["question"], hop["evidence"])]  # type: ignore[index]
+    texts = [text for row in ROWS for hop in row["decomposition"] for text in (hop["question"], hop["evidence"])]
     for text in [*texts, *DECOYS, *(row["question"] for row in ROWS), "hidden", str(tmp_path)]:
         assert str(text) not in committed
     settings = json.loads((config.results_folder / "settings.json").read_text())

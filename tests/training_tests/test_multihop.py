@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from tests.training_tests.hops import BRIDGE, DECOYS, KEEPER, LAMP, MAYOR, PAINTER, retrieval
 from tests.unit_tests.fake_agent_model import AgentModel, calls
-from tests.unit_tests.fakes import scripted
+from tests.unit_tests.fakes import raising, scripted
 from training.config import ROOT
 from training.measure.config import Measurement, load_measurement
 from training.measure.published import Published, load_published
@@ -200,11 +200,8 @@ def test_an_agent_searches_a_few_times_and_is_then_told_to_answer(tmp_path: Path
 
 @pytest.mark.parametrize("arm", ["rewrite", "multiquery", "ircot", "agent"])
 def test_a_rival_whose_solver_fails_finds_what_the_question_does(tmp_path: Path, arm: str) -> None:
-    def late(_: list[BaseMessage]) -> AIMessage:
-        raise ModelTimeoutError("late")
-
     whole = ask(multihop(tmp_path / "whole", "whole"), None)
-    found = ask(multihop(tmp_path / arm, arm), AgentModel(reply=late))
+    found = ask(multihop(tmp_path / arm, arm), AgentModel(reply=raising(ModelTimeoutError("late"))))
     assert {one.failure for one in found.values()} == {"timeout"}
     assert [one.found for one in found.values()] == [one.found for one in whole.values()]
 

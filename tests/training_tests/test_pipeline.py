@@ -63,12 +63,8 @@ def test_stages_run_in_order_and_the_rest_is_told(
     monkeypatch.setattr(training.data.load, "load", lambda config: complete(config, "load"))
     monkeypatch.setattr(training.teach.demonstrate, "demonstrate", lambda config: complete(config, "demonstrate"))
     run(config, "load", "demonstrate")
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
-        "load",
-        "load:",
-        "demonstrate",
-        "demonstrate:",
-    ]
+    told = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert told == ["load", "load:", "demonstrate", "demonstrate:"]
     assert json.loads((config.folder / "config.json").read_text(encoding="utf-8")) == config.model_dump(mode="json")
 
 

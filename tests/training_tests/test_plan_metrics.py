@@ -67,19 +67,11 @@ def test_part_of_the_question_is_no_copy() -> None:
 
 def test_a_verdict_counts_references_by_their_numbers() -> None:
     judged = judge(QUESTION, PLAN, PLAN, ("How many pens?", "How many of #1?", "Is #1 more than #2?"))
-    assert judged == {
-        "written": 2,
-        "repeats": False,
-        "copies": False,
-        "kept": 2,
-        "edges": 1,
-        "reference": 3,
-        "reference_edges": 3,
-        "shared_edges": 1,
-        "agreement": judged["agreement"],
-    }
-    assert isinstance(judged["agreement"], float)
-    assert 0 < judged["agreement"] < 1
+    agreed = judged.pop("agreement")
+    assert isinstance(agreed, float)
+    assert 0 < agreed < 1
+    counts = {"written": 2, "kept": 2, "edges": 1, "reference": 3, "reference_edges": 3, "shared_edges": 1}
+    assert judged == {"repeats": False, "copies": False, **counts}
 
 
 def test_without_a_reference_plan_nothing_is_said_of_it() -> None:
@@ -147,12 +139,8 @@ def test_precision_and_recall_of_references() -> None:
 
 
 def test_faults_and_lengths_are_of_plans_alone() -> None:
-    verdicts = [
-        verdict(written=0),
-        verdict(written=3, repeats=True),
-        verdict(written=1, copies=True),
-        verdict(written=2),
-    ]
+    sound, faulty = [verdict(written=0), verdict(written=2)], [verdict(written=3, repeats=True)]
+    verdicts = [*sound, *faulty, verdict(written=1, copies=True)]
     assert metric("repeats_or_copies", *verdicts) == pytest.approx(2 / 3)
     assert metric("subquestions", *verdicts) == 2
     assert metric("parse_rate", *verdicts, verdict(parses=False)) == 0.8

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from langchain_divconq.grammar import MAX_LENGTH
 from langchain_divconq.plans import parse_plan, render_plan
 from langchain_divconq.types import references
+from tests.training_tests import examples
 from tests.unit_tests.test_grammar import accepts
 from training.data import plans
 from training.data.plans import (
@@ -52,9 +53,7 @@ SUBQUESTIONS = st.one_of(st.lists(PIECES, max_size=8).map(" ".join), st.text(max
 
 
 def recorded(*subquestions: str, question: str = QUESTION) -> Example:
-    return Example(
-        id="own/1", source="own", split="train", question=question, recorded=Recorded(subquestions=subquestions)
-    )
+    return examples.example(question=question, recorded=Recorded(subquestions=subquestions))
 
 
 def reason(*subquestions: str, cap: int = 3, long_plans: LongPlans = "last") -> str:
@@ -200,7 +199,7 @@ def test_what_cannot_be_mended_is_left_out_for_a_stated_reason() -> None:
     assert reason("How many of the rolls are left?", "Why are they #1?") == "rests on a restatement of the question"
     assert reason("Who?", "What?", "Where?", "When?", long_plans="drop") == "longer than the cap"
     with pytest.raises(Unusable, match="nothing recorded"):
-        recorded_plan(Example(id="own/1", source="own", split="train", question=QUESTION), 3, "last")
+        recorded_plan(examples.example(question=QUESTION), 3, "last")
 
 
 def test_a_name_keeps_its_capital_inside_a_sentence() -> None:

@@ -7,17 +7,15 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 
+from tests.training_tests.examples import example
 from tests.training_tests.exported import make_config
 from training.config import Prefer
-from training.example import Example
 from training.measure.corpus import Hop, MultiHop
 from training.measure.search import bm25
 from training.prefer import Drawn, as_plan, learn, preferred, recall, summarise
 
 QUESTION = MultiHop(
-    Example(
-        id="musique/train-1", source="musique", split="train", question="Where was the builder of Lenne Mill born?"
-    ),
+    example("musique/train-1", "Where was the builder of Lenne Mill born?"),
     (
         Hop("Who built Lenne Mill?", "Who built Lenne Mill?", "Ida Voss", "mill"),
         Hop("Where was #1 born?", "Where was Ida Voss born?", "Altena", "voss"),

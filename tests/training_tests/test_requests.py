@@ -27,12 +27,23 @@ def plan(given: Example) -> Outcome:
     return given.model_copy(update={"subquestions": (f"What about {given.id}?",)})
 
 
+class Worker:
+    """Makes plans, or fails; keeps what it is asked."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.asked: list[str] = []
+        self.error = error
+
+    def __call__(self, given: Example) -> Outcome:
+        self.asked.append(given.id)
+        time.sleep(0.001)
+        if self.error is not None:
+            raise self.error
+        return plan(given)
+
+
 def run(
-    path: Path,
-    work: Callable[[Example], Outcome],
-    count: int = 8,
-    concurrency: int = 2,
-    attempts: int = 3,
+    path: Path, work: Callable[[Example], Outcome], count: int = 8, concurrency: int = 2, attempts: int = 3
 ) -> list[Outcome]:
     journal = Journal(path, SETTINGS)
     return run_durably(examples(count), work, journal, concurrency=concurrency, attempts=attempts, first_wait=0.0001)
@@ -47,15 +58,10 @@ def test_outcomes_come_in_the_order_of_the_examples(tmp_path: Path) -> None:
 
 
 def test_what_is_finished_is_not_asked_again(tmp_path: Path) -> None:
-    asked: list[str] = []
-
-    def work(given: Example) -> Outcome:
-        asked.append(given.id)
-        return plan(given)
-
+    work = Worker()
     run(tmp_path / "journal", work, count=3)
     outcomes = run(tmp_path / "journal", work, count=5)
-    assert sorted(asked) == [f"own/{number}" for number in range(5)]
+    assert sorted(work.asked) == [f"own/{number}" for number in range(5)]
     assert [outcome.id for outcome in outcomes] == [f"own/{number}" for number in range(5)]
 
 
@@ -130,40 +136,24 @@ def test_a_request_that_keeps_failing_is_named_at_the_end_and_the_others_are_kep
 
 
 def test_a_request_the_provider_calls_invalid_is_tried_once(tmp_path: Path) -> None:
-    asked: list[str] = []
-
-    def work(given: Example) -> Outcome:
-        asked.append(given.id)
-        raise ModelInvalidRequestError("bad request")
-
+    work = Worker(ModelInvalidRequestError("bad request"))
     with pytest.raises(UnfinishedError, match="bad request"):
         run(tmp_path / "journal", work, count=2)
-    assert len(asked) == 2
+    assert len(work.asked) == 2
 
 
 def test_a_missing_key_stops_the_run_at_once(tmp_path: Path) -> None:
-    asked: list[str] = []
-
-    def work(given: Example) -> Outcome:
-        asked.append(given.id)
-        raise ModelAuthenticationError("no key")
-
+    work = Worker(ModelAuthenticationError("no key"))
     with pytest.raises(ModelAuthenticationError, match="no key"):
         run(tmp_path / "journal", work, count=200, concurrency=2)
-    assert len(asked) <= 2
+    assert len(work.asked) <= 2
 
 
 def test_when_nothing_succeeds_the_rest_is_not_tried(tmp_path: Path) -> None:
-    asked: list[str] = []
-
-    def work(given: Example) -> Outcome:
-        asked.append(given.id)
-        time.sleep(0.001)
-        raise ConnectionError("no route")
-
+    work = Worker(ConnectionError("no route"))
     with pytest.raises(UnfinishedError, match="and 10 more"):
         run(tmp_path / "journal", work, count=500, concurrency=1, attempts=1)
-    assert len(asked) < 100
+    assert len(work.asked) < 100
 
 
 def test_ctrl_c_keeps_what_is_finished_and_what_is_under_way_and_wakes_who_waits(tmp_path: Path) -> None:

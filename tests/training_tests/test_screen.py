@@ -11,8 +11,8 @@ from langchain_divconq import Solver
 from langchain_divconq.prompts import fused_prompt
 from tests.training_tests import shelves
 from tests.training_tests.shelves import shelves_in
-from tests.unit_tests.fakes import ScriptedModel, scripted
-from training.config import Config, Demonstrate, Finetune, Load, Role, Screen
+from tests.unit_tests.fakes import ScriptedModel, failing, scripted
+from training.config import Config, Role
 from training.example import Example, LeftOut, Recorded, save_examples
 from training.teach.requests import UnfinishedError
 from training.teach.screen import WRONG, answer_through, recorded_subanswers, screen, select, take_recorded_answers
@@ -40,22 +40,12 @@ def odd(messages: list[BaseMessage]) -> bool:
 
 
 def prepared(
-    folder: Path,
-    role: Role,
-    demonstrations: Sequence[Example],
-    validation: Sequence[Example] = (),
-    *,
-    teacher: str = "scripted:teacher",
-    **options: Any,
+    folder: Path, role: Role, demonstrations: Sequence[Example], validation: Sequence[Example] = (), **options: Any
 ) -> Config:
-    config = Config(
-        name="run",
-        output=folder,
-        load=Load(train=()),
-        demonstrate=Demonstrate(teacher=teacher),
-        screen=Screen.model_validate({"solver": "scripted:solver", "attempts": 1, **options}),
-        finetune=Finetune(role=role),
-    )
+    teacher = {"teacher": options.pop("teacher", "scripted:teacher")}
+    solver = {"solver": "scripted:solver", "attempts": 1, **options}
+    stages = {"load": {"train": []}, "demonstrate": teacher, "screen": solver, "finetune": {"role": role}}
+    config = Config.model_validate({"name": "run", "output": folder, **stages})
     save_examples(demonstrations, config.folder / "2-demonstrations.jsonl")
     save_examples(validation, config.folder / "2-validation.jsonl")
     return config
@@ -150,12 +140,8 @@ def test_a_question_without_subquestions_is_answered_in_one_stage() -> None:
 
 
 def test_an_example_too_long_for_the_solver_is_left_out() -> None:
-    def overflow(_: list[BaseMessage]) -> str:
-        raise ContextOverflowError("too long")
-
-    assert answer_through(example(1), Solver(model=scripted(overflow))) == LeftOut(
-        id="own/1", reason="too long for the solver"
-    )
+    outcome = answer_through(example(1), Solver(model=failing(ContextOverflowError("too long"))))
+    assert outcome == LeftOut(id="own/1", reason="too long for the solver")
 
 
 def test_an_example_without_a_plan_names_the_stage_to_run() -> None:

@@ -10,7 +10,7 @@ from typing import get_args
 
 import pytest
 
-from tests.training_tests.rows import MUSIQUE, QDMR, SOCRATIC, STRATEGY, WIKI2, read, save, subquestions
+from tests.training_tests.rows import MUSIQUE, QDMR, SOCRATIC, STRATEGY, WIKI2, read, recorded, save, subquestions
 from training.config import DATA, Source, SourceName
 from training.data.leaks import drop_passage
 from training.data.plans import Unusable, recorded_plan
@@ -34,12 +34,9 @@ def test_a_socratic_plan_says_which_results_it_needs_and_leaves_the_question_to_
         "Given #1 and #2, how many rolls does she bake?",
         "Given #3, how many rolls are left?",
     )
-    assert found.recorded is not None
-    assert found.recorded.prediction == "29"
-    assert found.recorded.subanswers is not None
-    assert found.recorded.subanswers[0] == "They hold 4*15=60 rolls."
-    assert found.recorded.working is not None
-    assert found.recorded.working.endswith("29 bags.")
+    assert recorded(found).prediction == "29"
+    assert (recorded(found).subanswers or [""])[0] == "They hold 4*15=60 rolls."
+    assert (recorded(found).working or "").endswith("29 bags.")
     assert (found.split, found.id, found.context) == ("test", "gsm8k_socratic/test-0", None)
 
 
@@ -122,8 +119,7 @@ def test_strategyqa_keeps_its_last_check(tmp_path: Path) -> None:
 def test_musique_hops_become_questions_in_the_questions_own_spelling(tmp_path: Path) -> None:
     (found,) = read(tmp_path, "musique", MUSIQUE, MUSIQUE, split="dev")
     assert subquestions(found) == ("Who built the Lenne Mill?", "Where was #1 born?")
-    assert found.recorded is not None
-    assert found.recorded.subanswers == ("Ida Voss", "Altena")
+    assert recorded(found).subanswers == ("Ida Voss", "Altena")
     assert found.context is None
     (one,) = read(tmp_path, "musique_one_step", MUSIQUE, split="dev")
     assert (one.question, one.answers, subquestions(one)) == ("Who built the Lenne Mill?", ("Ida Voss",), ())
@@ -243,8 +239,7 @@ def test_evaluation_only_sets_are_test_whatever_is_asked_for(tmp_path: Path) -> 
     }
     (found,) = read(tmp_path, "gsm8k_chatgpt", row)
     assert (found.split, found.answers, subquestions(found)) == ("test", ("29",), ("How many rolls?",))
-    assert found.recorded is not None
-    assert (found.recorded.subanswers, found.recorded.prediction) == (("96",), "29")
+    assert (recorded(found).subanswers, recorded(found).prediction) == (("96",), "29")
 
 
 def test_a_least_to_most_run_is_read_with_the_questions_beside_it(tmp_path: Path) -> None:
@@ -257,8 +252,7 @@ def test_a_least_to_most_run_is_read_with_the_questions_beside_it(tmp_path: Path
     (found,) = read_source(Source(name="least_to_most", path=path))
     assert found.id == "least_to_most/own-4"
     assert (found.answers, subquestions(found)) == (("29",), ("How many rolls?", "How many are left?"))
-    assert found.recorded is not None
-    assert (found.recorded.subanswers, found.recorded.prediction) == (("There are 96.", "58."), "30")
+    assert (recorded(found).subanswers, recorded(found).prediction) == (("There are 96.", "58."), "30")
 
 
 @pytest.mark.parametrize(
@@ -280,8 +274,7 @@ def test_the_answer_of_a_least_to_most_run_is_what_it_says_or_the_numbers_it_end
     )
     save([{"id": 4, "question": "How many bags?", "answer": "#### 29"}], path.with_name("questions_test.jsonl"))
     (found,) = read_source(Source(name="least_to_most", path=path))
-    assert found.recorded is not None
-    assert found.recorded.prediction == prediction
+    assert recorded(found).prediction == prediction
 
 
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmark data is not at {DATA}")

@@ -22,6 +22,11 @@ class Note(BaseModel):
     text: str = ""
 
 
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "notes.jsonl"
+
+
 def notes(path: Path, *names: str, settings: dict[str, Any] | None = None) -> Records[Note]:
     file: Records[Note] = Records(path, Note, settings)
     for name in names:
@@ -44,8 +49,7 @@ def test_a_folder_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
         pass
 
 
-def test_a_record_is_on_the_disk_once_it_is_added(tmp_path: Path) -> None:
-    path = tmp_path / "notes.jsonl"
+def test_a_record_is_on_the_disk_once_it_is_added(path: Path) -> None:
     notes(path, "a").add(Note(id="b"))
     assert [json.loads(line) for line in path.read_bytes().splitlines()] == [
         {"id": "a", "text": "ü\u2028"},
@@ -67,8 +71,7 @@ def test_wherever_a_file_is_cut_off_what_was_whole_is_kept(cut: int, tmp_path_fa
     assert path.read_bytes() == data
 
 
-def test_a_line_that_is_no_record_is_refused_and_the_file_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "notes.jsonl"
+def test_a_line_that_is_no_record_is_refused_and_the_file_left_alone(path: Path) -> None:
     notes(path, "a")
     before = path.read_bytes() + b'{"id": "b", "question": "Who?"}\n'
     path.write_bytes(before)
@@ -79,8 +82,7 @@ def test_a_line_that_is_no_record_is_refused_and_the_file_left_alone(tmp_path: P
     assert path.read_bytes() == before
 
 
-def test_an_id_has_one_record(tmp_path: Path) -> None:
-    path = tmp_path / "notes.jsonl"
+def test_an_id_has_one_record(path: Path) -> None:
     with pytest.raises(ValueError, match=r"a has a record in .* already"):
         notes(path, "a", "a")
     path.write_bytes(path.read_bytes() * 2)
@@ -88,8 +90,7 @@ def test_an_id_has_one_record(tmp_path: Path) -> None:
         notes(path)
 
 
-def test_records_are_sorted_and_dropped_at_one_stroke(tmp_path: Path) -> None:
-    path = tmp_path / "notes.jsonl"
+def test_records_are_sorted_and_dropped_at_one_stroke(path: Path) -> None:
     file = notes(path, "a", "b", "c")
     file.sort(["c", "z", "a", "b"])
     assert [*notes(path).records] == [*file.records] == ["c", "a", "b"]
@@ -100,8 +101,7 @@ def test_records_are_sorted_and_dropped_at_one_stroke(tmp_path: Path) -> None:
     assert [*notes(path).records] == ["c", "b", "d"]
 
 
-def test_threads_add_records_to_one_file(tmp_path: Path) -> None:
-    path = tmp_path / "notes.jsonl"
+def test_threads_add_records_to_one_file(path: Path) -> None:
     file = notes(path)
     threads = [threading.Thread(target=file.add, args=[Note(id=str(number))]) for number in range(20)]
     for thread in threads:
@@ -112,8 +112,7 @@ def test_threads_add_records_to_one_file(tmp_path: Path) -> None:
     assert len(file.records) == 20
 
 
-def test_records_of_other_settings_are_refused_by_name_until_the_file_is_gone(tmp_path: Path) -> None:
-    path = tmp_path / "notes.jsonl"
+def test_records_of_other_settings_are_refused_by_name_until_the_file_is_gone(path: Path, tmp_path: Path) -> None:
     notes(path, "a", settings=SETTINGS)
     before = path.read_bytes()
     other = {**SETTINGS, "options": {"cap": 4}}

@@ -1,14 +1,11 @@
 import pytest
 
 from langchain_divconq.prompts import NO_DECOMPOSITION
+from tests.training_tests.examples import example
 from training.config import Role
-from training.example import Example
 from training.student.targets import target
 
-EXAMPLE = Example(
-    id="own/1",
-    source="jsonl",
-    split="train",
+EXAMPLE = example(
     question="Mia has 3 boxes of 12 pens and gives away 7. How many pens are left?",
     answers=("29",),
     subquestions=("How many pens does Mia have in 3 boxes of 12?",),
@@ -44,32 +41,23 @@ def test_a_question_of_one_step_teaches_the_sentinel() -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "completion"),
+    ("role", "working", "completion"),
     [
-        ("S_E-T", "1. 3 * 12 = 36 pens.\n\nAnswer: 28"),
-        ("S_E-A", "1. 3 * 12 = 36 pens.\n\nAnswer: 29"),
-        ("S_E-T-direct", "Answer: 28"),
-        ("S_E-A-direct", "Answer: 29"),
+        ("S_E-T", None, "1. 3 * 12 = 36 pens.\n\nAnswer: 28"),
+        ("S_E-T", "36 less 7 are 28.", "1. 3 * 12 = 36 pens.\n\n36 less 7 are 28.\n\nAnswer: 28"),
+        ("S_E-A", None, "1. 3 * 12 = 36 pens.\n\nAnswer: 29"),
+        ("S_E-A", "36 less 7 are 28.", "1. 3 * 12 = 36 pens.\n\nAnswer: 29"),
+        ("S_E-T-direct", "36 less 7 are 28.", "Answer: 28"),
+        *(("S_E-T-direct", None, "Answer: 28"), ("S_E-A-direct", None, "Answer: 29")),
     ],
 )
-def test_a_solver_learns_the_teachers_steps_and_its_answer_or_the_gold_one(role: Role, completion: str) -> None:
-    taught = target(EXAMPLE, role, 3)
+def test_a_solver_learns_the_steps_and_the_teachers_answer_with_its_working_or_the_gold_one(
+    role: Role, working: str | None, completion: str
+) -> None:
+    taught = target(EXAMPLE.model_copy(update={"working": working}), role, 3)
     assert taught.completion == completion
     assert EXAMPLE.question in taught.prompt[-1].text
     assert (EXAMPLE.subquestions[0] in taught.prompt[-1].text) == ("direct" not in role)  # type: ignore[index]
-
-
-@pytest.mark.parametrize(
-    ("role", "completion"),
-    [
-        ("S_E-T", "1. 3 * 12 = 36 pens.\n\n36 less 7 are 28.\n\nAnswer: 28"),
-        ("S_E-A", "1. 3 * 12 = 36 pens.\n\nAnswer: 29"),
-        ("S_E-T-direct", "Answer: 28"),
-    ],
-)
-def test_a_solver_learns_the_working_that_led_to_the_answer_it_learns(role: Role, completion: str) -> None:
-    worked = EXAMPLE.model_copy(update={"working": "36 less 7 are 28."})
-    assert target(worked, role, 3).completion == completion
 
 
 def test_a_question_of_one_step_is_worked_out_before_it_is_answered() -> None:

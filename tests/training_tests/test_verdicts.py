@@ -23,22 +23,10 @@ def judged(source: str, answer: str, *gold: str) -> Verdict:
 @pytest.mark.parametrize(
     ("answer", "gold", "strict"),
     [
-        ("72", "72", 1),
-        ("$1,072.00", "1072", 1),
-        ("72 pens", "72", 1),
-        ("72%", "72", 1),
-        ("Ana has 72 pens.", "72", 1),
-        ("6 * 12 = 72", "72", 1),
-        ("-3", "-3", 1),
-        ("2.5", "2.50", 1),
-        ("72.5", "72", 0),
-        ("172", "72", 0),
-        ("0.72", "72", 0),
-        ("72 or 73", "72", 0),
-        ("6 * 12", "72", 0),
-        ("12 pens and 60 pencils", "72", 0),
-        ("3", "-3", 0),
-        ("many", "72", 0),
+        *(("72", "72", 1), ("$1,072.00", "1072", 1), ("72 pens", "72", 1), ("72%", "72", 1)),
+        *(("Ana has 72 pens.", "72", 1), ("6 * 12 = 72", "72", 1), ("-3", "-3", 1), ("2.5", "2.50", 1)),
+        *(("72.5", "72", 0), ("172", "72", 0), ("0.72", "72", 0), ("72 or 73", "72", 0), ("6 * 12", "72", 0)),
+        *(("12 pens and 60 pencils", "72", 0), ("3", "-3", 0), ("many", "72", 0)),
     ],
 )
 @pytest.mark.parametrize("source", ["gsm8k", "gsm8k_socratic", "gsm8k_chatgpt"])
@@ -53,24 +41,16 @@ def test_a_gsm8k_answer_is_right_where_it_names_the_gold_number_alone(
 @pytest.mark.parametrize(
     ("answer", "references", "strict", "f1"),
     [
-        ("5", ["5"], 1, 1.0),
-        ("5 yards", ["5"], 0, 0.67),
-        ("73.2%", ["73.2"], 1, 1.0),
-        ("73.2%", ["73.2%"], 1, 1.0),
-        ("$1.50", ["1.50"], 1, 1.0),
-        ("the mill", ["inn", "Mill"], 1, 1.0),
-        ("Ana and Ben", ["Ana and Ben"], 1, 1.0),
-        ("Ben and Ana", ["Ana and Ben"], 1, 1.0),
-        ("Ben, Ana", ["Ana and Ben"], 1, 1.0),
+        *(("5", ["5"], 1, 1.0), ("5 yards", ["5"], 0, 0.67), ("73.2%", ["73.2"], 1, 1.0), ("73.2%", ["73.2%"], 1, 1.0)),
+        *(("$1.50", ["1.50"], 1, 1.0), ("the mill", ["inn", "Mill"], 1, 1.0), ("Ana and Ben", ["Ana and Ben"], 1, 1.0)),
+        *(("Ben and Ana", ["Ana and Ben"], 1, 1.0), ("Ben, Ana", ["Ana and Ben"], 1, 1.0)),
         ("Cleo, Ben, and Ana", ["Ana and Ben and Cleo"], 1, 1.0),
         ("Ben; Ana", ["Ana and Ben"], 1, 1.0),
         ("Ana, Duke of Holm and Ben", ["Ana, Duke of Holm and Ben"], 1, 1.0),
-        ("Ana", ["Ana and Ben"], 0, 0.5),
-        ("Ana, Ben, Cleo", ["Ana and Ben"], 0, 0.67),
+        *(("Ana", ["Ana and Ben"], 0, 0.5), ("Ana, Ben, Cleo", ["Ana and Ben"], 0, 0.67)),
         ("Ana, Ben", ["Ana"], 0, 0.67),  # one span of two words: 1/2 and 1
         ("Ana and Ben", ["Ana"], 0, 0.5),  # one span of three words
-        ("May 3, 1807", ["3 May 1807"], 0, 1.0),
-        ("Sandpit and", ["Sandpit"], 0, 0.67),
+        *(("May 3, 1807", ["3 May 1807"], 0, 1.0), ("Sandpit and", ["Sandpit"], 0, 0.67)),
     ],
 )
 def test_a_drop_answer_is_scored_as_one_span_or_as_the_several_it_lists(
@@ -82,13 +62,7 @@ def test_a_drop_answer_is_scored_as_one_span_or_as_the_several_it_lists(
 
 @pytest.mark.parametrize("source", ["bamboogle", "musique"])
 @pytest.mark.parametrize(
-    ("answer", "strict"),
-    [
-        ("the Old Mill", 1),
-        ("Holm Mill", 1),
-        ("Old Mill in Holm", 0),
-        ("Mill", 0),
-    ],
+    ("answer", "strict"), [("the Old Mill", 1), ("Holm Mill", 1), ("Old Mill in Holm", 0), ("Mill", 0)]
 )
 def test_text_is_right_where_it_equals_one_of_the_gold_answers(source: str, answer: str, strict: float) -> None:
     verdict = judged(source, answer, "Old Mill", "Holm Mill")
@@ -98,14 +72,8 @@ def test_text_is_right_where_it_equals_one_of_the_gold_answers(source: str, answ
 @pytest.mark.parametrize(
     ("answer", "strict"),
     [
-        ("May 3, 1807", 1),
-        ("3 May 1807", 1),
-        ("03 May, 1807", 1),
-        ("the 3rd of May 1807", 0),
-        ("3rd May 1807", 1),
-        ("May 1807", 0),
-        ("4 May 1807", 0),
-        ("3 June 1807", 0),
+        *(("May 3, 1807", 1), ("3 May 1807", 1), ("03 May, 1807", 1), ("the 3rd of May 1807", 0), ("3rd May 1807", 1)),
+        *(("May 1807", 0), ("4 May 1807", 0), ("3 June 1807", 0)),
     ],
 )
 def test_a_date_is_the_same_in_another_order(answer: str, strict: float) -> None:
@@ -120,19 +88,13 @@ def test_yes_and_no_are_judged_as_what_they_say(answer: str, strict: float) -> N
 @pytest.mark.parametrize(
     ("source", "gold", "reply", "lenient"),
     [
-        ("gsm8k", "72", "First 60, then 72. In all 90.", 1),
-        ("gsm8k", "1072", "That is $1,072.00", 1),
-        ("gsm8k", "72", "In all 172, or 72.5", 0),
-        ("gsm8k", "72", "", 0),
-        ("drop", "73.2", "It is 73.2%", 1),
-        ("drop", "Ana and Ben", "Ben came before Ana", 1),
-        ("drop", "Ana and Ben", "Ben came alone", 0),
+        *(("gsm8k", "72", "First 60, then 72. In all 90.", 1), ("gsm8k", "1072", "That is $1,072.00", 1)),
+        *(("gsm8k", "72", "In all 172, or 72.5", 0), ("gsm8k", "72", "", 0), ("drop", "73.2", "It is 73.2%", 1)),
+        *(("drop", "Ana and Ben", "Ben came before Ana", 1), ("drop", "Ana and Ben", "Ben came alone", 0)),
         ("bamboogle", "Old Mill", "They met at the old-mill inn.", 1),
         ("bamboogle", "Old Mill", "They met at the mill.", 0),
-        ("bamboogle", "1807", "In 1807, not 1808", 1),
-        ("bamboogle", "1807", "In the year 18070", 0),
-        ("strategyqa", "no", "Nobody knows", 0),
-        ("strategyqa", "no", "So no, it cannot", 1),
+        *(("bamboogle", "1807", "In 1807, not 1808", 1), ("bamboogle", "1807", "In the year 18070", 0)),
+        *(("strategyqa", "no", "Nobody knows", 0), ("strategyqa", "no", "So no, it cannot", 1)),
     ],
 )
 @pytest.mark.parametrize("answered", [True, False])

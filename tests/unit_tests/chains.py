@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 from langchain_core.runnables import Runnable
-from langchain_core.tracers import BaseTracer
-from langchain_core.tracers.schemas import Run
 
 from langchain_divconq.chain import DivideAndConquer
 from langchain_divconq.decomposer import Decomposer
@@ -72,21 +70,3 @@ def timeless(solution: Solution) -> dict[str, Any]:
     for usage in (payload["usage"]["decompose"], payload["usage"]["solve"], payload["decomposition"]["usage"]):
         usage["seconds"] = None
     return payload
-
-
-class Tree(BaseTracer):
-    """Keeps the runs of a trace."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.root: Run | None = None
-
-    def _persist_run(self, run: Run) -> None:
-        self.root = run
-
-    def lines(self) -> list[str]:
-        def walk(run: Run, depth: int) -> list[str]:
-            return ["  " * depth + run.name] + [line for child in run.child_runs for line in walk(child, depth + 1)]
-
-        assert self.root is not None
-        return walk(self.root, 0)

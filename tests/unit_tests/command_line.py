@@ -1,8 +1,9 @@
 """What tests of the command line share: its models, and files of questions and records."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from langchain_core.language_models import BaseChatModel
 
@@ -10,6 +11,18 @@ from tests.unit_tests.fakes import ScriptedModel
 
 REPLY = "1. 36\n2. 29\nAnswer: 29"
 MODELS = ["--solver", "fake:solver", "--decomposer", "fake:decomposer"]
+Models = dict[str, BaseChatModel]
+
+
+class Ran(NamedTuple):
+    """How a command ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Ran]
 
 
 def write_questions(folder: Path, *questions: dict[str, Any]) -> Path:
@@ -22,7 +35,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def solver_of(models: dict[str, BaseChatModel]) -> ScriptedModel:
+def solver_of(models: Models) -> ScriptedModel:
     model = models["fake:solver"]
     assert isinstance(model, ScriptedModel)
     return model

@@ -21,6 +21,8 @@ from langchain_divconq.llamacpp.engines.base import (
 from langchain_divconq.llamacpp.engines.prompt import Prompt
 from langchain_divconq.llamacpp.engines.turn import Turn
 
+WORDS = ["The", " sky", " is", " blue", "."]
+
 
 class FakeEngine:
     """Replies with `tokens` to every prompt; a prompt token is a word.

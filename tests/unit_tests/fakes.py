@@ -1,16 +1,17 @@
-"""Chat models that answer by a function, and watch how they are called."""
+"""Chat models that answer by a function, and watch how they are called; a tracer that keeps what it is told."""
 
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.tracers import BaseTracer
+from langchain_core.tracers.schemas import Run
 from pydantic import Field, PrivateAttr
 
 PLAN = "1. How many pens are in 3 boxes of 12?\n2. How many of #1 pens are left after 7 are given away?"
@@ -35,6 +36,7 @@ class ScriptedModel(BaseChatModel):
     logprobs: dict[str, float] | None = None
     temperature: float = 0.0
     seen: list[list[BaseMessage]] = Field(default_factory=list)
+    stops: list[Any] = Field(default_factory=list)
     options: list[dict[str, Any]] = Field(default_factory=list)
     spans: list[tuple[float, float]] = Field(default_factory=list)
     cancelled: int = 0
@@ -46,9 +48,10 @@ class ScriptedModel(BaseChatModel):
     def _llm_type(self) -> str:
         return "scripted"
 
-    def _begin(self, messages: list[BaseMessage], options: dict[str, Any]) -> float:
+    def _begin(self, messages: list[BaseMessage], stop: Any, options: dict[str, Any]) -> float:
         with self._lock:
             self.seen.append(messages)
+            self.stops.append(stop)
             self.options.append(options)
             self._in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self._in_flight)
@@ -63,12 +66,8 @@ class ScriptedModel(BaseChatModel):
         if not self.metered:
             return None
         read, written = sum(len(message.text.split()) for message in messages), len(text.split())
-        return UsageMetadata(
-            input_tokens=read,
-            output_tokens=written,
-            total_tokens=read + written,
-            input_token_details={"cache_read": 1},
-        )
+        counts = UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
+        return counts | {"input_token_details": {"cache_read": 1}}
 
     def _metadata(self) -> dict[str, Any]:
         metadata: dict[str, Any] = {"model_name": self.model_name}
@@ -79,30 +78,25 @@ class ScriptedModel(BaseChatModel):
             metadata["logprobs"] = {"content": [first]}
         return metadata
 
+    def _result(self, messages: list[BaseMessage], text: str) -> ChatResult:
+        message = AIMessage(text, usage_metadata=self._usage(messages, text), response_metadata=self._metadata())
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
     def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
-        start = self._begin(messages, kwargs)
+        start = self._begin(messages, stop, kwargs)
         try:
             time.sleep(self.delay)
             text = self.reply(messages)
         finally:
             self._end(start)
-        message = AIMessage(text, usage_metadata=self._usage(messages, text), response_metadata=self._metadata())
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        return self._result(messages, text)
 
     async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
-        start = self._begin(messages, kwargs)
+        start = self._begin(messages, stop, kwargs)
         try:
             await asyncio.sleep(self.delay)
             text = self.reply(messages)
@@ -111,29 +105,19 @@ class ScriptedModel(BaseChatModel):
             raise
         finally:
             self._end(start)
-        message = AIMessage(text, usage_metadata=self._usage(messages, text), response_metadata=self._metadata())
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        return self._result(messages, text)
 
     def _chunks(self, messages: list[BaseMessage], text: str) -> Iterator[ChatGenerationChunk]:
         words = text.split(" ")
         for position, word in enumerate(words):
             yield ChatGenerationChunk(message=AIMessageChunk(content=word + (" " if position < len(words) - 1 else "")))
-        last = AIMessageChunk(
-            content="",
-            usage_metadata=self._usage(messages, text),
-            response_metadata=self._metadata(),
-            chunk_position="last",
-        )
-        yield ChatGenerationChunk(message=last)
+        told: Any = {"usage_metadata": self._usage(messages, text), "response_metadata": self._metadata()}
+        yield ChatGenerationChunk(message=AIMessageChunk(content="", chunk_position="last", **told))
 
     def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
-        start = self._begin(messages, kwargs)
+        start = self._begin(messages, stop, kwargs)
         try:
             time.sleep(self.delay)
             for chunk in self._chunks(messages, self.reply(messages)):
@@ -144,13 +128,9 @@ class ScriptedModel(BaseChatModel):
             self._end(start)
 
     async def _astream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
-        start = self._begin(messages, kwargs)
+        start = self._begin(messages, stop, kwargs)
         try:
             await asyncio.sleep(self.delay)
             for chunk in self._chunks(messages, self.reply(messages)):
@@ -166,10 +146,50 @@ def scripted(text: str | Callable[[list[BaseMessage]], str], **fields: Any) -> S
     return ScriptedModel(reply=text if callable(text) else lambda _: text, **fields)
 
 
-def failing(error: Exception, **fields: Any) -> ScriptedModel:
-    """Return a model whose every call raises."""
+class Tree(BaseTracer):
+    """Keeps the runs of a trace."""
 
-    def fail(_: list[BaseMessage]) -> str:
+    root: Run
+
+    def _persist_run(self, run: Run) -> None:
+        self.root = run
+
+    def lines(self) -> list[str]:
+        """Return a line for each run, those below it further in."""
+
+        def walk(run: Run, depth: int) -> Iterator[str]:
+            yield f"{'  ' * depth}{run.name} ({run.run_type})"
+            for child in run.child_runs:
+                yield from walk(child, depth + 1)
+
+        return list(walk(self.root, 0))
+
+
+async def ticks_during(work: Awaitable[Any]) -> int:
+    """Wait for some work; return how often the event loop came to something else meanwhile."""
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.005)
+            ticks += 1
+
+    ticker = asyncio.ensure_future(tick())
+    await work
+    ticker.cancel()
+    return ticks
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    """Return a function that takes anything and raises."""
+
+    def fail(*_: Any, **__: Any) -> Any:
         raise error
 
-    return ScriptedModel(reply=fail, **fields)
+    return fail
+
+
+def failing(error: BaseException, **fields: Any) -> ScriptedModel:
+    """Return a model whose every call raises."""
+    return ScriptedModel(reply=raising(error), **fields)

@@ -12,8 +12,6 @@ from langchain_core.documents import Document
 from langchain_core.messages import BaseMessage
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
-from langchain_core.tracers import BaseTracer
-from langchain_core.tracers.schemas import Run
 from pydantic import Field, PrivateAttr
 
 from langchain_divconq.plans import render_plan
@@ -21,17 +19,7 @@ from langchain_divconq.prompts import UNKNOWN
 from langchain_divconq.retrieval import DecomposedRetriever
 from langchain_divconq.types import Decomposition, Question
 from tests.unit_tests.fakes import ScriptedModel, scripted
-
-QUESTION = "Who was mayor of the town of the long bridge when it was opened?"
-PLAN = ["Which town has the long bridge?", "When was the long bridge opened?", "Who was mayor of #1 in #2?"]
-FILLED = "Who was mayor of Lund in 1931?"
-SHELF = {
-    PLAN[0]: ["The long bridge stands in Lund.", "Lund has a mill."],
-    PLAN[1]: ["The long bridge was opened in 1931.", "The long bridge stands in Lund."],
-    FILLED: ["Ada Holm was mayor of Lund in 1931.", "Lund has a mill."],
-    QUESTION: ["A mayor opens bridges.", "Lund has a mill.", "Towns are old."],
-}
-ANSWERS = {PLAN[0]: "Lund", PLAN[1]: "1931"}
+from tests.unit_tests.long_bridge import ANSWERS, PLAN, QUESTION, SHELF
 
 
 class Shelf(BaseRetriever):
@@ -95,26 +83,6 @@ class Shelf(BaseRetriever):
             self.cancelled += 1
             raise
         return self._end(query, start)
-
-
-class Tree(BaseTracer):
-    """Keeps the runs of a trace."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.root: Run | None = None
-
-    def _persist_run(self, run: Run) -> None:
-        self.root = run
-
-    def lines(self) -> list[str]:
-        def walk(run: Run, depth: int) -> list[str]:
-            return [f"{'  ' * depth}{run.name} ({run.run_type})"] + [
-                line for child in run.child_runs for line in walk(child, depth + 1)
-            ]
-
-        assert self.root is not None
-        return walk(self.root, 0)
 
 
 def asked(messages: list[BaseMessage]) -> str:

@@ -17,14 +17,7 @@ from langchain_tests.unit_tests import ToolsUnitTests
 from mcp.server.fastmcp import FastMCP
 from mcp.shared.memory import create_connected_server_and_client_session
 
-from langchain_divconq import (
-    Decomposer,
-    Decomposition,
-    DivideAndConquer,
-    InvalidQuestionError,
-    Question,
-    Solution,
-)
+from langchain_divconq import Decomposer, Decomposition, DivideAndConquer, InvalidQuestionError, Question, Solution
 from langchain_divconq.agents import DecomposeTool, DivideAndConquerTool
 from tests.unit_tests.fake_agent_model import calls, in_turn
 from tests.unit_tests.fakes import PLAN, QUESTION, ScriptedModel, scripted
@@ -54,9 +47,7 @@ class ToolSuite:
 
 
 class DecomposeSuite(ToolSuite):
-    @property
-    def tool_constructor(self) -> type[BaseTool]:
-        return DecomposeTool
+    tool_constructor = DecomposeTool
 
     @property
     def tool_constructor_params(self) -> dict[str, Any]:
@@ -64,9 +55,7 @@ class DecomposeSuite(ToolSuite):
 
 
 class AnswerSuite(ToolSuite):
-    @property
-    def tool_constructor(self) -> type[BaseTool]:
-        return DivideAndConquerTool
+    tool_constructor = DivideAndConquerTool
 
     @property
     def tool_constructor_params(self) -> dict[str, Any]:

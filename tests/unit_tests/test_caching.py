@@ -22,6 +22,7 @@ from langchain_divconq.solver import Solver
 from langchain_divconq.types import Decomposition, Solution
 from langchain_divconq.usage import Price, StageUsage, add_metadata
 from tests.gguf_writer import write_adapter, write_model
+from tests.unit_tests.chains import total
 from tests.unit_tests.fake_engine import FakeEngine, install
 from tests.unit_tests.fakes import PLAN, QUESTION, scripted
 
@@ -172,15 +173,11 @@ def test_subanswers_are_cached_where_the_solvers_model_is() -> None:
 def test_what_is_cached_is_not_billed_beside_what_is_not() -> None:
     cached = chain()
     cached.invoke(QUESTION)
-    streamed = list(cached.stream(QUESTION))  # a stream asks for its closing reply anew
-    total: Any = streamed[0]
-    for chunk in streamed[1:]:
-        total += chunk
-    usage = Solution.from_message(total).usage.solve
+    whole = total(list(cached.stream(QUESTION)))  # a stream asks for its closing reply anew
+    usage = Solution.from_message(whole).usage.solve
     assert (usage.calls, usage.cached_calls) == (3, 2)
-    assert total.usage_metadata is not None
-    assert "total_cost" not in total.usage_metadata
-    assert total.usage_metadata["input_tokens"] == usage.input_tokens > 0
+    assert "total_cost" not in whole.usage_metadata
+    assert whole.usage_metadata["input_tokens"] == usage.input_tokens > 0
 
 
 def test_a_model_that_counts_nothing_can_be_cached() -> None:

@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_divconq.chain import DivideAndConquer
 from langchain_divconq.errors import ConfigurationError
 from tests.unit_tests.chains import REPLY, big, build, every_mode, small
-from tests.unit_tests.fakes import PLAN, QUESTION, scripted
+from tests.unit_tests.fakes import PLAN, QUESTION, scripted, ticks_during
 
 
 def choosy(messages: list[BaseMessage]) -> str:
@@ -134,18 +134,7 @@ def test_many_threads_share_one_chain() -> None:
 
 
 async def test_the_event_loop_is_never_blocked() -> None:
-    ticks = 0
-
-    async def tick() -> None:
-        nonlocal ticks
-        while True:
-            await asyncio.sleep(0.005)
-            ticks += 1
-
-    ticker = asyncio.ensure_future(tick())
-    await build("sequential", delay=0.2).ainvoke(QUESTION)
-    ticker.cancel()
-    assert ticks > 10
+    assert await ticks_during(build("sequential", delay=0.2).ainvoke(QUESTION)) > 10
 
 
 @every_mode

@@ -20,39 +20,21 @@ from langchain_divconq.llamacpp.chat_models import ChatGGUF
 from langchain_divconq.llamacpp.engines.base import EngineSettings
 from langchain_divconq.llamacpp.engines.json_schema import schema_grammar
 from tests.gguf_writer import write_adapter, write_model
-from tests.unit_tests.fake_engine import FakeEngine, install
-
-WORDS = ["The", " sky", " is", " blue", "."]
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    engine = FakeEngine(WORDS)
-    install(monkeypatch, engine)
-    return engine
+from tests.unit_tests.chains import total
+from tests.unit_tests.fake_engine import WORDS, FakeEngine, install
 
 
 class TestStandard(ChatModelUnitTests):
-    @property
-    def chat_model_class(self) -> type[ChatGGUF]:
-        return ChatGGUF
+    chat_model_class = ChatGGUF
 
     @property
     def standard_chat_model_params(self) -> dict[str, Any]:
         # Without max_retries: nothing here fails for a moment only.
         return {"temperature": 0, "max_tokens": 100, "timeout": 60, "stop": []}
 
-    @property
-    def has_tool_calling(self) -> bool:
-        return False
-
-    @property
-    def has_structured_output(self) -> bool:
-        return True
-
-    @property
-    def supports_model_override(self) -> bool:
-        return False
+    has_tool_calling = False
+    has_structured_output = True
+    supports_model_override = False
 
 
 def test_constructing_touches_no_file_and_no_engine(engine: FakeEngine) -> None:
@@ -93,13 +75,7 @@ async def test_every_way_of_asking_gives_the_same_reply(engine: FakeEngine) -> N
     model = ChatGGUF().bind(logprobs=True, top_logprobs=2)
     whole = model.invoke("x")
 
-    def merged(chunks: list[AIMessageChunk]) -> AIMessageChunk:
-        total = chunks[0]
-        for chunk in chunks[1:]:
-            total += chunk
-        return total
-
-    streams = merged(list(model.stream("x"))), merged([chunk async for chunk in model.astream("x")])  # type: ignore[arg-type, misc]
+    streams = total(list(model.stream("x"))), total([chunk async for chunk in model.astream("x")])
     for other in (await model.ainvoke("x"), *streams):
         assert other.text == whole.text
         assert other.usage_metadata == whole.usage_metadata
@@ -214,8 +190,7 @@ async def test_a_stop_string_ends_the_reply_and_the_decoding(engine: FakeEngine)
 
 
 def test_closing_a_stream_ends_the_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = FakeEngine(["x"] * 1000, delay=0.005)
-    install(monkeypatch, engine)
+    install(monkeypatch, engine := FakeEngine(["x"] * 1000, delay=0.005))
     stream = ChatGGUF(max_tokens=1000).stream("x")
     next(stream)
     stream.close()  # type: ignore[attr-defined]
@@ -224,8 +199,7 @@ def test_closing_a_stream_ends_the_decoding(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_cancelling_a_task_ends_the_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = FakeEngine(["x"] * 1000, delay=0.005)
-    install(monkeypatch, engine)
+    install(monkeypatch, engine := FakeEngine(["x"] * 1000, delay=0.005))
     model = ChatGGUF(max_tokens=1000)
     task = asyncio.create_task(model.ainvoke("x"))
     await asyncio.sleep(0.05)
@@ -241,8 +215,7 @@ async def test_cancelling_a_task_ends_the_decoding(monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_task_that_waits_for_its_turn_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = FakeEngine(["x"])
-    install(monkeypatch, engine)
+    install(monkeypatch, engine := FakeEngine(["x"]))
     with engine.turn.taken():
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(ChatGGUF().ainvoke("x"), 0.05)
@@ -257,8 +230,7 @@ def test_a_call_inside_a_stream_of_the_same_model_does_not_deadlock(engine: Fake
 
 
 def test_a_call_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = FakeEngine(["x"] * 1000, delay=0.005)
-    install(monkeypatch, engine)
+    install(monkeypatch, engine := FakeEngine(["x"] * 1000, delay=0.005))
     model = ChatGGUF(timeout=0.05, max_tokens=1000)
     with pytest.raises(ModelTimeoutError, match=r"after 0\.05 seconds"):
         model.invoke("x")
@@ -305,8 +277,7 @@ def test_two_event_loops_one_after_the_other(engine: FakeEngine) -> None:
 
 
 async def test_waiting_calls_leave_the_default_executor_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = FakeEngine(["x"])
-    install(monkeypatch, engine)
+    install(monkeypatch, engine := FakeEngine(["x"]))
     with engine.turn.taken():
         tasks = [asyncio.create_task(ChatGGUF().ainvoke("x")) for _ in range(64)]
         await asyncio.sleep(0.02)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 
 import langchain_divconq.cli as cli
@@ -19,24 +18,19 @@ from langchain_divconq.cli import commands, main
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.llamacpp.engines.base import EngineName
 from langchain_divconq.types import Decomposition, Mode, Solution
-from tests.unit_tests.command_line import MODELS, REPLY, solver_of, write_questions
+from tests.unit_tests.command_line import MODELS, REPLY, Command, Models, solver_of, write_questions
 from tests.unit_tests.fakes import PLAN, QUESTION, failing, scripted
 
 
-def test_ask_shows_plan_mode_reply_and_usage(
-    models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["ask", *MODELS, QUESTION]) == 0
-    shown = capsys.readouterr()
-    plan, mode, reply, usage = shown.out.rstrip("\n").split("\n\n")
+def test_ask_shows_plan_mode_reply_and_usage(ask: Command) -> None:
+    code, out, err = ask(QUESTION)
+    assert (code, err) == (0, "")
+    plan, mode, reply, usage = out.rstrip("\n").split("\n\n")
     assert (plan, mode, reply) == (PLAN, "Mode: fused", REPLY)
     assert re.fullmatch(r"decomposer: \d+ tokens in, \d+ out, \d\.\d s; solver: \d+ tokens in, 6 out, \d\.\d s", usage)
-    assert shown.err == ""
 
 
-def test_the_plan_is_shown_before_the_solver_is_asked(
-    models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_plan_is_shown_before_the_solver_is_asked(models: Models, capsys: pytest.CaptureFixture[str]) -> None:
     shown_before: list[str] = []
 
     def reply(_: list[BaseMessage]) -> str:
@@ -48,37 +42,24 @@ def test_the_plan_is_shown_before_the_solver_is_asked(
     assert shown_before == [f"{PLAN}\n\nMode: fused\n\n"]
 
 
-def test_a_question_that_stays_whole_says_why(
-    models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["ask", *MODELS, "--gate", "never", QUESTION]) == 0
-    assert capsys.readouterr().out.startswith("Mode: step_by_step, since the gate is 'never'\n\n")
+def test_a_question_that_stays_whole_says_why(ask: Command) -> None:
+    assert ask("--gate", "never", QUESTION).out.startswith("Mode: step_by_step, since the gate is 'never'\n\n")
 
 
-def test_an_answer_that_the_reply_does_not_end_with_is_added(
-    models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_answer_that_the_reply_does_not_end_with_is_added(models: Models, ask: Command) -> None:
     models["fake:solver"] = scripted(r"So it is \boxed{29}.")
-    main(["ask", *MODELS, QUESTION])
-    assert "\\boxed{29}.\n\nAnswer: 29\n" in capsys.readouterr().out
+    assert "\\boxed{29}.\n\nAnswer: 29\n" in ask(QUESTION).out
 
 
-def test_a_reply_without_an_answer_is_shown_and_said_to_have_none(
-    models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_reply_without_an_answer_is_shown_and_said_to_have_none(models: Models, ask: Command) -> None:
     models["fake:solver"] = scripted("I do not know.\nI really do not.")
-    assert main(["ask", *MODELS, QUESTION]) == 0
-    shown = capsys.readouterr()
-    assert "I really do not.\n" in shown.out
-    assert "no final answer" in shown.err
+    code, out, err = ask(QUESTION)
+    assert (code, "I really do not.\n" in out, "no final answer" in err) == (0, True, True)
 
 
 @pytest.mark.parametrize("mode", get_args(Mode))
-def test_every_mode_of_the_solver_can_be_chosen(
-    mode: str, models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["ask", *MODELS, "--mode", mode, "--json", QUESTION]) == 0
-    solution = Solution.model_validate_json(capsys.readouterr().out)
+def test_every_mode_of_the_solver_can_be_chosen(mode: str, ask: Command) -> None:
+    solution = Solution.model_validate_json(ask("--mode", mode, "--json", QUESTION).out)
     assert (solution.mode, solution.answer, solution.subquestions[0]) == (mode, "29", PLAN.splitlines()[0][3:])
 
 
@@ -93,68 +74,47 @@ def test_dividing_is_by_default_as_in_the_library(field: str) -> None:
         assert getattr(cli._parser().parse_args([command, "x"]), field) == Decomposer.model_fields[field].default
 
 
-def test_a_price_turns_into_dollars(models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["ask", *MODELS, "--price", "1000000,0", "--json", QUESTION]) == 0
-    usage = Solution.model_validate_json(capsys.readouterr().out).usage
+def test_a_price_turns_into_dollars(ask: Command) -> None:
+    usage = Solution.model_validate_json(ask("--price", "1000000,0", "--json", QUESTION).out).usage
     assert usage.solve.dollars == usage.solve.input_tokens
-    main(["ask", *MODELS, "--price", "1,1", QUESTION])
-    assert "$0.0" in capsys.readouterr().out
+    assert "$0.0" in ask("--price", "1,1", QUESTION).out
 
 
-def test_calls_without_token_counts_are_said_to_have_none(
-    models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_calls_without_token_counts_are_said_to_have_none(models: Models, ask: Command) -> None:
     models["fake:solver"] = scripted(REPLY, metered=False)
-    main(["ask", *MODELS, QUESTION])
-    assert "solver: 1 of 1 calls without token counts" in capsys.readouterr().out
+    assert "solver: 1 of 1 calls without token counts" in ask(QUESTION).out
 
 
-def test_decompose_shows_the_plan_alone(models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["decompose", "--decomposer", "fake:decomposer", QUESTION]) == 0
-    assert capsys.readouterr() == (f"{PLAN}\n", "")
+def test_decompose_shows_the_plan_alone_or_why_there_is_none(models: Models, divconq: Command) -> None:
+    decompose = ["decompose", "--decomposer", "fake:decomposer", QUESTION]
+    assert divconq(*decompose) == (0, f"{PLAN}\n", "")
+    assert divconq(*decompose, "--gate", "never") == (0, "No decomposition needed.\n", "(the gate is 'never')\n")
 
 
-def test_decompose_says_beside_the_result_why_there_are_no_subquestions(
-    models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["decompose", "--gate", "never", "--decomposer", "fake:decomposer", QUESTION]) == 0
-    assert capsys.readouterr() == ("No decomposition needed.\n", "(the gate is 'never')\n")
+def test_a_decomposition_comes_as_json(models: Models, divconq: Command) -> None:
+    ran = divconq("decompose", "--decomposer", "fake:decomposer", "--json", "--context", "Pens are blue.", QUESTION)
+    decomposition = Decomposition.model_validate_json(ran.out)
+    assert (len(decomposition.subquestions), decomposition.question.context) == (2, "Pens are blue.")
 
 
-def test_a_decomposition_comes_as_json(models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        main(["decompose", "--decomposer", "fake:decomposer", "--json", "--context", "Pens are blue.", QUESTION]) == 0
-    )
-    decomposition = Decomposition.model_validate_json(capsys.readouterr().out)
-    assert len(decomposition.subquestions) == 2
-    assert decomposition.question.context == "Pens are blue."
-
-
-def test_a_question_may_come_on_stdin(
-    models: dict[str, BaseChatModel], type_in: Callable[[str], None], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_question_may_come_on_stdin(ask: Command, type_in: Callable[[str], None]) -> None:
     type_in("Mia has boxes.\nHow many?\n")
-    assert main(["ask", *MODELS, "--json"]) == 0
-    assert (
-        Solution.model_validate_json(capsys.readouterr().out).decomposition.question.text == "Mia has boxes.\nHow many?"
-    )
+    solution = Solution.model_validate_json(ask("--json").out)
+    assert solution.decomposition.question.text == "Mia has boxes.\nHow many?"
 
 
-def test_a_context_may_come_from_a_file(
-    models: dict[str, BaseChatModel], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_context_may_come_from_a_file(ask: Command, tmp_path: Path) -> None:
     passage = tmp_path / "passage.txt"
     passage.write_text("Füller sind blau.", encoding="utf-8")
-    assert main(["ask", *MODELS, "--context", f"@{passage}", "--json", QUESTION]) == 0
-    assert Solution.model_validate_json(capsys.readouterr().out).decomposition.question.context == "Füller sind blau."
+    solution = Solution.model_validate_json(ask("--context", f"@{passage}", "--json", QUESTION).out)
+    assert solution.decomposition.question.context == "Füller sind blau."
 
 
 def test_without_a_solver_it_says_that_this_shows_the_plumbing(
-    models: dict[str, BaseChatModel], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    models: Models, divconq: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commands, "ChatGGUF", lambda **_: models["fake:solver"])
-    assert main(["ask", "--decomposer", "fake:decomposer", QUESTION]) == 0
-    assert "plumbing, not the quality" in capsys.readouterr().err
+    assert "plumbing, not the quality" in divconq("ask", "--decomposer", "fake:decomposer", QUESTION).err
 
 
 @pytest.mark.parametrize(
@@ -177,18 +137,16 @@ def test_without_a_solver_it_says_that_this_shows_the_plumbing(
 def test_wrong_use_is_one_message_and_exit_code_2(
     arguments: list[str],
     message: str,
-    models: dict[str, BaseChatModel],
+    models: Models,
+    divconq: Command,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(arguments) == 2
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert shown.err.startswith("divconq: ")
-    assert message in shown.err
-    assert "validation error" not in shown.err
+    code, out, err = divconq(*arguments)
+    assert (code, out, err.partition(" ")[0]) == (2, "", "divconq:")
+    assert message in err
+    assert "validation error" not in err
     assert solver_of(models).seen == []
 
 
@@ -204,55 +162,43 @@ def test_an_argument_that_cannot_be_read_ends_with_the_usage(
     assert "usage: divconq" in capsys.readouterr().err
 
 
-def test_json_lines_where_a_question_was_expected_are_noticed(
-    type_in: Callable[[str], None], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_lines_where_a_question_was_expected_are_noticed(ask: Command, type_in: Callable[[str], None]) -> None:
     type_in('{"question": "How many?"}\n{"question": "How few?"}\n')
-    assert main(["ask", *MODELS]) == 2
-    assert "Add --input -" in capsys.readouterr().err
+    code, _, err = ask()
+    assert (code, "Add --input -" in err) == (2, True)
 
 
-def test_a_terminal_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_terminal_is_not_waited_for(ask: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-    assert main(["ask", *MODELS]) == 2
-    assert 'Pass one in quotes: divconq ask "How many ...?"' in capsys.readouterr().err
+    code, _, err = ask()
+    assert (code, 'Pass one in quotes: divconq ask "How many ...?"' in err) == (2, True)
 
 
-def test_a_missing_langchain_names_the_extra_that_brings_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_provider_that_is_unknown_or_not_installed_is_wrong_use(
+    divconq: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    code, _, err = divconq("ask", "--solver", "nobody:nothing", QUESTION)
+    assert (code, "--solver 'nobody:nothing' cannot be set up: ValueError" in err) == (2, True)
     monkeypatch.setitem(sys.modules, "langchain.chat_models", None)
-    assert main(["ask", "--solver", "openai:gpt-5-mini", QUESTION]) == 2
-    assert 'pip install "langchain-divconq[agents]"' in capsys.readouterr().err
+    code, _, err = divconq("ask", "--solver", "openai:gpt-5-mini", QUESTION)
+    assert (code, 'pip install "langchain-divconq[agents]"' in err) == (2, True)
 
 
-def test_an_unknown_provider_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["ask", "--solver", "nobody:nothing", QUESTION]) == 2
-    assert "--solver 'nobody:nothing' cannot be set up: ValueError" in capsys.readouterr().err
-
-
-def test_a_failing_solver_is_one_message_and_exit_code_1(
-    models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failing_solver_is_one_message_and_exit_code_1(models: Models, ask: Command) -> None:
     models["fake:solver"] = failing(RuntimeError("the provider is down"))
-    assert main(["ask", *MODELS, QUESTION]) == 1
-    assert capsys.readouterr().err == "divconq: RuntimeError: the provider is down\n"
+    assert ask(QUESTION)[::2] == (1, "divconq: RuntimeError: the provider is down\n")
 
 
-def test_debug_shows_where_an_error_comes_from(models: dict[str, BaseChatModel]) -> None:
+def test_debug_shows_where_an_error_comes_from(models: Models, ask: Command) -> None:
     models["fake:solver"] = failing(RuntimeError("the provider is down"))
     with pytest.raises(RuntimeError, match="the provider is down"):
-        main(["ask", *MODELS, "--debug", QUESTION])
+        ask("--debug", QUESTION)
 
 
-def test_an_interrupt_is_exit_code_130(models: dict[str, BaseChatModel], capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupt(_: list[BaseMessage]) -> str:
-        raise KeyboardInterrupt
-
-    models["fake:solver"] = scripted(interrupt)
-    assert main(["ask", *MODELS, "--json", QUESTION]) == 130
-    assert capsys.readouterr().err == "divconq: interrupted\n"
+def test_an_interrupt_is_exit_code_130(models: Models, ask: Command) -> None:
+    models["fake:solver"] = failing(KeyboardInterrupt())
+    assert ask("--json", QUESTION)[::2] == (130, "divconq: interrupted\n")
 
 
 def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:

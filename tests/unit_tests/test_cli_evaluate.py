@@ -2,16 +2,17 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.runnables import Runnable, RunnableLambda
 
-from langchain_divconq.cli import main
 from langchain_divconq.cli.corpus import read_corpus
 from langchain_divconq.types import Decomposition, Question
 from tests.library import LIBRARY, QUESTIONS, divide, read
+from tests.unit_tests.command_line import Command, Ran
 from tests.unit_tests.fakes import scripted
 
 ASKED: list[str] = []
@@ -33,14 +34,18 @@ def _scripted_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("langchain_divconq.cli.evaluate.make_model", lambda *_: scripted(read))
 
 
-def run(folder: Path, *options: str, questions: Path = LIBRARY / "questions.json", corpus: Path = LIBRARY) -> int:
-    arguments = ["--questions", questions, "--corpus", corpus, "--output", folder / "records.jsonl", *options]
-    return main(["evaluate", *map(str, arguments)])
+@pytest.fixture
+def run(divconq: Command, tmp_path: Path) -> Callable[..., Ran]:
+    def evaluate(*options: str, questions: Path = LIBRARY / "questions.json", corpus: Path = LIBRARY) -> Ran:
+        files = ["--questions", questions, "--corpus", corpus, "--output", tmp_path / "records.jsonl"]
+        return divconq("evaluate", *files, *options)
+
+    return evaluate
 
 
-def test_the_library_of_the_examples_is_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(tmp_path, "--reader", "openai:some", "--k", "5", "--price", "0.25,2") == 0
-    shown = capsys.readouterr()
+def test_the_library_of_the_examples_is_evaluated(tmp_path: Path, run: Callable[..., Ran]) -> None:
+    shown = run("--reader", "openai:some", "--k", "5", "--price", "0.25,2")
+    assert shown.code == 0
     header, whole, turns, *_ = shown.out.splitlines()
     assert re.split(r" {2,}", header) == ["", "all found, 5", "recall at 5"]
     assert re.match(r"whole question +20\.0 \[", whole)
@@ -55,27 +60,25 @@ def test_the_library_of_the_examples_is_evaluated(tmp_path: Path, capsys: pytest
     assert sorted(record["line"] for record in records) == [1, 2, 3, 4, 5]
 
 
-def test_a_run_that_was_cut_off_goes_on_and_shows_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(tmp_path) == 0
-    table = capsys.readouterr().out.splitlines()[:4]
+def test_a_run_that_was_cut_off_goes_on_and_shows_the_same(tmp_path: Path, run: Callable[..., Ran]) -> None:
+    table = run().out.splitlines()[:4]
     records = tmp_path / "records.jsonl"
     lines = records.read_bytes().splitlines(keepends=True)
     records.write_bytes(b"".join(lines[:2]) + lines[2][:40])
     ASKED.clear()
-    assert run(tmp_path) == 0
+    assert run().out.splitlines()[:4] == table
     assert len(ASKED) == 3
-    assert capsys.readouterr().out.splitlines()[:4] == table
-    assert run(tmp_path) == 0
+    assert run().code == 0
     assert len(ASKED) == 3, "all is finished"
 
 
-def test_records_made_under_other_settings_are_not_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(tmp_path) == 0
-    assert run(tmp_path, "--k", "4") == 2
-    assert "was made with k 9, and now it is 4" in capsys.readouterr().err
+def test_records_made_under_other_settings_are_not_mixed(tmp_path: Path, run: Callable[..., Ran]) -> None:
+    assert run().code == 0
+    code, _, err = run("--k", "4")
+    assert (code, "was made with k 9, and now it is 4" in err) == (2, True)
 
 
-def test_a_folder_of_a_thousand_passages_is_searched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_of_a_thousand_passages_is_searched(tmp_path: Path, run: Callable[..., Ran]) -> None:
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     rows = [{"title": f"Town {n}", "text": f"Its mayor is number {n * 7}.", "id": f"t{n}"} for n in range(990)]
@@ -88,31 +91,30 @@ def test_a_folder_of_a_thousand_passages_is_searched(tmp_path: Path, capsys: pyt
     asked += [{"question": "Which note is about lighthouse 3?", "passages": ["Note 3 is about lighthouse 3."]}]
     asked += [{"question": "What of Town 5?", "passages": ["Town 5"]}]
     questions.write_text("".join(json.dumps(row) + "\n" for row in asked))
-    assert run(tmp_path, questions=questions, corpus=corpus) == 0
-    shown = capsys.readouterr().out
+    code, shown, _ = run(questions=questions, corpus=corpus)
+    assert code == 0
     assert re.search(r"^whole question +100\.0 \[100\.0, 100\.0\]", shown, re.MULTILINE)
     assert "42 questions, 0 with a plan" in shown
     assert "Recommended: gate=never" in shown
 
 
-def test_a_picture_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_picture_is_drawn(tmp_path: Path, run: Callable[..., Ran]) -> None:
     pytest.importorskip("matplotlib", reason="it is an option of the user's")
-    assert run(tmp_path, "--plot", str(tmp_path / "found.svg")) == 0
+    assert run("--plot", str(tmp_path / "found.svg")).code == 0
     assert "hop by hop, rrf" in (tmp_path / "found.svg").read_text()
-    assert run(tmp_path, "--plot", str(tmp_path / "found.nothing")) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    code, _, err = run("--plot", str(tmp_path / "found.nothing"))
+    assert (code, "cannot be written" in err) == (2, True)
 
 
 def test_a_question_that_fails_is_told_and_asked_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as broken:
         broken.setattr("langchain_divconq.retrieval.bm25.BM25._get_relevant_documents", lambda *_, **__: 1 / 0)
         broken.setattr("langchain_divconq.retrieval.walk._WAIT", {"max": 0.0})
-        assert run(tmp_path) == 1
-    assert "line 1: ZeroDivisionError" in capsys.readouterr().err
-    assert run(tmp_path) == 0
-    assert "5 questions" in capsys.readouterr().out
+        code, _, err = run()
+    assert (code, "line 1: ZeroDivisionError" in err) == (1, True)
+    assert "5 questions" in run().out
 
 
 @pytest.mark.parametrize(
@@ -126,21 +128,18 @@ def test_a_question_that_fails_is_told_and_asked_again(
     ],
 )
 def test_a_question_that_cannot_be_evaluated_is_named_before_anything_is_searched(
-    tmp_path: Path, row: Any, said: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, row: Any, said: str, run: Callable[..., Ran]
 ) -> None:
     questions = tmp_path / "questions.json"
     questions.write_text(json.dumps([row]))
-    assert run(tmp_path, questions=questions) == 2
-    assert said in capsys.readouterr().err
-    assert ASKED == []
+    code, _, err = run(questions=questions)
+    assert (code, said in err, ASKED) == (2, True, [])
 
 
-def test_a_corpus_that_holds_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_corpus_that_holds_nothing_is_refused(tmp_path: Path, run: Callable[..., Ran]) -> None:
     (tmp_path / "empty").mkdir()
-    assert run(tmp_path, corpus=tmp_path / "empty") == 2
-    assert "holds no passage" in capsys.readouterr().err
-    assert run(tmp_path, corpus=tmp_path / "nowhere") == 2
-    assert "no such folder" in capsys.readouterr().err
+    assert "holds no passage" in run(corpus=tmp_path / "empty").err
+    assert "no such folder" in run(corpus=tmp_path / "nowhere").err
     (tmp_path / "empty" / "rows.jsonl").write_text("no json\n")
-    assert run(tmp_path, corpus=tmp_path / "empty") == 2
-    assert "neither JSON lines nor a JSON list" in capsys.readouterr().err
+    code, _, err = run(corpus=tmp_path / "empty")
+    assert (code, "neither JSON lines nor a JSON list" in err) == (2, True)

@@ -19,8 +19,9 @@ from langchain_divconq.llamacpp.engines import load_engine as load_for_real
 from langchain_divconq.llamacpp.engines.base import EngineName, EngineSettings
 from langchain_divconq.prompts import NO_DECOMPOSITION
 from tests.gguf_writer import write_adapter, write_model
+from tests.unit_tests.command_line import Command
 from tests.unit_tests.fake_engine import FakeEngine
-from tests.unit_tests.fakes import PLAN, QUESTION, scripted
+from tests.unit_tests.fakes import PLAN, QUESTION, raising, scripted
 
 
 class Started:
@@ -95,11 +96,7 @@ def test_each_slot_has_an_engine_and_all_are_as_in_a_process(started: Started, m
 
 @pytest.mark.parametrize("by_option", [True, False])
 def test_the_key_is_asked_of_clients_and_never_shown(
-    by_option: bool,
-    started: Started,
-    model: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    by_option: bool, started: Started, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if not by_option:
         monkeypatch.setenv(serve.KEY_VARIABLE, "secret")
@@ -114,21 +111,16 @@ def test_the_key_is_asked_of_clients_and_never_shown(
 @pytest.mark.parametrize("key", ["", " ", "\t", " secret", "secret ", "sécret", "a\nb"])
 @pytest.mark.parametrize("by_option", [True, False])
 def test_a_blank_key_and_one_that_no_header_carries_are_refused(
-    key: str,
-    by_option: bool,
-    started: Started,
-    model: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    key: str, by_option: bool, started: Started, model: Path, monkeypatch: pytest.MonkeyPatch, divconq: Command
 ) -> None:
     if not by_option:
         monkeypatch.setenv(serve.KEY_VARIABLE, key)
     if not by_option and not key:  # a variable that is set to nothing is not set
         return
     option = ["--api-key", key] if by_option else []
-    assert main(["serve", "--model", str(model), "--host", "0.0.0.0", *option]) == 2
-    assert f"The key in {'--api-key' if by_option else 'DIVCONQ_API_KEY'} is blank, begins" in capsys.readouterr().err
-    assert started.served == []
+    code, _, err = divconq("serve", "--model", model, "--host", "0.0.0.0", *option)
+    assert (code, started.served) == (2, [])
+    assert f"The key in {'--api-key' if by_option else 'DIVCONQ_API_KEY'} is blank, begins" in err
 
 
 @pytest.mark.parametrize(
@@ -149,12 +141,10 @@ def test_clients_are_told_what_to_write(host: str, has_key: bool, has_adapter: b
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "decomposer.example"])
-def test_others_are_not_let_in_without_a_key(
-    host: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_others_are_not_let_in_without_a_key(host: str, monkeypatch: pytest.MonkeyPatch, divconq: Command) -> None:
     monkeypatch.delenv(serve.KEY_VARIABLE, raising=False)
-    assert main(["serve", "--host", host]) == 2
-    assert f"--host {host} lets other machines in, and there is no key" in capsys.readouterr().err
+    code, _, err = divconq("serve", "--host", host)
+    assert (code, f"--host {host} lets other machines in, and there is no key" in err) == (2, True)
 
 
 @pytest.mark.parametrize("option", [["--port", "65536"], ["--port", "-1"], ["--slots", "0"], ["--n-ctx", "x"]])
@@ -165,38 +155,28 @@ def test_a_number_out_of_range_ends_with_the_usage(option: list[str], capsys: py
 
 
 def test_an_adapter_that_does_not_fit_is_refused_before_anything_is_loaded(
-    started: Started, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    started: Started, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, divconq: Command
 ) -> None:
     monkeypatch.setattr(serve, "load_engine", load_for_real)
     adapter = write_adapter(tmp_path / "adapter.gguf", inner=16)
-    assert main(["serve", "--model", str(model), "--adapter", str(adapter), "--engine", "xllamacpp"]) == 1
-    assert "AdapterMismatchError: " in capsys.readouterr().err
-    assert started.served == []
+    code, _, err = divconq("serve", "--model", model, "--adapter", adapter, "--engine", "xllamacpp")
+    assert (code, "AdapterMismatchError: " in err, started.served) == (1, True, [])
 
 
 def test_a_model_that_does_not_load_is_one_message(
-    started: Started, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    started: Started, model: Path, monkeypatch: pytest.MonkeyPatch, divconq: Command
 ) -> None:
-    def fail(*_: object) -> None:
-        raise EngineError("no memory")
-
-    monkeypatch.setattr(serve, "load_engine", fail)
-    assert main(["serve", "--model", str(model)]) == 1
-    assert capsys.readouterr().err == "divconq: EngineError: no memory\n"
+    monkeypatch.setattr(serve, "load_engine", raising(EngineError("no memory")))
+    assert divconq("serve", "--model", model)[::2] == (1, "divconq: EngineError: no memory\n")
 
 
 def test_a_served_decomposer_sends_the_grammar_in_the_body() -> None:
     server = scripted(PLAN)
     decomposition = Decomposer(model=server, llama_server=True, max_subquestions=2).invoke(QUESTION)
     assert len(decomposition.subquestions) == 2
-    assert server.options == [
-        {
-            "extra_body": {"grammar": decomposition_grammar(2)},
-            "max_tokens": 2 * MAX_TOKENS,
-            "logprobs": True,
-            "top_logprobs": 20,
-        }
-    ]
+    [options] = server.options
+    assert options.pop("extra_body") == {"grammar": decomposition_grammar(2)}
+    assert options == {"max_tokens": 2 * MAX_TOKENS, "logprobs": True, "top_logprobs": 20}
 
 
 def test_a_served_decomposer_is_asked_again_where_the_gate_wants_a_plan() -> None:
@@ -204,10 +184,8 @@ def test_a_served_decomposer_is_asked_again_where_the_gate_wants_a_plan() -> Non
     server = scripted(lambda _: next(replies), logprobs={"No": -0.5, "1": -0.9})
     decomposition = Decomposer(model=server, llama_server=True, gate=0.9).invoke(QUESTION)
     assert len(decomposition.subquestions) == 2
-    assert [options["extra_body"]["grammar"] for options in server.options] == [
-        decomposition_grammar(4),
-        decomposition_grammar(4, allow_none=False),
-    ]
+    grammars = [options["extra_body"]["grammar"] for options in server.options]
+    assert grammars == [decomposition_grammar(4), decomposition_grammar(4, allow_none=False)]
 
 
 def test_other_servers_are_sent_no_grammar() -> None:

@@ -9,14 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
-from langchain_divconq.confidence import (
-    FEATURES,
-    Calibration,
-    StudentCard,
-    load_card,
-    plan_features,
-    token_logprobs,
-)
+from langchain_divconq.confidence import FEATURES, Calibration, StudentCard, load_card, plan_features, token_logprobs
 from langchain_divconq.errors import InvalidWeightsError
 from langchain_divconq.types import Question
 

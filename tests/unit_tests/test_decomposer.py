@@ -112,12 +112,7 @@ def test_a_first_token_without_alternatives_counts_alone() -> None:
 
 @pytest.mark.parametrize(
     ("logprobs", "expected"),
-    [
-        ({"No": 0.0}, 1.0),
-        ({"1": 0.0}, 0.0),
-        ({" No": -1.0, "1.": -1.0}, 0.5),
-        ({"The": 0.0}, None),
-    ],
+    [({"No": 0.0}, 1.0), ({"1": 0.0}, 0.0), ({" No": -1.0, "1.": -1.0}, 0.5), ({"The": 0.0}, None)],
 )
 def test_the_probability_compares_the_beginnings_of_sentinel_and_plan(
     logprobs: dict[str, float], expected: float | None

@@ -135,11 +135,8 @@ $ make ask Q="Who?"
 
 def test_what_prints_is_told_from_what_does_not() -> None:
     found: list[Step] = [*steps("README.md", SHOWING)]
-    assert [(step.source, step.shown) for step in found] == [
-        ("a = 1\n", None),
-        ("print(a)\n", "1\n"),
-        ('make ask Q="Who?"', "1. Who?\n"),
-    ]
+    told = [(step.source, step.shown) for step in found]
+    assert told == [("a = 1\n", None), ("print(a)\n", "1\n"), ('make ask Q="Who?"', "1. Who?\n")]
     assert [SHOWING[step.begin : step.end] for step in found[1:]] == ["1\n", "1. Who?\n"]
     assert [block.reason for block in blocks("README.md", SHOWING)] == [None] * 4 + ["it is not there", None]
 

@@ -29,19 +29,14 @@ def test_a_grammar_that_llama_cpp_takes_passes(grammar: str) -> None:
 @pytest.mark.parametrize(
     ("grammar", "fault"),
     [
-        ("", "no rule named 'root'"),
-        ('foo ::= "a"', "no rule named 'root'"),
+        *(("", "no rule named 'root'"), ('foo ::= "a"', "no rule named 'root'")),
         ("root ::= a", "the rule 'a' is not defined, on line 1: 'root ::= a'"),
         ('root ::= x\n\nx ::= "a" y', "'y' is not defined, on line 3"),
-        ("root ::= (", r"expected '\)'"),
-        ('root = "a"', "expected the name of a rule"),
-        ('root ::= "a" )', "expected the end of the rule"),
-        ('::= "a"', "no part of a grammar"),
+        *(("root ::= (", r"expected '\)'"), ('root = "a"', "expected the name of a rule")),
+        *(('root ::= "a" )', "expected the end of the rule"), ('::= "a"', "no part of a grammar")),
         ('root ::= "a" x ::= "b"', "expected the end of the rule"),
-        ("root ::= *", "nothing before '\\*' to repeat"),
-        ('root ::= ""?', "nothing before '\\?' to repeat"),
-        ('root ::= "a"{x}', "no part of a grammar"),
-        ('root ::= "a', "ends within a quotation"),
+        *(("root ::= *", "nothing before '\\*' to repeat"), ('root ::= ""?', "nothing before '\\?' to repeat")),
+        *(('root ::= "a"{x}', "no part of a grammar"), ('root ::= "a', "ends within a quotation")),
         ('root ::= "b"\n\nx ::= <|im_end|>', "no part of a grammar.*on line 3: 'x ::= <.im_end.>'"),
         ('root ::= "a"{4,3}', "fewer than the least"),
         ('root ::= "a"{9999}', "more than 2000 repetitions"),
@@ -49,10 +44,8 @@ def test_a_grammar_that_llama_cpp_takes_passes(grammar: str) -> None:
         ('root ::= "\\u0000"', r"U\+0000 is not a character"),
         ('root ::= "\\uD800"', r"U\+D800 is not a character"),
         ('root ::= "\\UFFFFFFFF"', r"U\+FFFFFFFF is not a character"),
-        ('root ::= "a\0b"', r"U\+0000 is not a character"),
-        ("root ::= []", "no character matches"),
-        ("root ::= [\\x00]", "no character matches"),
-        ("root ::= [z-a]", "no character matches"),
+        *(('root ::= "a\0b"', r"U\+0000 is not a character"), ("root ::= []", "no character matches")),
+        *(("root ::= [\\x00]", "no character matches"), ("root ::= [z-a]", "no character matches")),
         ("root ::= [^\\x00-\\U0010FFFF]", "no character matches"),
         ("root ::= " + "(" * 5000, "nested more than"),
     ],
@@ -69,6 +62,7 @@ def test_no_text_makes_the_check_raise_anything_else(text: str) -> None:
             check_grammar(grammar)
 
 
+FEW = st.integers(0, 4)
 SCALARS = st.sampled_from([{"type": kind} for kind in ("string", "integer", "number", "boolean", "null")])
 SCHEMAS = st.recursive(
     st.one_of(
@@ -76,25 +70,15 @@ SCHEMAS = st.recursive(
         st.builds(
             lambda values: {"enum": values}, st.lists(st.text(max_size=4) | st.integers(), min_size=1, max_size=3)
         ),
-        st.builds(
-            lambda least, more: {"type": "string", "minLength": least, "maxLength": least + more},
-            st.integers(0, 5),
-            st.integers(0, 5),
-        ),
+        st.builds(lambda least, more: {"type": "string", "minLength": least, "maxLength": least + more}, FEW, FEW),
     ),
     lambda inner: st.one_of(
         st.builds(
             lambda item, least, more: {"type": "array", "items": item, "minItems": least, "maxItems": least + more},
-            inner,
-            st.integers(0, 3),
-            st.integers(0, 3),
+            *(inner, FEW, FEW),
         ),
         st.builds(
-            lambda properties, required: {
-                "type": "object",
-                "properties": properties,
-                "required": sorted(required & set(properties)),
-            },
+            lambda known, needed: {"type": "object", "properties": known, "required": sorted(needed & set(known))},
             st.dictionaries(st.text(max_size=4), inner, max_size=4),
             st.sets(st.text(max_size=4), max_size=3),
         ),
@@ -122,14 +106,9 @@ def assert_checks(schema: Any) -> str:
 @pytest.mark.parametrize(
     ("body", "fits"),
     [
-        ('"a"{0,2000}', True),
-        ("([a-z]{0,40}){0,40}", True),
-        ("([a-z]{0,50}){0,40}", False),
-        ("[a-z]{0,50} [a-z]{0,50}", True),
-        ('("a"? "b"?){0,600}', True),
-        ('("a"? "b"?){0,700}', False),
-        ('("a"{2000} "b"){1,2}', True),
-        ("(x){0,2000}", False),
+        *(('"a"{0,2000}', True), ("([a-z]{0,40}){0,40}", True), ("([a-z]{0,50}){0,40}", False)),
+        *(("[a-z]{0,50} [a-z]{0,50}", True), ('("a"? "b"?){0,600}', True), ('("a"? "b"?){0,700}', False)),
+        *(('("a"{2000} "b"){1,2}', True), ("(x){0,2000}", False)),
         ("(([a-z]{0,2000}){0,2000}){0,2000}", False),
     ],
 )
@@ -163,13 +142,10 @@ def test_all_of_merges_objects() -> None:
 @pytest.mark.parametrize(
     ("schema", "fault"),
     [
-        ("nope", "not JSON"),
-        ('{"type": "foo"}', "no JSON type 'foo'"),
+        *(("nope", "not JSON"), ('{"type": "foo"}', "no JSON type 'foo'")),
         ('{"$ref": "#/nope"}', "#/nope, which is not in it"),
         ('{"$ref": "http://elsewhere"}', "Only references within the schema"),
-        ("[]", "is an object or true"),
-        ("false", "is an object or true"),
-        ('{"enum": []}', "allows no value"),
+        *(("[]", "is an object or true"), ("false", "is an object or true"), ('{"enum": []}', "allows no value")),
         ('{"enum": 3}', "enum takes a list"),
         ('{"type": "object", "properties": 3}', "properties of a schema are an object"),
         ('{"type": "array", "minItems": 3, "maxItems": 2}', r"maxItems \(2\) is less"),

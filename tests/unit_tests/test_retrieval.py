@@ -19,22 +19,8 @@ from langchain_divconq.retrieval.fusing import Fuse, Hit, within
 from langchain_divconq.retrieval.hops import noun_phrase
 from langchain_divconq.types import Decomposition, Question, references
 from tests.unit_tests.fakes import scripted
-from tests.unit_tests.shelf import (
-    ANSWERS,
-    FILLED,
-    PLAN,
-    QUESTION,
-    SHELF,
-    Shelf,
-    asked,
-    both,
-    build,
-    divided,
-    reader,
-    searched,
-    shelf,
-    texts,
-)
+from tests.unit_tests.long_bridge import ANSWERS, FILLED, PLAN, QUESTION, SHELF
+from tests.unit_tests.shelf import Shelf, asked, both, build, divided, reader, searched, shelf, texts
 
 # What is searched for and read
 
@@ -126,8 +112,7 @@ def test_what_names_something_beside_a_known_answer_is_searched_for(worded: str)
 
 def test_the_same_words_are_searched_for_and_read_once() -> None:
     plan = [PLAN[0], "which town has the LONG bridge", QUESTION, "Who was mayor of #1?", "Who was mayor of #2?"]
-    decomposition = Decomposition(question=Question(text=QUESTION), subquestions=tuple(plan))
-    retriever = build(decomposer=RunnableLambda(lambda _: decomposition))
+    retriever = build(decomposer=divided(plan))
     retriever.invoke(QUESTION)
     assert sorted(shelf(retriever).seen) == sorted([PLAN[0], QUESTION, "Who was mayor of Lund?"])
     assert len(reader(retriever).seen) == 1
@@ -174,12 +159,8 @@ def test_each_search_gives_its_best_in_turn_and_says_which_it_was_and_what_was_r
     third = {"number": 3, "subquestion": FILLED, "answer": None}
     whole = {"number": 0, "subquestion": QUESTION, "answer": None}
     assert [(document.page_content, document.metadata["divconq"]) for document in found] == [
-        (SHELF[PLAN[0]][0], first),
-        (SHELF[PLAN[1]][0], second),
-        (SHELF[FILLED][0], third),
-        (SHELF[QUESTION][0], whole),
-        (SHELF[PLAN[0]][1], first),
-        (SHELF[QUESTION][2], whole),
+        *((SHELF[PLAN[0]][0], first), (SHELF[PLAN[1]][0], second), (SHELF[FILLED][0], third)),
+        *((SHELF[QUESTION][0], whole), (SHELF[PLAN[0]][1], first), (SHELF[QUESTION][2], whole)),
     ]
 
 
@@ -328,15 +309,10 @@ def plans(draw: st.DrawFn) -> list[str]:
 def test_whatever_the_plan_the_budget_holds_and_async_finds_the_same(
     plan: list[str], k: int, most: int, answered: bool
 ) -> None:
-    decomposition = Decomposition(question=Question(text=QUESTION), subquestions=tuple(plan))
-
     def make() -> DecomposedRetriever:
-        return build(
-            decomposer=RunnableLambda(lambda _: decomposition),
-            retriever=Shelf(texts={QUESTION: list("abcd")}, otherwise=list("cdefgh"), most=most),
-            reader=scripted("Answer: blue" if answered else UNKNOWN),
-            k=k,
-        )
+        some = Shelf(texts={QUESTION: list("abcd")}, otherwise=list("cdefgh"), most=most)
+        reader = scripted("Answer: blue" if answered else UNKNOWN)
+        return build(plan, decomposer=divided(plan), retriever=some, reader=reader, k=k)
 
     one, other = make(), make()
     found = one.invoke(QUESTION)
@@ -355,9 +331,6 @@ def test_the_retrievers_own_documents_are_never_changed() -> None:
     untouched = original.model_copy(deep=True)
     for _ in range(2):
         [found] = build(retriever=RunnableLambda(lambda _: [original])).invoke(QUESTION)
-        assert found.metadata == {
-            "source": "a.txt",
-            "divconq": {"number": 0, "subquestion": QUESTION, "answer": None},
-        }
+        assert found.metadata == {"source": "a.txt", "divconq": {"number": 0, "subquestion": QUESTION, "answer": None}}
         assert found.id == "1"
     assert original == untouched

@@ -13,23 +13,9 @@ from langchain_divconq.prompts import NO_DECOMPOSITION
 from langchain_divconq.retrieval import DecomposedRetriever
 from langchain_divconq.types import Decomposition, Question
 from tests.library import QUESTIONS, divide, plain, read
-from tests.unit_tests.fakes import scripted
-from tests.unit_tests.shelf import (
-    FILLED,
-    PLAN,
-    QUESTION,
-    SHELF,
-    Shelf,
-    Tree,
-    both,
-    build,
-    divided,
-    reader,
-    reading,
-    searched,
-    shelf,
-    texts,
-)
+from tests.unit_tests.fakes import Tree, scripted, ticks_during
+from tests.unit_tests.long_bridge import FILLED, PLAN, QUESTION, SHELF
+from tests.unit_tests.shelf import Shelf, both, build, divided, reader, reading, searched, shelf, texts
 
 # In its surroundings
 
@@ -37,17 +23,13 @@ from tests.unit_tests.shelf import (
 class TestDecomposedRetriever(RetrieversIntegrationTests):
     """langchain-tests' suite, with scripted models over the library of the examples."""
 
-    @property
-    def retriever_constructor(self) -> type[DecomposedRetriever]:
-        return DecomposedRetriever
+    retriever_constructor = DecomposedRetriever
 
     @property
     def retriever_constructor_params(self) -> dict[str, Any]:
         return {"retriever": plain(4), "reader": scripted(read), "decomposer": RunnableLambda(divide)}
 
-    @property
-    def retriever_query_example(self) -> str:
-        return QUESTIONS[0].question
+    retriever_query_example = QUESTIONS[0].question
 
 
 @both
@@ -57,17 +39,10 @@ def test_the_run_tree_shows_every_stage_by_name(asynchronous: bool) -> None:
     searched(build(plan), QUESTION, asynchronous, {"callbacks": [tree]})
     lines = tree.lines()
     assert lines[:3] == ["DecomposedRetriever (retriever)", "  divconq:decompose (chain)", "    divconq:plan (llm)"]
-    assert sorted(lines[3:7]) == ["    Shelf (retriever)"] * 2 + [
-        "  divconq:question (chain)",
-        "  divconq:subquestion-1 (chain)",
-    ]
-    assert lines[7:] == [
-        "  divconq:read-1 (chain)",
-        "    ScriptedModel (llm)",
-        "  divconq:subquestion-2 (chain)",
-        "    Shelf (retriever)",
-    ]
-    assert tree.root is not None
+    first, second = "  divconq:subquestion-1 (chain)", "  divconq:subquestion-2 (chain)"
+    search, reading_ = "    Shelf (retriever)", ["  divconq:read-1 (chain)", "    ScriptedModel (llm)"]
+    assert sorted(lines[3:7]) == [search, search, "  divconq:question (chain)", first]
+    assert lines[7:] == [*reading_, second, search]
     for run in tree.root.child_runs:
         assert {run.name, "nostream", "mine"} - set(run.tags or []) == {"mine"}
     assert tree.root.child_runs[-1].inputs == {"input": "Who was mayor of Lund?"}
@@ -79,7 +54,6 @@ def test_the_runs_of_searches_and_readings_carry_plan_gate_and_confidence(asynch
     plan = Decomposition(question=Question(text=QUESTION), subquestions=tuple(PLAN), confidence=0.8)
     retriever = build(decomposer=RunnableLambda(lambda _: plan), gate=0.75)
     searched(retriever, QUESTION, asynchronous, {"callbacks": [tree]})
-    assert tree.root is not None
     for run in tree.root.child_runs[1:]:
         assert run.metadata["divconq_plan"] == PLAN
         assert run.metadata["divconq_gate"] == 0.75
@@ -94,12 +68,8 @@ async def test_the_plan_and_each_hop_are_announced_as_they_come() -> None:
     [(name, plan), *hops] = told
     assert (name, plan["subquestions"]) == ("divconq_decomposition", PLAN)
     assert [name for name, _ in hops] == ["divconq_hop"] * 4
-    assert [(hop["number"], hop["subquestion"], hop["answer"]) for _, hop in hops] == [
-        (0, QUESTION, None),
-        (1, PLAN[0], "Lund"),
-        (2, PLAN[1], "1931"),
-        (3, FILLED, None),
-    ]
+    found = [(hop["number"], hop["subquestion"], hop["answer"]) for _, hop in hops]
+    assert found == [(0, QUESTION, None), (1, PLAN[0], "Lund"), (2, PLAN[1], "1931"), (3, FILLED, None)]
     assert [document["page_content"] for document in hops[1][1]["documents"]] == SHELF[PLAN[0]]
     names = [event["name"] for event in events]
     assert names.index("divconq_hop") < names.index("divconq:subquestion-3"), "not only at the end"
@@ -111,15 +81,9 @@ def test_what_is_in_the_config_reaches_the_parts(asynchronous: bool) -> None:
     retriever = build(retriever=configurable)
     assert [spec.id for spec in retriever.config_specs] == ["most"]
     tree = Tree()
-    config: RunnableConfig = {
-        "configurable": {"most": 1},
-        "tags": ["mine"],
-        "metadata": {"user": "ada"},
-        "callbacks": [tree],
-        "run_name": "search",
-    }
+    config: RunnableConfig = {"configurable": {"most": 1}, "tags": ["mine"], "metadata": {"user": "ada"}}
+    config |= {"callbacks": [tree], "run_name": "search"}
     assert len(searched(retriever, QUESTION, asynchronous, config)) == 4
-    assert tree.root is not None
     assert tree.root.name == "search"
     for run in tree.root.child_runs:
         assert run.name != "search"
@@ -169,9 +133,7 @@ def test_independent_subquestions_are_searched_for_and_read_at_once(asynchronous
 def test_a_subquestion_waits_for_those_alone_that_it_refers_to(asynchronous: bool) -> None:
     plan = ["What is rain?", "What is snow of #1?", "What is ice of #1?", "What is hail of #2?"]
     retriever = build(
-        decomposer=divided(plan),
-        retriever=Shelf(otherwise=["A text."], delay=0.02),
-        reader=scripted("Answer: x"),
+        decomposer=divided(plan), retriever=Shelf(otherwise=["A text."], delay=0.02), reader=scripted("Answer: x")
     )
     searched(retriever, QUESTION, asynchronous)
     waves = [{QUESTION, "What is rain?"}, {"What is snow of x?", "What is ice of x?"}, {"What is hail of x?"}]
@@ -212,15 +174,5 @@ async def test_cancelling_cancels_the_searches_under_way() -> None:
 
 
 async def test_the_event_loop_is_never_blocked() -> None:
-    ticks = 0
-
-    async def tick() -> None:
-        nonlocal ticks
-        while True:
-            await asyncio.sleep(0.005)
-            ticks += 1
-
-    ticker = asyncio.ensure_future(tick())
-    await build(retriever=Shelf(delay=0.2), reader=scripted(reading, delay=0.2)).ainvoke(QUESTION)
-    ticker.cancel()
-    assert ticks > 8
+    slow = build(retriever=Shelf(delay=0.2), reader=scripted(reading, delay=0.2))
+    assert await ticks_during(slow.ainvoke(QUESTION)) > 8

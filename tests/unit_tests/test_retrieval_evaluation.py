@@ -19,17 +19,9 @@ from tests.unit_tests.fakes import scripted
 
 
 def outcome(probability: float | None, whole: bool, turns: bool, *, is_divided: bool = True) -> Outcome:
-    found: dict[Way, tuple[int | None, ...]] = {
-        "whole": (1 if whole else None,),
-        "turns": (1 if turns else None,),
-        "rrf": (None,),
-    }
-    return Outcome(
-        question=Question(text="Who?"),
-        subquestions=("Where?",) if is_divided else (),
-        no_decomposition_probability=probability,
-        found=found,
-    )
+    found: dict[Way, tuple[int | None, ...]] = {"whole": (1 if whole else None,), "turns": (1 if turns else None,)}
+    known: dict[str, Any] = {"question": Question(text="Who?"), "no_decomposition_probability": probability}
+    return Outcome(**known, subquestions=("Where?",) if is_divided else (), found={**found, "rrf": (None,)})
 
 
 def test_ranks_and_costs_of_the_library_follow_from_one_search_of_each_question() -> None:

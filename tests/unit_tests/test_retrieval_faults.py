@@ -1,6 +1,5 @@
 """What fails, and what goes on without it."""
 
-import logging
 from typing import Any
 
 import pytest
@@ -17,23 +16,9 @@ from langgraph.errors import GraphInterrupt
 
 from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
 from langchain_divconq.retrieval import Reading
-from tests.unit_tests.fakes import ScriptedModel, failing, scripted
-from tests.unit_tests.shelf import (
-    FILLED,
-    PLAN,
-    QUESTION,
-    SHELF,
-    Shelf,
-    Tree,
-    asked,
-    both,
-    build,
-    reader,
-    reading,
-    searched,
-    shelf,
-    texts,
-)
+from tests.unit_tests.fakes import ScriptedModel, Tree, failing, scripted
+from tests.unit_tests.long_bridge import FILLED, PLAN, QUESTION, SHELF
+from tests.unit_tests.shelf import Shelf, asked, both, build, reader, reading, searched, shelf, texts
 
 
 class Overflow(ContextOverflowError):
@@ -59,8 +44,7 @@ def partial(documents: list[Document]) -> set[tuple[str, ...]]:
 def test_trouble_with_the_decomposer_searches_for_the_whole_question_and_says_so(
     decomposer: ScriptedModel, asynchronous: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING, logger="langchain_divconq"):
-        found = searched(build(decomposer=decomposer), QUESTION, asynchronous)
+    found = searched(build(decomposer=decomposer), QUESTION, asynchronous)
     assert texts(found) == SHELF[QUESTION]
     assert "The question stays whole, since the decomposer failed: " in caplog.text
     assert "by far" not in caplog.text
@@ -76,15 +60,13 @@ def test_a_search_that_fails_twice_loses_nothing_else(
 ) -> None:
     broken = Shelf(error=error, failing={lost: 2})
     tree = Tree()
-    with caplog.at_level(logging.WARNING, logger="langchain_divconq"):
-        found = searched(build(retriever=broken), QUESTION, asynchronous, {"callbacks": [tree]})
+    found = searched(build(retriever=broken), QUESTION, asynchronous, {"callbacks": [tree]})
     assert broken.seen.count(lost) == 2
     kept = {text for query in (*PLAN[:2], QUESTION) if query != lost for text in SHELF[query]}
     assert kept <= set(texts(found))
     [[trouble]] = partial(found)
     assert trouble.startswith(f"the search for {lost!r} failed: ")
     assert f"The result is partial: {trouble}" in caplog.text
-    assert tree.root is not None
     assert tree.root.error is None
     assert [run.inputs["input"] for run in tree.root.child_runs if run.error] == [lost]
     with pytest.raises(type(error)):
@@ -138,8 +120,7 @@ def test_documents_that_do_not_fit_leave_their_subquestion_without_an_answer(
         return reading(messages)
 
     retriever = build(reader=scripted(read_one))
-    with caplog.at_level(logging.WARNING, logger="langchain_divconq"):
-        searched(retriever, QUESTION, asynchronous)
+    searched(retriever, QUESTION, asynchronous)
     assert shelf(retriever).seen[3:] == ["Who was mayor of the town that has the long bridge in 1931?"]
     assert "no answer to 'Which town has the long bridge?' could be read: too long" in caplog.text
     with pytest.raises(Overflow, match="too long"):
@@ -153,7 +134,6 @@ def test_a_broken_set_up_of_a_model_is_raised(broken: str, asynchronous: bool) -
     part: dict[str, Any] = {broken: failing(ModelAuthenticationError("no key"))}
     with pytest.raises(ModelAuthenticationError, match="no key"):
         searched(build(**part), QUESTION, asynchronous, {"callbacks": [tree]})
-    assert tree.root is not None
     assert "no key" in (tree.root.error or "")
 
 

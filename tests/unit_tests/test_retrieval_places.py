@@ -33,7 +33,8 @@ from langchain_divconq.retrieval.tool import NOTHING, render_passages
 from tests.library import QUESTIONS, divide, documents, names, plain, read
 from tests.unit_tests.fake_agent_model import calls, in_turn
 from tests.unit_tests.fakes import scripted
-from tests.unit_tests.shelf import FILLED, PLAN, QUESTION, SHELF, Shelf, both, build, searched, shelf, texts
+from tests.unit_tests.long_bridge import FILLED, PLAN, QUESTION, SHELF
+from tests.unit_tests.shelf import Shelf, both, build, searched, shelf, texts
 
 ASKED = next(question for question in QUESTIONS if len(question.subquestions) == 2)
 

@@ -17,7 +17,8 @@ from langchain_divconq.prompts import reading_prompt
 from langchain_divconq.retrieval import DecomposedRetriever, Reading, parse_reading
 from langchain_divconq.solver import Solver
 from tests.unit_tests.fakes import failing, scripted
-from tests.unit_tests.shelf import ANSWERS, FILLED, PLAN, QUESTION, SHELF, Shelf, build, reading, shelf, texts
+from tests.unit_tests.long_bridge import ANSWERS, FILLED, PLAN, QUESTION, SHELF
+from tests.unit_tests.shelf import Shelf, build, reading, shelf, texts
 
 MODEL = scripted(reading)
 
@@ -29,14 +30,9 @@ def look_up(given: Reading) -> str | None:
 @pytest.mark.parametrize(
     "reader",
     [
-        MODEL,
-        MODEL.bind(stop=["\n"]),
-        MODEL.with_retry(),
-        MODEL | StrOutputParser(),
+        *(MODEL, MODEL.bind(stop=["\n"]), MODEL.with_retry(), MODEL | StrOutputParser()),
         failing(ValueError("down")).with_fallbacks([MODEL]),
-        Solver(model=MODEL),
-        look_up,
-        RunnableLambda(look_up),
+        *(Solver(model=MODEL), look_up, RunnableLambda(look_up)),
         RunnableLambda(look_up) | (lambda answer: AIMessage(answer or "")),
         ChatPromptTemplate.from_template("{documents}\nQuestion: {subquestion}") | MODEL,
         ChatPromptTemplate.from_template("{documents}\nQuestion: {subquestion}") | MODEL | StrOutputParser(),
@@ -94,27 +90,16 @@ def test_a_solver_in_the_readers_place_is_told_what_to_pass() -> None:
 @pytest.mark.parametrize(
     ("reply", "answer"),
     [
-        ("Answer: Ada Holm", "Ada Holm"),
-        ("It says so.\nAnswer: **Ada Holm**.", "Ada Holm"),
-        ("Ada Holm", "Ada Holm"),
-        ("Answer: Unknown Harbour", "Unknown Harbour"),
-        ("Answer: Nonesuch", "Nonesuch"),
+        *(("Answer: Ada Holm", "Ada Holm"), ("It says so.\nAnswer: **Ada Holm**.", "Ada Holm")),
+        *(("Ada Holm", "Ada Holm"), ("Answer: Unknown Harbour", "Unknown Harbour"), ("Answer: Nonesuch", "Nonesuch")),
         ("Answer: Not Far From Here", "Not Far From Here"),
-        ("Answer: unknown", None),
-        ("Answer: Unknown.", None),
-        ("Answer: None", None),
-        ("Answer: N/A", None),
+        *(("Answer: unknown", None), ("Answer: Unknown.", None), ("Answer: None", None), ("Answer: N/A", None)),
         ("Answer: not stated in the documents", None),
-        ("Answer: Not given.", None),
-        ("I don't know.", None),
-        ("I'm sorry, I can't help with that.", None),
-        ("I am not able to answer this.", None),
-        ("Answer: I cannot tell from these.", None),
-        ("Answer: The documents do not mention it.", None),
+        *(("Answer: Not given.", None), ("I don't know.", None)),
+        *(("I'm sorry, I can't help with that.", None), ("I am not able to answer this.", None)),
+        *(("Answer: I cannot tell from these.", None), ("Answer: The documents do not mention it.", None)),
         ("Answer: These documents don\u2019t say", None),
-        ("", None),
-        ("Answer:", None),
-        ("The bridge is long. " * 20, None),
+        *(("", None), ("Answer:", None), ("The bridge is long. " * 20, None)),
     ],
 )
 def test_a_reading_gives_its_answer_or_none(reply: str, answer: str | None) -> None:

@@ -6,13 +6,14 @@ from langchain_core.exceptions import ModelTimeoutError
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.output_parsers import PydanticOutputParser
 from langchain_core.runnables import ConfigurableField, Runnable, RunnableLambda
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from langchain_divconq.chain import DivideAndConquer
 from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.solver import FinalAnswer, Solver
 from langchain_divconq.types import Decomposition, Question, Subanswer
 from langchain_divconq.usage import Price
+from tests.unit_tests.chains import run
 from tests.unit_tests.fakes import ScriptedModel, scripted
 
 BRIDGE = Decomposition(
@@ -168,24 +169,10 @@ def test_structured_output_of_an_unknown_kind_is_refused_in_words() -> None:
 
 
 class Tooled(ScriptedModel):
-    """Has LangChain's own structured output, and remembers where it was to stop."""
-
-    stops: list[Any] = Field(default_factory=list)
+    """Has LangChain's own structured output."""
 
     def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
         return self.bind(tools=tools, **kwargs)
-
-    def _generate(self, messages: list[BaseMessage], stop: Any = None, *args: Any, **kwargs: Any) -> Any:
-        self.stops.append(stop)
-        return super()._generate(messages, stop, *args, **kwargs)
-
-    async def _agenerate(self, messages: list[BaseMessage], stop: Any = None, *args: Any, **kwargs: Any) -> Any:
-        self.stops.append(stop)
-        return await super()._agenerate(messages, stop, *args, **kwargs)
-
-    def _stream(self, messages: list[BaseMessage], stop: Any = None, *args: Any, **kwargs: Any) -> Any:
-        self.stops.append(stop)
-        yield from super()._stream(messages, stop, *args, **kwargs)
 
 
 @pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream"])
@@ -194,13 +181,8 @@ def test_what_is_bound_and_what_comes_with_the_call_reach_the_structured_call(ho
     bound = model.bind(top_p=0.5, temperature=0.9, tools=[]).with_config(tags=["mine"])
     solver = Solver(model=bound, structured=True)
     decomposer: Runnable[Any, Any] = RunnableLambda(lambda _: BRIDGE)
-    divided = DivideAndConquer(solver=solver, decomposer=decomposer)
-    if how == "stream":
-        assert "".join(chunk.text for chunk in divided.stream("Who?", temperature=0.1, stop=["."])) == "Answer: 5"
-    elif how == "ainvoke":
-        assert asyncio.run(solver.ainvoke(BRIDGE, temperature=0.1, stop=["."])).answer == "5"
-    else:
-        assert solver.invoke(BRIDGE, temperature=0.1, stop=["."]).answer == "5"
+    divided: Any = DivideAndConquer(solver=solver, decomposer=decomposer).bind(temperature=0.1, stop=["."])
+    assert run(divided, how, "Who?").text == "Answer: 5"
     [options] = model.options
     assert (options["top_p"], options["temperature"], options["tool_choice"]) == (0.5, 0.1, "any")
     assert options["tools"] == [FinalAnswer]

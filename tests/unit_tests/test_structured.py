@@ -17,15 +17,6 @@ from langchain_divconq.types import Solution
 from tests.unit_tests.fake_engine import FakeEngine, install
 from tests.unit_tests.fakes import PLAN, QUESTION, scripted
 
-WORDS = ["The", " sky", " is", " blue", "."]
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    engine = FakeEngine(WORDS)
-    install(monkeypatch, engine)
-    return engine
-
 
 class Sky(BaseModel):
     """The sky."""

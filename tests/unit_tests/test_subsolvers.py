@@ -9,8 +9,6 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Huma
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField, Runnable, RunnableLambda
-from langchain_core.tracers import BaseTracer
-from langchain_core.tracers.schemas import Run
 from pydantic import ValidationError
 
 from langchain_divconq.budget import Budget
@@ -19,14 +17,11 @@ from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.solver import Solver
 from langchain_divconq.types import Decomposition, Question, Solution, Subanswer
 from langchain_divconq.usage import Price
-from tests.unit_tests.fakes import ScriptedModel, scripted
+from tests.unit_tests.fakes import ScriptedModel, Tree, raising, scripted
+from tests.unit_tests.test_solver import BRIDGE
 
-BRIDGE = Decomposition(
-    question=Question(text="Who was mayor when the bridge opened?", context="The bridge stands in Lund."),
-    subquestions=("When was the bridge opened?", "Who was mayor in #1?"),
-)
 ANSWERS = {"When was the bridge opened?": "1931", "Who was mayor in 1931?": "Ada Holm"}
-MODES = ["sequential", "parallel"]
+one_by_one = pytest.mark.parametrize("mode", ["sequential", "parallel"])
 
 
 def solve(subsolver: Any, mode: Any = "sequential", **fields: Any) -> Solution:
@@ -42,18 +37,7 @@ def answers(solution: Solution) -> list[str | None]:
     return [subanswer.answer for subanswer in solution.subanswers or ()]
 
 
-class Recorder(BaseTracer):
-    """Keeps the finished trace."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.root: Run | None = None
-
-    def _persist_run(self, run: Run) -> None:
-        self.root = run
-
-
-@pytest.mark.parametrize("mode", MODES)
+@one_by_one
 def test_it_is_asked_the_subquestion_alone_with_references_filled_in(mode: Any) -> None:
     asked: list[Any] = []
 
@@ -70,7 +54,7 @@ def test_it_is_asked_the_subquestion_alone_with_references_filled_in(mode: Any) 
     assert (solution.answer, solution.mode) == ("Ada Holm", mode)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@one_by_one
 def test_the_model_closes_with_what_was_found(mode: Any) -> None:
     model = scripted("Answer: Ada Holm")
     Solver(model=model, mode=mode, subsolver=RunnableLambda(look_up)).invoke(BRIDGE)
@@ -148,7 +132,7 @@ def test_an_agents_run_is_one_call_with_the_tokens_of_all_its_replies() -> None:
 # Routing
 
 
-@pytest.mark.parametrize("mode", MODES)
+@one_by_one
 def test_a_function_picks_who_answers_and_none_is_the_model(mode: Any) -> None:
     routed: list[tuple[str, str]] = []
     archive: Runnable[Any, Any] = RunnableLambda(lambda _: "1931")
@@ -207,7 +191,7 @@ def chain(subsolver: Any, mode: Any = "sequential") -> tuple[DivideAndConquer, S
     return DivideAndConquer(solver=Solver(model=model, mode=mode, subsolver=subsolver), decomposer=decomposer), model
 
 
-@pytest.mark.parametrize("mode", MODES)
+@one_by_one
 def test_all_ways_to_run_it_agree_and_the_closing_reply_streams(mode: Any) -> None:
     divided, _ = chain(RunnableLambda(look_up), mode)
 
@@ -222,17 +206,16 @@ def test_all_ways_to_run_it_agree_and_the_closing_reply_streams(mode: Any) -> No
         assert answers(Solution.from_message(message)) == ["1931", "Ada Holm"]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@one_by_one
 def test_it_runs_under_the_subquestions_name_with_its_own_runs_below(mode: Any) -> None:
     subsolver = ChatPromptTemplate.from_template("{question}") | scripted("1931")
     divided, _ = chain(subsolver, mode)
     for run in (divided.invoke, lambda *given: asyncio.run(divided.ainvoke(*given))):
-        tracer = Recorder()
-        run("Who?", {"callbacks": [tracer], "metadata": {"user": 7}})
-        assert tracer.root is not None
-        names = [child.name for child in tracer.root.child_runs]
+        tree = Tree()
+        run("Who?", {"callbacks": [tree], "metadata": {"user": 7}})
+        names = [child.name for child in tree.root.child_runs]
         assert names == ["divconq:decompose", "divconq:subquestion-1", "divconq:subquestion-2", "divconq:solve"]
-        asked = tracer.root.child_runs[1]
+        asked = tree.root.child_runs[1]
         assert [child.name for child in asked.child_runs] == ["ChatPromptTemplate", "ScriptedModel"]
         assert set(asked.tags or []) >= {"divconq:subquestion-1", "nostream"}
         assert asked.child_runs[1].extra["metadata"]["user"] == 7
@@ -269,20 +252,14 @@ def test_its_configurable_fields_are_found_and_obeyed() -> None:
 
 
 def test_a_budget_that_steps_down_leaves_it_out() -> None:
-    def never(_: str) -> str:
-        raise AssertionError("The budget pays for one call alone.")
-
-    divided, _ = chain(RunnableLambda(never))
+    divided, _ = chain(RunnableLambda(raising(AssertionError("The budget pays for one call alone."))))
     solution = Solution.from_message(divided.invoke("Who?", budget=Budget(tokens=2_000)))
     assert solution.mode == "fused"
     assert "the budget does not pay for sequential" in solution.reason
 
 
 def test_its_failure_ends_the_run() -> None:
-    def fail(_: str) -> str:
-        raise PermissionError("no key")
-
-    divided, model = chain(RunnableLambda(fail))
+    divided, model = chain(RunnableLambda(raising(PermissionError("no key"))))
     with pytest.raises(PermissionError, match="no key"):
         divided.invoke("Who?")
     assert model.seen == []

@@ -21,6 +21,7 @@ from langchain_divconq.llamacpp.engines.base import NO_NUMBERS, EngineSettings
 from langchain_divconq.llamacpp.engines.gguf import check_model, check_numbers, read_header
 from langchain_divconq.llamacpp.engines.identity import fingerprint
 from tests.gguf_writer import Value, gguf_bytes, write_adapter, write_model
+from tests.unit_tests.fakes import raising
 
 
 @pytest.fixture
@@ -55,10 +56,7 @@ def test_what_passed_is_not_tried_again_until_something_changes(
 
 
 def test_what_failed_is_tried_again(settings: EngineSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise InvalidWeightsError("damaged")
-
-    monkeypatch.setattr(trial, "run_trial", fail)
+    monkeypatch.setattr(trial, "run_trial", raising(InvalidWeightsError("damaged")))
     for _ in range(2):
         with pytest.raises(InvalidWeightsError, match="damaged"):
             attempt(settings)

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages.ai import UsageMetadata
 from pydantic import ValidationError
 
 from langchain_divconq.usage import Price, StageUsage, Usage
@@ -12,30 +13,15 @@ PRICE = Price(input=2.0, output=10.0, cached_input=0.5)
 WHOLE = st.integers(0, 10**6)
 
 
-@st.composite
-def stage_usages(draw: st.DrawFn) -> StageUsage:
-    dollars = draw(st.none() | WHOLE)
-    return StageUsage(
-        calls=draw(WHOLE),
-        unmetered_calls=draw(WHOLE),
-        input_tokens=draw(WHOLE),
-        cached_tokens=draw(WHOLE),
-        output_tokens=draw(WHOLE),
-        seconds=float(draw(WHOLE)),
-        dollars=None if dollars is None else float(dollars),
-    )
-
-
-def usages() -> st.SearchStrategy[Usage]:
-    return st.builds(Usage, decompose=stage_usages(), solve=stage_usages())
+COUNTS = dict.fromkeys(["calls", "unmetered_calls", "input_tokens", "cached_tokens", "output_tokens"], WHOLE)
+STAGES = st.builds(StageUsage, **COUNTS, seconds=WHOLE.map(float), dollars=st.none() | WHOLE.map(float))
+USAGES = st.builds(Usage, decompose=STAGES, solve=STAGES)
 
 
 def reply(input_tokens: int, output_tokens: int, cached: int | None = None) -> AIMessage:
-    metadata: dict[str, object] = {
-        "input_tokens": input_tokens,
-        "output_tokens": output_tokens,
-        "total_tokens": input_tokens + output_tokens,
-    }
+    metadata = UsageMetadata(
+        input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=input_tokens + output_tokens
+    )
     if cached is not None:
         metadata["input_token_details"] = {"cache_read": cached}
     return AIMessage("Answer: 29", usage_metadata=metadata)
@@ -44,10 +30,7 @@ def reply(input_tokens: int, output_tokens: int, cached: int | None = None) -> A
 @pytest.mark.parametrize(
     ("input_tokens", "cached_tokens", "output_tokens", "dollars"),
     [
-        (0, 0, 0, 0.0),
-        (1_000_000, 0, 0, 2.0),
-        (1_000_000, 1_000_000, 0, 0.5),
-        (0, 0, 1_000_000, 10.0),
+        *((0, 0, 0, 0.0), (1_000_000, 0, 0, 2.0), (1_000_000, 1_000_000, 0, 0.5), (0, 0, 1_000_000, 10.0)),
         (1_000, 400, 50, (600 * 2.0 + 400 * 0.5 + 50 * 10.0) / 1e6),
     ],
 )
@@ -107,7 +90,7 @@ def test_dollars_are_unknown_without_a_price_and_add_up_where_they_are_known() -
     assert (StageUsage(dollars=0.25) + unknown + StageUsage(dollars=0.5)).dollars == 0.75
 
 
-@given(usages(), usages(), usages())
+@given(USAGES, USAGES, USAGES)
 def test_addition_is_associative_and_commutative_and_knows_a_zero(a: Usage, b: Usage, c: Usage) -> None:
     assert (a + b) + c == a + (b + c)
     assert a + b == b + a
@@ -115,7 +98,7 @@ def test_addition_is_associative_and_commutative_and_knows_a_zero(a: Usage, b: U
     assert a.total == a.decompose + a.solve
 
 
-@given(st.lists(usages(), min_size=1, max_size=6))
+@given(st.lists(USAGES, min_size=1, max_size=6))
 def test_sum_adds_up_a_batch(batch: list[Usage]) -> None:
     total = sum(batch)
     assert isinstance(total, Usage)
@@ -161,6 +144,6 @@ def test_counts_start_from_zero(field: str) -> None:
         StageUsage(**{field: -1})
 
 
-@given(usages())
+@given(USAGES)
 def test_a_ledger_survives_json(usage: Usage) -> None:
     assert Usage.model_validate_json(usage.model_dump_json()) == usage

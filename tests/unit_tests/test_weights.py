@@ -20,6 +20,14 @@ def _no_weights_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where adapters ship."""
+    folder = tmp_path / "adapters"
+    folder.mkdir()
+    return folder
+
+
 def _install_package(folder: Path, monkeypatch: pytest.MonkeyPatch, *, with_file: bool) -> Path:
     package = folder / "weights_for_a_test"
     package.mkdir()
@@ -95,9 +103,7 @@ def test_without_a_shipped_adapter_there_is_none() -> None:
     assert weights.default_adapter() is None
 
 
-def test_the_shipped_adapter_is_found_beside_its_model_card(tmp_path: Path) -> None:
-    folder = tmp_path / "adapters"
-    folder.mkdir()
+def test_the_shipped_adapter_is_found_beside_its_model_card(folder: Path) -> None:
     (folder / "README.md").write_text("A model card.")
     assert weights.default_adapter() is None
     (folder / "smollm2-135m-decomposer.gguf").write_bytes(b"GGUF")
@@ -105,32 +111,26 @@ def test_the_shipped_adapter_is_found_beside_its_model_card(tmp_path: Path) -> N
 
 
 def test_the_shipped_adapter_is_left_out_where_other_weights_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "adapters"
-    folder.mkdir()
     (folder / "smollm2-135m-decomposer.gguf").touch()
-    monkeypatch.setenv("DIVCONQ_MODEL", str(tmp_path / "mine.gguf"))
+    monkeypatch.setenv("DIVCONQ_MODEL", "mine.gguf")
     assert weights.default_adapter() is None
 
 
-def test_two_shipped_adapters_are_an_error_that_names_both(tmp_path: Path) -> None:
-    folder = tmp_path / "adapters"
-    folder.mkdir()
+def test_two_shipped_adapters_are_an_error_that_names_both(folder: Path) -> None:
     for name in ("smollm2-135m-old.gguf", "smollm2-135m-new.gguf"):
         (folder / name).write_bytes(b"GGUF")
     with pytest.raises(InvalidWeightsError, match=r"holds 2 small adapters \(smollm2-135m-new\.gguf"):
         weights.default_adapter()
 
 
-def test_each_size_has_its_own_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "adapters"
-    folder.mkdir()
+def test_each_size_has_its_own_adapter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("smollm2-135m-decomposer.gguf", "qwen2.5-coder-0.5b-decomposer.gguf"):
         (folder / name).touch()
     assert weights.default_adapter() == folder / "smollm2-135m-decomposer.gguf"
     assert weights.default_adapter("medium") == folder / "qwen2.5-coder-0.5b-decomposer.gguf"
-    monkeypatch.setenv("DIVCONQ_MEDIUM_MODEL", str(tmp_path / "qwen.gguf"))
+    monkeypatch.setenv("DIVCONQ_MEDIUM_MODEL", "qwen.gguf")
     assert weights.default_adapter("medium") == folder / "qwen2.5-coder-0.5b-decomposer.gguf"
 
 
