@@ -28,15 +28,9 @@ def test_the_fingerprint_tells_examples_and_their_order_apart() -> None:
 
 
 def test_what_was_left_out_is_counted_by_reason(tmp_path: Path) -> None:
-    outcomes: list[Outcome] = [
-        *examples(1),
-        LeftOut(id="own/1", reason="no plan"),
-        LeftOut(id="own/2", reason="no plan"),
-    ]
+    outcomes: list[Outcome] = [*examples(1), *(LeftOut(id=f"own/{n}", reason="no plan") for n in (1, 2))]
     assert kept(outcomes) == examples(1)
     assert render_counts(outcomes) == "       1  kept\n       2  left out: no plan"
     save_left_out(outcomes, tmp_path / "left-out.json")
-    assert json.loads((tmp_path / "left-out.json").read_text()) == {
-        "counts": {"no plan": 2},
-        "examples": {"own/1": "no plan", "own/2": "no plan"},
-    }
+    left_out = {"counts": {"no plan": 2}, "examples": {"own/1": "no plan", "own/2": "no plan"}}
+    assert json.loads((tmp_path / "left-out.json").read_text()) == left_out
