@@ -39,12 +39,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Give each worker, and the processes it starts, cores of its own.
 
     llama.cpp runs on all cores but one, and its threads wait for one another by spinning: two workers on the same cores
-    would hold each other up.
+    would hold each other up. Of two cores it takes one as it is.
     """
     worker = getattr(config, "workerinput", None)
-    if worker is not None and hasattr(os, "sched_setaffinity"):
-        number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[number::count] or os.sched_getaffinity(0))
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if worker is not None and len(cores) > 2:
+        number = int(worker["workerid"].removeprefix("gw")) % worker["workercount"]  # one that died has a successor
+        os.sched_setaffinity(0, cores[number :: worker["workercount"]])
 
 
 @pytest.hookimpl(trylast=True)
