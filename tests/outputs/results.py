@@ -48,7 +48,7 @@ _EARLIER = ["", "\\* measured with an earlier version's decomposer."]
 COLUMNS = (
     Column("not divided", ("whole", "step-by-step"), is_planless=True),
     Column("the solver's own query", ("rewrite",), is_planless=True, is_shown=False),
-    Column("untuned", ("untuned",)),
+    Column("untuned", ("untuned", "untuned-small")),
     Column("small", ("small", "deep", "shipped"), "smollm2-135m*.gguf"),
     Column("medium", ("medium",), "qwen2.5-coder-0.5b*.gguf"),
     Column("dataset's own plans", ("reference", "teacher")),
@@ -86,6 +86,13 @@ def is_good(record: Record) -> float:
 
 ROWS = (
     Row("everyday questions: a good plan, or rightly none", "everyday", is_good),
+    Row(
+        "2Wiki with distractors: all passages found, each hop's answer known",
+        "multihop-wiki2",
+        has_all,
+        suffix="-oracle",
+    ),
+    Row("MuSiQue with distractors: the same", "multihop-musique", has_all, suffix="-oracle"),
     Row("MuSiQue: all passages found, the solver reads for each hop", "retrieval", has_all, suffix="-sequential"),
     Row("MuSiQue: all passages found, each hop's answer known", "retrieval", has_all, suffix="-oracle"),
     Row("… by vectors in place of words", "retrieval-embedding", has_all, suffix="-oracle"),
