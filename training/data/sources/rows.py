@@ -102,6 +102,9 @@ def _json_rows(value: Any) -> Iterator[Row]:
     if isinstance(value, list):
         yield from value
         return
+    if not all(isinstance(inner, (list, dict)) for inner in value.values()):
+        yield value  # lines of which there is one
+        return
     for key, inner in value.items():
         # MuSiQue by shape is an object of lists; DROP as published an object of passages.
         yield from inner if isinstance(inner, list) else [{"passage_id": key, **inner}]
