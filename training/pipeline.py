@@ -131,7 +131,7 @@ def _keep_settings(config: Config) -> None:
                 f"{config.folder} was made with another config: {change}. Give this run another name, or delete what "
                 f"was made with the old one: {', '.join(made)}"
             )
-    if _is_first_process():
+    if _is_first_process() and (not path.exists() or before != settings):
         save_json(path, settings)
 
 
