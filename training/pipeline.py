@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from contextlib import nullcontext
@@ -131,7 +132,7 @@ def _keep_settings(config: Config) -> None:
                 f"{config.folder} was made with another config: {change}. Give this run another name, or delete what "
                 f"was made with the old one: {', '.join(made)}"
             )
-    if _is_first_process() and (not path.exists() or before != settings):
+    if _is_first_process() and not (path.exists() and json.loads(path.read_bytes()) == settings):
         save_json(path, settings)
 
 
