@@ -38,6 +38,7 @@ SourceName: TypeAlias = Literal[
     "musique_composed",
     "everyday",
     "everyday_more",
+    "everyday_held_out",
     "everyday_languages",
     "wiki2",
     "wiki2_one_step",
@@ -80,7 +81,9 @@ class Load(_Section):
     evaluate: tuple[Source, ...] = ()
     """What it is evaluated on. All of it, and every evaluation set at hand, is checked for leaks."""
     validation: int = Field(default=200, ge=0)
-    """So many of the training examples are held out to watch the loss."""
+    """So many of the training examples are held out, to watch the loss and to fit the confidence on."""
+    held_out: tuple[Source, ...] = ()
+    """What is held out besides: all of these sources, from which no student learns."""
     ngram: int = Field(default=13, ge=5)
     """Two texts that share a run of so many words count as the same question."""
 

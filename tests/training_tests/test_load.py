@@ -65,6 +65,25 @@ def test_the_artifacts_hold_every_example_once(tmp_path: Path, capsys: pytest.Ca
     assert "total" in capsys.readouterr().out
 
 
+def test_sources_that_are_held_out_train_nothing_and_what_gives_them_away_is_dropped(tmp_path: Path) -> None:
+    train, apart = write(tmp_path / "a.jsonl", *questions(9)), write(tmp_path / "b.jsonl", *questions(3, "ponds"))
+    twin = {**questions(2, "ponds")[1], "id": "twin"}
+    leaky = write(tmp_path / "c.jsonl", twin)
+    config = make_config(tmp_path, [source(train), source(leaky)], load={"held_out": [source(apart)]})
+    load(config)
+    assert {e.question for e in artifact(config, "validation")} == {row["question"] for row in questions(3, "ponds")}
+    assert {e.question for e in artifact(config, "examples")} == {row["question"] for row in questions(9)}
+
+
+def test_a_source_cannot_both_train_and_be_held_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", *questions(3))
+    config = make_config(tmp_path, [source(path)], load={"held_out": [source(path)]})
+    with pytest.raises(
+        ValueError, match=r"load.held_out and load.train both name jsonl .*a\.jsonl.*Take it out of one"
+    ):
+        load(config)
+
+
 def test_the_same_seed_gives_the_same_files_and_another_seed_others(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", *questions(60))
     written = []

@@ -55,6 +55,8 @@ def load(config: Config) -> None:
     evaluation = {describe(source): _evaluation_examples(source, config.seed) for source in config.load.evaluate}
     at_hand = [example for source in _sets_at_hand(config) for example in read_source(source)]
     at_hand += [example for examples in evaluation.values() for example in examples]
+    apart = [example for source in config.load.held_out for example in _evaluation_examples(source, config.seed)]
+    at_hand += apart
     counts = {describe(source): Counts() for source in config.load.train}
     unique: dict[str, list[Example]] = {}
     texts: set[str] = set()
@@ -63,7 +65,7 @@ def load(config: Config) -> None:
         examples = [_refuse_evaluation(example) for example in read_source(source)]
         unique[name] = _without_duplicates(examples, texts)
         counts[name].read, counts[name].duplicate = len(examples), len(examples) - len(unique[name])
-    _refuse_repeated_ids([example for examples in (*unique.values(), *evaluation.values()) for example in examples])
+    _refuse_repeated_ids([one for examples in (*unique.values(), *evaluation.values(), apart) for one in examples])
     leaks = find_leaks([example for examples in unique.values() for example in examples], at_hand, config.load.ngram)
     chosen: dict[str, list[Example]] = {}
     for source in config.load.train:
@@ -79,7 +81,8 @@ def load(config: Config) -> None:
         counts[name].kept = len(examples) - counts[name].held_out
     train = [example for example in everything if example.id not in held_out]
     random.Random(config.seed).shuffle(train)
-    save_examples((example for example in everything if example.id in held_out), config.folder / "1-validation.jsonl")
+    validation = [*(example for example in everything if example.id in held_out), *apart]
+    save_examples(validation, config.folder / "1-validation.jsonl")
     save_examples(
         (example for examples in evaluation.values() for example in examples), config.folder / "1-evaluation.jsonl"
     )
@@ -149,6 +152,8 @@ def render_counts(counts: dict[str, Counts]) -> str:
 
 
 def _check(config: Config) -> None:
+    if both := {describe(source) for source in config.load.held_out} & {describe(one) for one in config.load.train}:
+        raise ValueError(f"load.held_out and load.train both name {', '.join(sorted(both))}. Take it out of one.")
     for source in config.load.train:
         if source.name in _EXPERIMENT_ONLY and not config.name.startswith("experiment-"):
             raise ValueError(
