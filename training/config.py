@@ -170,6 +170,8 @@ class Finetune(_Section):
     """So many held-out questions are decoded greedily at each evaluation, for the parse rate."""
     threads: int | None = Field(default=None, gt=0)
     """Of the processor; None: as torch chooses."""
+    compile: bool = False
+    """Whether torch compiles the blocks first, which takes a C++ compiler and two minutes; steps are then faster."""
 
 
 class Prefer(_Section):

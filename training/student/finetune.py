@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,10 +159,13 @@ def take_step(
 
 def watch(loss_of: Any, student: Any, tokenizer: Any, material: Material, options: Finetune) -> dict[str, float]:
     """Return the held-out loss, and for a decomposer the parse rate."""
-    metrics = measure(loss_of, material.held_out, material.padding, options.batch_tokens)
-    if options.role.startswith("S_D"):
-        short = [one for one in material.held_out if len(one.ids) <= _SHORT]
-        metrics |= parse_rate(student, tokenizer, short[: options.parse_prompts])
+    import torch
+
+    with torch.compiler.set_stance("force_eager"):  # decoding would be compiled anew, for a few plans
+        metrics = measure(loss_of, material.held_out, material.padding, options.batch_tokens)
+        if options.role.startswith("S_D"):
+            short = [one for one in material.held_out if len(one.ids) <= _SHORT]
+            metrics |= parse_rate(student, tokenizer, short[: options.parse_prompts])
     return metrics
 
 
@@ -203,6 +205,9 @@ def add_lora(model: Any, options: Finetune) -> Any:
     student = get_peft_model(model, lora)
     if not options.dropout:
         quicken(student)
+    if options.compile:
+        for block in model.model.layers:
+            block.compile(dynamic=True)  # batches differ in shape
     student.train()
     return student
 
@@ -227,10 +232,12 @@ def quicken(student: Any) -> None:
     """Make a student with an adapter faster at what it does: plain attention, and an adapter within the product."""
     from peft.tuners.lora import Linear
 
+    # A class, not a function for each layer: the compiler would take every layer for another program.
+    adapted = type("Adapted", (Linear,), {"forward": _adapted})
     student.base_model.model.set_attn_implementation("eager")
     for module in student.modules():
         if isinstance(module, Linear):
-            module.forward = partial(_adapted, module)
+            module.__class__ = adapted
 
 
 def _adapted(layer: Any, inputs: Tensor, *_: Any, **__: Any) -> Tensor:

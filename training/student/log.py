@@ -143,7 +143,7 @@ class TrainingLog:
     def _settings(self) -> dict[str, Any]:
         """Return what the weights depend on, as JSON keeps it."""
         settings = self.config.finetune.model_dump(
-            mode="json", exclude={"evaluate_every", "checkpoint_every", "threads", "start"}
+            mode="json", exclude={"evaluate_every", "checkpoint_every", "threads", "compile", "start"}
         )
         cap = self.config.demonstrate.max_subquestions
         return {
