@@ -38,6 +38,7 @@ SourceName: TypeAlias = Literal[
     "musique_composed",
     "everyday",
     "everyday_more",
+    "everyday_third",
     "everyday_held_out",
     "everyday_languages",
     "wiki2",

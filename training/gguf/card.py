@@ -49,6 +49,7 @@ DATASETS: dict[SourceName, Dataset] = {
     "musique_composed": _MUSIQUE._replace(title="MuSiQue, chains composed from its hops"),
     "everyday": Dataset("everyday questions, written for this project", "MIT", ""),
     "everyday_more": Dataset("more of them, of the same kind", "MIT", ""),
+    "everyday_third": Dataset("and more, of the kinds that were weakest", "MIT", ""),
     "everyday_held_out": Dataset("more of them, from which nothing learns", "MIT", ""),
     "everyday_languages": Dataset("the same in other languages, left whole", "MIT", ""),
     "arithmetic_one_step": Dataset("problems from templates of this project", "MIT", ""),

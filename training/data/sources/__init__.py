@@ -47,6 +47,7 @@ READERS: dict[SourceName, Reader] = {
     "musique_composed": Reader(musique.composed, musique.COMPOSED),
     "everyday": Reader(everyday.everyday, everyday.FILES),
     "everyday_more": Reader(everyday.everyday, everyday.MORE),
+    "everyday_third": Reader(everyday.everyday, everyday.THIRD),
     "everyday_held_out": Reader(everyday.everyday, everyday.HELD_OUT),
     "everyday_languages": Reader(everyday.everyday, everyday.LANGUAGES),
     "wiki2": Reader(wiki2.wiki2, wiki2.FILES),

@@ -20,6 +20,7 @@ FILES: Files = {
     "dev": ("everyday/dev.jsonl",),
 }
 MORE: Files = {"train": tuple(sorted(str(path) for path in (_OWN / "more").glob("*.jsonl")))}
+THIRD: Files = {"train": tuple(sorted(str(path) for path in (_OWN / "third").glob("*.jsonl")))}
 HELD_OUT: Files = {"train": tuple(sorted(str(path) for path in (_OWN / "held_out").glob("*.jsonl")))}
 LANGUAGES: Files = {"train": ("everyday/languages.jsonl",)}
 
