@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
+
+from training.store import Frozen
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -52,11 +54,7 @@ Role: TypeAlias = Literal["S_D-T", "S_D-R", "S_E-T", "S_E-A", "S_E-T-direct", "S
 Quantisation: TypeAlias = Literal["F16", "Q8_0", "Q5_K_M", "Q4_K_M", "Q4_1", "Q4_0"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Source(_Section):
+class Source(Frozen):
     """Some rows of one dataset."""
 
     name: SourceName
@@ -74,7 +72,7 @@ class Source(_Section):
     """Most rows, chosen by the run's seed; None: all."""
 
 
-class Load(_Section):
+class Load(Frozen):
     """Which datasets a run reads, and which it is measured on."""
 
     train: tuple[Source, ...]
@@ -89,7 +87,7 @@ class Load(_Section):
     """Two texts that share a run of so many words count as the same question."""
 
 
-class Demonstrate(_Section):
+class Demonstrate(Frozen):
     """Who writes the plans that the student learns from."""
 
     teacher: str = "recorded"
@@ -108,7 +106,7 @@ class Demonstrate(_Section):
     """The teacher's prices, for the preview."""
 
 
-class Screen(_Section):
+class Screen(Frozen):
     """Who tells whether a plan leads to the gold answer."""
 
     solver: str = "recorded"
@@ -120,7 +118,7 @@ class Screen(_Section):
     """Most attempts at one request, with back-off between them."""
 
 
-class Repeat(_Section):
+class Repeat(Frozen):
     """Some training examples that an epoch shows several times, since their kind is rare."""
 
     source: SourceName
@@ -131,7 +129,7 @@ class Repeat(_Section):
     """How often each is shown."""
 
 
-class Finetune(_Section):
+class Finetune(Frozen):
     """The student, and how its adapter is trained."""
 
     student: str = "bundled"
@@ -175,7 +173,7 @@ class Finetune(_Section):
     """Whether torch compiles the blocks first, which takes a C++ compiler and two minutes; steps are then faster."""
 
 
-class Prefer(_Section):
+class Prefer(Frozen):
     """Learning from what plans achieve: several are drawn for a question, and a search says which is best."""
 
     method: Literal["best", "dpo"] = "best"
@@ -197,7 +195,7 @@ class Prefer(_Section):
     """DPO's: how much of the loss on the better plan itself is added."""
 
 
-class Export(_Section):
+class Export(Frozen):
     """What the trained student is written as."""
 
     adapter_type: Literal["F32", "F16", "Q8_0"] = "F16"
@@ -211,7 +209,7 @@ class Export(_Section):
     itself."""
 
 
-class Evaluate(_Section):
+class Evaluate(Frozen):
     """On how many questions the student's plans are measured, and how."""
 
     max_subquestions: int = Field(default=3, ge=1, le=9)
@@ -223,7 +221,7 @@ class Evaluate(_Section):
     all; None: on all. It writes long, and so takes most of the time."""
 
 
-class Config(_Section):
+class Config(Frozen):
     """One run."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")

@@ -12,18 +12,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from langchain_divconq import Question
-from training.store import save_json, save_text
+from training.store import Frozen, save_json, save_text
 
 Split: TypeAlias = Literal["train", "dev", "test"]
 
 
-class Recorded(BaseModel):
+class Recorded(Frozen):
     """A demonstration that comes with a dataset, as published but for form: not yet capped, nor screened."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     subquestions: tuple[str, ...]
     """In order, references as `#n`; empty: the question is one step."""
@@ -37,10 +35,8 @@ class Recorded(BaseModel):
     """Whether the plan was written for this project and read twice: it is taken as it is."""
 
 
-class Example(BaseModel):
+class Example(Frozen):
     """A question on its way from a dataset to a student."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str = Field(min_length=1)
     """Unique among all sources: the source's name, a slash, and the dataset's own identifier."""
@@ -71,10 +67,8 @@ class Example(BaseModel):
         return Question(text=self.question, context=self.context)
 
 
-class LeftOut(BaseModel):
+class LeftOut(Frozen):
     """An example that a stage can make nothing of."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     """The example's."""

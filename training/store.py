@@ -11,10 +11,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 if sys.platform != "win32":
     import fcntl
+
+
+class Frozen(BaseModel):
+    """What is written to files and read from them: it never changes, and has no other fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Identified(Protocol):

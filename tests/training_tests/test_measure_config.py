@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from training.config import ROOT
+from training.data.sources.rows import find_files
 from training.measure.config import Measurement, load_measurement
 
 MEASURE = ROOT / "training" / "configs" / "measure"
@@ -103,7 +104,8 @@ def test_an_arm_is_compared_with_no_arm_that_is_not_there(versus: str) -> None:
 def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     config = measurement(questions=[{"name": "jsonl", "split": "dev", "path": "~/own.jsonl"}], output="~/out")
-    assert config.questions[0].path == tmp_path / "own.jsonl"
+    (tmp_path / "own.jsonl").touch()
+    assert find_files(config.source, {}) == [tmp_path / "own.jsonl"]
     assert config.folder == tmp_path / "out" / "try"
 
 

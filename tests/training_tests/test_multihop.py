@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.documents import Document
 from langchain_core.exceptions import ModelTimeoutError
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
@@ -13,7 +14,8 @@ from tests.unit_tests.fake_agent_model import AgentModel, calls
 from tests.unit_tests.fakes import raising, scripted
 from training.config import ROOT
 from training.measure.config import Measurement, load_measurement
-from training.measure.published import Published, load_published
+from training.measure.corpus import MultiHop
+from training.measure.published import load_published
 from training.measure.records import RetrievalRecord
 from training.measure.rivals import MOST_SEARCHES, first_prompt, parse_queries
 from training.measure.run import measure
@@ -67,18 +69,18 @@ def write(path: Path, *rows: dict[str, Any], lines: bool = False) -> Path:
     return path
 
 
-def texts(published: Published, ids: tuple[str, ...]) -> list[str]:
-    known = {str(document.id): document.page_content for document in published.documents}
+def texts(published: tuple[list[Document], list[MultiHop]], ids: tuple[str, ...]) -> list[str]:
+    known = {str(document.id): document.page_content for document in published[0]}
     return [known[one].partition("\n")[2] for one in ids]
 
 
 @pytest.mark.parametrize("lines", [False, True])
 def test_musique_is_read_with_hops_gold_passages_and_distractors(tmp_path: Path, lines: bool) -> None:
     found = load_published(write(tmp_path / "musique.json", musique(BRIDGE, MAYOR), lines=lines))
-    assert len(found.documents) == 2 + len(DECOYS)
-    assert found.documents[0].page_content == f"Long Bridge\n{BRIDGE}"
-    assert found.documents[0].metadata == {"title": "Long Bridge"}
-    [one] = found.questions
+    assert len(found[0]) == 2 + len(DECOYS)
+    assert found[0][0].page_content == f"Long Bridge\n{BRIDGE}"
+    assert found[0][0].metadata == {"title": "Long Bridge"}
+    [one] = found[1]
     assert (one.id, one.example.answers) == ("musique/2hop__1", ("Ada Holm", "A. Holm"))
     assert one.plan == ("Which town is the Long Bridge in?", "Who was the first mayor of #1?")
     assert [(hop.filled, hop.answer) for hop in one.hops][1] == ("Who was the first mayor of Lund?", "Ada Holm")
@@ -88,7 +90,7 @@ def test_musique_is_read_with_hops_gold_passages_and_distractors(tmp_path: Path,
 def test_2wiki_is_read_with_a_plan_made_of_its_facts(tmp_path: Path) -> None:
     unnamed = wiki2(_id="w2", question="Whose father was it?")
     found = load_published(write(tmp_path / "2wikimultihopqa.json", wiki2(), unnamed))
-    one, other = found.questions
+    one, other = found[1]
     assert one.id == "wiki2/w1"
     assert one.plan == ("Who directed Sea Wall?", "Who is the father of #1?")
     assert [hop.answer for hop in one.hops] == ["Ada Holm", "Ib Holm"]
@@ -98,7 +100,7 @@ def test_2wiki_is_read_with_a_plan_made_of_its_facts(tmp_path: Path) -> None:
 
 def test_hotpotqa_is_read_without_hops(tmp_path: Path) -> None:
     found = load_published(write(tmp_path / "hotpotqa.json", hotpot()))
-    [one] = found.questions
+    [one] = found[1]
     assert (one.id, one.hops, len(one.gold)) == ("hotpotqa/w1", (), 2)
 
 
@@ -107,8 +109,8 @@ def test_a_corpus_beside_the_questions_is_what_is_searched(tmp_path: Path) -> No
     rows = [{"title": title(text), "text": f" {text}\n", "idx": 7} for text in (BRIDGE, MAYOR, KEEPER)]
     write(tmp_path / "musique_corpus.json", *rows)
     found = load_published(path)
-    assert len(found.documents) == 3
-    assert texts(found, found.questions[0].gold) == [BRIDGE, MAYOR]
+    assert len(found[0]) == 3
+    assert texts(found, found[1][0].gold) == [BRIDGE, MAYOR]
     write(tmp_path / "musique_corpus.json", *rows[:1])
     with pytest.raises(ValueError, match="holds no question whose gold passages are among the passages"):
         load_published(path)
@@ -119,8 +121,8 @@ def test_questions_on_which_something_was_chosen_are_left_out(tmp_path: Path) ->
     path = write(tmp_path / "musique.json", musique(BRIDGE, MAYOR), other)
     chosen_by = write(tmp_path / "dev.json", {"question": QUESTION.upper()})
     found = load_published(path, chosen_by)
-    assert [one.id for one in found.questions] == ["musique/2hop__2"]
-    assert BRIDGE in " ".join(document.page_content for document in found.documents), "its passages distract"
+    assert [one.id for one in found[1]] == ["musique/2hop__2"]
+    assert BRIDGE in " ".join(document.page_content for document in found[0]), "its passages distract"
 
 
 def test_rows_of_another_form_and_a_missing_file_are_named(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from langchain_divconq.llamacpp.weights import Size
 from langchain_divconq.prompts import PromptStyle
@@ -14,6 +14,7 @@ from langchain_divconq.types import MAX_SUBQUESTIONS
 from langchain_divconq.usage import Price
 from training.config import DATA, ROOT, Source, SourceName, load_toml
 from training.measure.records import Mode
+from training.store import Frozen
 
 Kind: TypeAlias = Literal["none", "shipped", "untuned", "gguf", "recorded", "model"]
 Fill: TypeAlias = Literal[
@@ -38,11 +39,7 @@ _SINGLE_STAGE = ("direct", "step_by_step", "self_ask")
 _NEEDS: dict[Kind, tuple[str, ...]] = {"gguf": ("adapter",), "recorded": ("source",), "model": ("model",)}
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-
-class SolverOptions(_Section):
+class SolverOptions(Frozen):
     """A chat model that answers, reads or rewrites."""
 
     model: str
@@ -50,7 +47,7 @@ class SolverOptions(_Section):
     ("openai:gpt-5-mini")."""
     adapter: Path | None = None
     """A LoRA adapter for a GGUF: a student that solves."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default={})
     """Keyword arguments of the chat model: base_url, api_key, max_tokens, temperature, timeout, max_retries …"""
     price: Price | None = None
     """In dollars per million tokens, `input` and `output`; None: unknown."""
@@ -64,7 +61,7 @@ class SolverOptions(_Section):
         return self
 
 
-class DecomposerOptions(_Section):
+class DecomposerOptions(Frozen):
     """What writes an arm's plans, or where they are recorded."""
 
     kind: Kind
@@ -76,7 +73,7 @@ class DecomposerOptions(_Section):
     adapter: Path | None = None
     source: SourceName | None = None
     model: str | None = None
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default={})
     """Keyword arguments of the chat model, for the kind "model"."""
     max_subquestions: int = Field(default=3, ge=1, le=MAX_SUBQUESTIONS)
     """The cap; 9 is as good as none."""
@@ -103,7 +100,7 @@ class DecomposerOptions(_Section):
         return self
 
 
-class Search(_Section):
+class Search(Frozen):
     """How a measurement of retrieval searches."""
 
     budgets: tuple[Annotated[int, Field(gt=0)], ...] = Field(default=(6, 9, 12), min_length=1)
@@ -130,7 +127,7 @@ class Search(_Section):
         return max(*self.budgets, self.answer_k)
 
 
-class Arm(_Section):
+class Arm(Frozen):
     """One way to answer the questions, or to search for them.
 
     A measurement that searches names its arms instead: "whole" (the question is searched for as it is), a rival of
@@ -160,7 +157,7 @@ class Arm(_Section):
     """The arm whose passages are answered from; None: nothing was searched for."""
 
 
-class Measurement(_Section):
+class Measurement(Frozen):
     """One measurement: arms, and the questions they are asked."""
 
     name: str = Field(pattern=_NAME)
@@ -174,8 +171,8 @@ class Measurement(_Section):
     """Where questions come from: one source."""
     search: Search | None = None
     """How passages are searched for; None: questions are answered as they are."""
-    solvers: dict[Annotated[str, Field(pattern=_NAME)], SolverOptions] = {}
-    decomposers: dict[Annotated[str, Field(pattern=_NAME)], DecomposerOptions] = Field({}, validate_default=True)
+    solvers: dict[Annotated[str, Field(pattern=_NAME)], SolverOptions] = Field(default={})
+    decomposers: dict[Annotated[str, Field(pattern=_NAME)], DecomposerOptions] = Field(default={}, validate_default=True)
     arms: tuple[Arm, ...] = Field(min_length=1)
     """What is measured."""
     output: Path = Path("training/runs")
@@ -196,12 +193,6 @@ class Measurement(_Section):
             arms = [_searching_arm(arm, solver, values["search"]) for arm in values.get("arms", ())]
             values = {**values, "arms": arms}
         return values
-
-    @field_validator("questions")
-    @classmethod
-    def _expand_path(cls, questions: tuple[Source]) -> tuple[Source]:
-        [source] = questions
-        return (source.model_copy(update={"path": source.path.expanduser()}) if source.path else source,)
 
     @field_validator("decomposers")
     @classmethod

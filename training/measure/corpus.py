@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,6 +101,15 @@ def training_questions(data: Path) -> list[MultiHop]:
     return found
 
 
+def hops_of(plan: Sequence[str], answers: Sequence[str], gold: Sequence[str]) -> tuple[Hop, ...]:
+    """Return the hops that subquestions, their answers and the passages that tell these make."""
+    known = dict(enumerate(answers, start=1))
+    return tuple(
+        Hop(subquestion, fill_references(subquestion, known), answer, passage)
+        for subquestion, answer, passage in zip(plan, answers, gold, strict=False)
+    )
+
+
 def corpus_fingerprint(documents: Iterable[Document]) -> str:
     """Return a mark of the documents and their order, for a measurement's settings."""
     return hashlib.sha256("".join(f"{document.id}\n" for document in documents).encode()).hexdigest()[:16]
@@ -114,13 +123,8 @@ def _with_hops(example: Example, evidence: list[str]) -> MultiHop:
             f"{example.id} has {len(evidence)} gold passages, {len(answers)} answers and a plan of {len(plan)} "
             "subquestions; expected as many of each, one to a hop. Mend the row, or leave it out."
         )
-    known = dict(enumerate(answers, start=1))
     gold = tuple(_name(_paragraph(text)) for text in evidence)
-    hops = tuple(
-        Hop(subquestion, fill_references(subquestion, known), answer, passage)
-        for subquestion, answer, passage in zip(plan, answers, gold, strict=True)
-    )
-    return MultiHop(example, hops, gold)
+    return MultiHop(example, hops_of(plan, answers, gold), gold)
 
 
 def _rows(data: Path, name: str) -> Iterator[Row]:

@@ -16,11 +16,12 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from langchain_divconq.types import references
 from training.example import Example
 from training.measure.records import Used
+from training.store import Frozen
 
 MET = 0.65
 """A gold subquestion is met by one that has at least this share of the words it takes from the question."""
@@ -97,10 +98,8 @@ _ASKING = """
 _POOLED = frozenset({"dev-057", "dev-065", "dev-069", "dev-071", "dev-112", "dev-134"})
 
 
-class Grade(BaseModel):
+class Grade(Frozen):
     """What is right and wrong with one plan, without its words."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     kind: str
@@ -121,7 +120,7 @@ class Grade(BaseModel):
     no_plan: str | None = None
     """Why no plan could be read from the reply, in a short phrase of a fixed set: the question stayed whole. None: it
     could."""
-    used: dict[str, Used] = {}
+    used: dict[str, Used] = Field(default={})
     """What was used, by the name of the decomposer: the arm's, or those of its stages in the order they were asked.
     Empty: no model was asked, or (of all records of an arm) nobody counted."""
 

@@ -17,6 +17,11 @@ Share: TypeAlias = tuple[float, float]
 """What a question adds to a ratio's numerator and to its denominator; (0, 0): it has no bearing on it."""
 
 
+def only_if(condition: bool, value: float) -> Share:
+    """Return what a question adds to a mean over those for which the condition holds."""
+    return (float(value), 1.0) if condition else (0.0, 0.0)
+
+
 @dataclass(frozen=True)
 class Interval:
     """A ratio, or a difference of two, with its 95% interval."""

@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from pydantic import BaseModel, ConfigDict
-
 from langchain_divconq.types import references
-from training.measure.intervals import Share
+from training.measure.intervals import Share, only_if
 from training.scoring import best_assignment
+from training.store import Frozen
 
 NEAR_COPY = 0.9
 """Two reference-free questions are the same when so much of their content words is common to both (Jaccard)."""
@@ -31,10 +30,8 @@ _FUNCTION_WORD = re.compile(
 Plan: TypeAlias = Sequence[str]
 
 
-class PlanVerdict(BaseModel):
+class PlanVerdict(Frozen):
     """What is known of one plan, without its words."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     """The example's."""
@@ -82,10 +79,6 @@ class Metric:
     """Its numerator and denominator for one question."""
 
 
-def _if(condition: bool, value: float) -> Share:
-    return (float(value), 1.0) if condition else (0.0, 0.0)
-
-
 def _undivided(verdict: PlanVerdict) -> bool:
     return verdict.kept == 0 and verdict.error is None
 
@@ -102,31 +95,31 @@ METRICS: dict[str, Metric] = {
         "share of plans, as written under the grammar, with a subquestion that duplicates another or copies the "
         "question or its last sentence: the same words, or (without references) at least "
         f"{NEAR_COPY:.0%} of the content words in common",
-        lambda v: _if(v.written > 0, v.repeats or v.copies),
+        lambda v: only_if(v.written > 0, v.repeats or v.copies),
     ),
     "subquestions": Metric(
-        "subquestions", "mean number of subquestions in a plan, as written", lambda v: _if(v.written > 0, v.written)
+        "subquestions", "mean number of subquestions in a plan, as written", lambda v: only_if(v.written > 0, v.written)
     ),
     "undivided_one_step": Metric(
         "left whole, one-step questions (right)",
         "share of the questions with an empty reference plan that the decomposer does not divide, at gate 0.5",
-        lambda v: _if(v.reference == 0, _undivided(v)),
+        lambda v: only_if(v.reference == 0, _undivided(v)),
     ),
     "undivided_multi_step": Metric(
         "left whole, multi-step questions (wrong)",
         "share of the questions with subquestions in the reference plan that the decomposer does not divide, at gate "
         "0.5",
-        lambda v: _if(bool(v.reference), _undivided(v)),
+        lambda v: only_if(bool(v.reference), _undivided(v)),
     ),
     "uses_references_precision": Metric(
         "uses references, precision",
         "of the plans with a reference, on multi-step questions, the share whose reference plan has one",
-        lambda v: _if(bool(v.reference) and v.edges > 0, v.reference_edges > 0),
+        lambda v: only_if(bool(v.reference) and v.edges > 0, v.reference_edges > 0),
     ),
     "uses_references_recall": Metric(
         "uses references, recall",
         "of the questions whose reference plan has a reference, the share whose plan has one",
-        lambda v: _if(v.reference_edges > 0, v.edges > 0),
+        lambda v: only_if(v.reference_edges > 0, v.edges > 0),
     ),
     "edge_precision": Metric(
         "references, precision",
@@ -143,7 +136,7 @@ METRICS: dict[str, Metric] = {
         "agreement with the reference",
         "on multi-step questions, the F1 of content words (a reference is a word) summed over the best one-to-one "
         "matching of the plan's and the reference's subquestions, divided by the larger number of subquestions",
-        lambda v: (0.0, 0.0) if v.agreement is None else (v.agreement, 1.0),
+        lambda v: only_if(v.agreement is not None, v.agreement or 0.0),
     ),
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from langchain_core.exceptions import ContextOverflowError
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, Field
 
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import DecompositionError
@@ -19,7 +19,7 @@ from training.data.sources import read_source
 from training.example import Example
 from training.measure.config import DecomposerOptions
 from training.measure.models import Meter, ask_all, why_failed
-from training.store import Records
+from training.store import Frozen, Records
 
 _LONG_PLANS: LongPlans = "first"
 """What becomes of a recorded plan beyond the cap: as the shipped student was taught."""
@@ -28,10 +28,8 @@ _FREE_TOKENS = 128
 """Most tokens of a reply that is held to no grammar; one that is longer ends nowhere."""
 
 
-class Planned(BaseModel):
+class Planned(Frozen):
     """A question's plan, as it was written or recorded: a line of a file of plans."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     """The example's."""

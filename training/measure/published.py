@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from langchain_core.documents import Document
 
-from langchain_divconq.types import fill_references, references
 from training.data.plans import Unusable, recorded_plan
 from training.data.sources.musique import musique
 from training.data.sources.relations import ask_relation
@@ -22,25 +20,16 @@ from training.data.sources.rows import Row, read_file
 from training.data.sources.two_hop import hotpotqa
 from training.data.sources.wiki2 import plain_name, wiki2
 from training.example import Example
-from training.measure.corpus import Hop, MultiHop
+from training.measure.corpus import MultiHop, hops_of
 
 _MOST_HOPS = 9
 
 
-@dataclass(frozen=True)
-class Published:
-    """A published set, as it is searched and asked."""
+def load_published(path: Path, left_out: Path | None = None) -> tuple[list[Document], list[MultiHop]]:
+    """Return the passages around a file's questions, and those questions whose gold passages are among them.
 
-    documents: tuple[Document, ...]
-    """Every passage once, title and text, with the title as metadata; in the files' order."""
-    questions: tuple[MultiHop, ...]
-    """Those whose gold passages are all among the documents."""
-
-
-def load_published(path: Path, left_out: Path | None = None) -> Published:
-    """Return the questions of a file and the passages around them.
-
-    `left_out` holds MuSiQue questions on which something was chosen: those are not asked. Their passages stay.
+    A passage is there once, title and text, with the title as metadata, in the files' order. `left_out` holds MuSiQue
+    questions on which something was chosen: those are not asked. Their passages stay.
 
     Raises:
         ValueError: A file is missing, or its rows are in no form that is known.
@@ -60,12 +49,10 @@ def load_published(path: Path, left_out: Path | None = None) -> Published:
             f"{path} holds no question whose gold passages are among the passages. Expected the form of MuSiQue, "
             "HotpotQA or 2WikiMultihopQA, with the passages in it or in a corpus beside it."
         )
-    return Published(
-        tuple(
-            Document(f"{title}\n{text}", id=key, metadata={"title": title}) for key, (title, text) in documents.items()
-        ),
-        tuple(questions),
-    )
+    found = [
+        Document(f"{title}\n{text}", id=key, metadata={"title": title}) for key, (title, text) in documents.items()
+    ]
+    return found, questions
 
 
 def name(title: str, text: str) -> str:
@@ -91,7 +78,7 @@ def _musique(rows: Sequence[Row]) -> Iterator[MultiHop]:
         gold = tuple(paragraphs[hop["paragraph_support_idx"]] for hop in row["question_decomposition"])
         plan = _plan(example)
         answers = example.recorded.subanswers if example.recorded else None
-        hops = _hops(plan, answers or (), gold) if len(plan) == len(answers or ()) == len(gold) else ()
+        hops = hops_of(plan, answers or (), gold) if len(plan) == len(answers or ()) == len(gold) else ()
         yield MultiHop(_named(example, row["id"]), hops, tuple(dict.fromkeys(gold)))
 
 
@@ -100,7 +87,7 @@ def _wiki2(rows: Sequence[Row]) -> Iterator[MultiHop]:
         gold = _supporting(row)
         facts = [tuple(fact) for fact in row["evidences"]]
         plan = _plan_of_facts(facts, row["question"])
-        hops = _hops(plan, [fact[2] for fact in facts], [*gold, *gold[:1] * len(facts)]) if plan else ()
+        hops = hops_of(plan, [fact[2] for fact in facts], [*gold, *gold[:1] * len(facts)]) if plan else ()
         yield MultiHop(_named(example, row["_id"]), hops, gold)
 
 
@@ -125,19 +112,6 @@ def _plan_of_facts(facts: Sequence[Sequence[str]], question: str) -> tuple[str, 
             return ()
         plan.append(ask_relation(f"#{earlier}" if earlier else plain_name(subject), relation))
     return tuple(plan)
-
-
-def _hops(plan: Sequence[str], answers: Sequence[str], gold: Sequence[str]) -> tuple[Hop, ...]:
-    known = dict(enumerate(map(str, answers), start=1))
-    return tuple(
-        Hop(
-            subquestion,
-            fill_references(subquestion, {number: known[number] for number in references(subquestion)}),
-            str(answer),
-            passage,
-        )
-        for subquestion, answer, passage in zip(plan, answers, gold, strict=False)
-    )
 
 
 def _supporting(row: Row) -> tuple[str, ...]:

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from langchain_divconq.llamacpp.engines import physical_cores
 from langchain_divconq.usage import StageUsage
-from training.store import changes, refuse_changes, save_json
+from training.store import Frozen, changes, refuse_changes, save_json
 
 Mode: TypeAlias = Literal["direct", "step_by_step", "fused", "sequential", "parallel", "self_ask"]
 
@@ -34,11 +34,7 @@ _FREE = ("n", "prices", "versus")
 """What may change of an arm that has records: more questions may be asked; prices and comparisons come afterwards."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Used(_Record):
+class Used(Frozen):
     """What one stage used for one question."""
 
     calls: int = 0
@@ -66,7 +62,7 @@ class Used(_Record):
         return Used(**{name: getattr(self, name) + getattr(other, name) for name in Used.model_fields})
 
 
-class AnswerRecord(_Record):
+class AnswerRecord(Frozen):
     """What became of one question in one arm."""
 
     id: str
@@ -100,7 +96,7 @@ class AnswerRecord(_Record):
         return self.why not in JUDGED
 
 
-class RetrievalRecord(_Record):
+class RetrievalRecord(Frozen):
     """What a search for one question found, in one arm: the ranks of its gold passages. No text of any dataset."""
 
     id: str
@@ -139,7 +135,7 @@ class RetrievalRecord(_Record):
         return self.recall(budget) == 1
 
 
-class Found(_Record):
+class Found(Frozen):
     """The documents that an arm returned for one question, by their ids, best first: what answers are read from."""
 
     id: str

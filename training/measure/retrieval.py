@@ -29,7 +29,7 @@ from training.measure.plans import Planned
 from training.measure.published import load_published
 from training.measure.readers import Reader
 from training.measure.records import AnswerRecord, Found, RetrievalRecord
-from training.measure.rivals import RIVALS_VERSION, SEARCHERS, first_prompt
+from training.measure.rivals import RIVALS_VERSION, SEARCHERS, Asked, first_prompt
 from training.measure.search import load_retriever, retriever_weights
 from training.measure.task import Task
 from training.store import Records
@@ -80,12 +80,11 @@ def load_shelf(search: Search) -> Shelf:
     return Shelf(search, load_retriever(search, documents), texts, hops, settings)
 
 
-def _load(search: Search) -> tuple[Sequence[Document], Sequence[MultiHop]]:
+def _load(search: Search) -> tuple[list[Document], list[MultiHop]]:
     if search.published is None:
         return passages(search.data), questions(search.data)
     left_out = None if search.left_out is None else search.data / search.left_out
-    published = load_published(search.data / search.published, left_out)
-    return published.documents, published.questions
+    return load_published(search.data / search.published, left_out)
 
 
 class Searching(Task[RetrievalRecord]):
@@ -181,9 +180,8 @@ class Searching(Task[RetrievalRecord]):
     async def _searched_by_rival(self, example: Example, meter: Meter, reader: Reader) -> list[Document]:
         """Return what a rival finds; where the solver fails, what the question alone does."""
         try:
-            found = await SEARCHERS[self.arm.mode](
-                example.question, self.shelf.retriever, self.model, {"callbacks": [meter]}
-            )
+            asked = Asked(example.question, self.shelf.retriever, self.model, {"callbacks": [meter]})
+            found = await SEARCHERS[self.arm.mode](asked)
         except Exception as error:  # whatever a provider's package raises
             reader.failure = why_failed(error)
             found = await self.shelf.retriever.ainvoke(example.question)

@@ -6,6 +6,7 @@ Each asks the same solver and the same retriever, at most `MOST_SEARCHES` times,
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.documents import Document
@@ -43,8 +44,35 @@ _AGENT = (
     f"found. Search at most {MOST_SEARCHES} times, then give the answer."
 )
 
-Searcher = Callable[[str, Runnable[Any, Any], Runnable[Any, Any], RunnableConfig], Awaitable[list[Document]]]
-"""From a question, who searches, who is asked, and the config of both, to what was found."""
+
+@dataclass(frozen=True)
+class Asked:
+    """A question, with who searches and who is asked."""
+
+    question: str
+    retriever: Runnable[Any, Any]
+    model: Runnable[Any, Any]
+    config: RunnableConfig
+    """Of both."""
+
+    async def search(self, number: int, query: str) -> Search:
+        """Return what a query finds; number 0 is the question's own."""
+        return Search(Query(number, query), await self.retriever.ainvoke(query, self.config))
+
+    async def ask(self, form: str, **parts: str) -> str:
+        """Return the model's reply to a prompt about the question."""
+        prompt = [HumanMessage(form.format(question=self.question, **parts))]
+        return as_message(await self.model.ainvoke(prompt, self.config)).text
+
+    async def search_all(self, queries: Sequence[str], how: Fuse) -> list[Document]:
+        """Return what queries find, and the question beside them."""
+        numbered = [(0 if text == self.question else at, text) for at, text in enumerate(queries, start=1)]
+        searches = [await self.search(*one) for one in [*numbered, (0, self.question)]]
+        return [hit.document for hit in fused(searches, how)]
+
+
+Searcher = Callable[[Asked], Awaitable[list[Document]]]
+"""From a question to what was found."""
 
 
 def first_prompt(mode: str, question: str) -> list[BaseMessage]:
@@ -53,62 +81,51 @@ def first_prompt(mode: str, question: str) -> list[BaseMessage]:
     return [HumanMessage(form.format(question=question, passages="", thoughts=""))]
 
 
-async def rewrite(
-    question: str, retriever: Runnable[Any, Any], model: Runnable[Any, Any], config: RunnableConfig
-) -> list[Document]:
+async def rewrite(asked: Asked) -> list[Document]:
     """Search for the model's own query, and for the question beside it."""
-    queries = parse_queries(await _said(model, _REWRITE.format(question=question), config), 1)
-    return await _searched([*queries, question], retriever, "turns", question, config)
+    return await asked.search_all(parse_queries(await asked.ask(_REWRITE), 1), "turns")
 
 
-async def multiquery(
-    question: str, retriever: Runnable[Any, Any], model: Runnable[Any, Any], config: RunnableConfig
-) -> list[Document]:
+async def multiquery(asked: Asked) -> list[Document]:
     """Search for three versions of the question and for itself; fused by reciprocal ranks, as is usual."""
-    queries = parse_queries(await _said(model, _MULTIQUERY.format(question=question), config), MOST_SEARCHES - 1)
-    return await _searched([*queries, question], retriever, "rrf", question, config)
+    return await asked.search_all(parse_queries(await asked.ask(_MULTIQUERY), MOST_SEARCHES - 1), "rrf")
 
 
-async def ircot(
-    question: str, retriever: Runnable[Any, Any], model: Runnable[Any, Any], config: RunnableConfig
-) -> list[Document]:
+async def ircot(asked: Asked) -> list[Document]:
     """Search for each step of the model's reasoning over what the earlier searches found (after IRCoT)."""
-    searches = [Search(Query(0, question), await retriever.ainvoke(question, config))]
+    searches = [await asked.search(0, asked.question)]
     thoughts: list[str] = []
     while len(searches) < MOST_SEARCHES:
         read = [hit.document.page_content[:_SHOWN] for hit in fused(searches)[: _READ + len(searches)]]
         passages = "\n\n".join(f"[{number}] {text}" for number, text in enumerate(read, start=1))
-        prompt = _IRCOT.format(passages=passages, question=question, thoughts=" ".join(thoughts) or "none")
-        thought = " ".join((await _said(model, prompt, config)).split())
+        thought = " ".join((await asked.ask(_IRCOT, passages=passages, thoughts=" ".join(thoughts) or "none")).split())
         if not thought or _DONE in thought.casefold() or thought in thoughts:
             break
         thoughts.append(thought)
-        searches.append(Search(Query(len(searches), thought), await retriever.ainvoke(thought, config)))
+        searches.append(await asked.search(len(searches), thought))
     return [hit.document for hit in fused(searches)]
 
 
-async def agent(
-    question: str, retriever: Runnable[Any, Any], model: Runnable[Any, Any], config: RunnableConfig
-) -> list[Document]:
+async def agent(asked: Asked) -> list[Document]:
     """Let an agent search as it likes; what the question itself finds counts too."""
     from langchain.agents import create_agent
 
-    searches = [Search(Query(0, question), await retriever.ainvoke(question, config))]
+    searches = [await asked.search(0, asked.question)]
 
     @tool
     async def search(query: str) -> str:
         """Search the encyclopedia for passages, with a short query that names what is looked for."""
         if len(searches) > MOST_SEARCHES:
             return "No more searches are left. Give the answer."
-        found = await retriever.ainvoke(query, config)
-        searches.append(Search(Query(len(searches), query), found))
-        return "\n\n".join(document.page_content[:_SHOWN] for document in found[:_READ]) or "Nothing was found."
+        searches.append(await asked.search(len(searches), query))
+        found = searches[-1].documents[:_READ]
+        return "\n\n".join(document.page_content[:_SHOWN] for document in found) or "Nothing was found."
 
-    chat_model: Any = model
+    chat_model: Any = asked.model
     graph: Any = create_agent(chat_model, tools=[search], system_prompt=_AGENT)
     # Two steps of the graph to a search, the last reply, and one to spare.
-    limited: RunnableConfig = {**config, "recursion_limit": 2 * MOST_SEARCHES + 4}
-    await graph.ainvoke({"messages": [HumanMessage(question)]}, limited)
+    limited: RunnableConfig = {**asked.config, "recursion_limit": 2 * MOST_SEARCHES + 4}
+    await graph.ainvoke({"messages": [HumanMessage(asked.question)]}, limited)
     return [hit.document for hit in fused(searches)]
 
 
@@ -121,17 +138,3 @@ def parse_queries(reply: str, most: int) -> list[str]:
         line.strip().removeprefix("Query:").lstrip("-*0123456789.) ").strip(" \"'`") for line in reply.splitlines()
     ]
     return [*dict.fromkeys(line for line in lines if line)][:most]
-
-
-async def _said(model: Runnable[Any, Any], prompt: str, config: RunnableConfig) -> str:
-    return as_message(await model.ainvoke([HumanMessage(prompt)], config)).text
-
-
-async def _searched(
-    queries: Sequence[str], retriever: Runnable[Any, Any], how: Fuse, question: str, config: RunnableConfig
-) -> list[Document]:
-    numbered = [Query(0 if text == question else number, text) for number, text in enumerate(queries, start=1)]
-    return [
-        hit.document
-        for hit in fused([Search(query, await retriever.ainvoke(query.text, config)) for query in numbered], how)
-    ]

@@ -40,7 +40,7 @@ def find_files(source: Source, files: Files) -> list[Path]:
         ValueError: As for `read_rows`.
     """
     if source.path is not None:
-        paths = [ROOT / source.path]
+        paths = [ROOT / source.path.expanduser()]
         named = {_SPLIT_IN_NAME[word] for word in _words(paths[0].stem) if word in _SPLIT_IN_NAME}
         if named - {source.split}:
             raise ValueError(

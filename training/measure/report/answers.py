@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from operator import attrgetter
 
 from training.measure.intervals import difference, ratio
-from training.measure.records import AnswerRecord
 from training.measure.report.figures import (
     alike,
     baseline,
@@ -47,8 +47,8 @@ def render_answers(arms: Sequence[AnswerArm]) -> list[str]:
 
 def by_source(arms: Sequence[AnswerArm]) -> list[tuple[str, list[AnswerArm]]]:
     """Return the arms of each source, by its name."""
-    ordered = sorted(arms, key=lambda arm: arm.source)
-    return [(source, list(group)) for source, group in groupby(ordered, key=lambda arm: arm.source)]
+    source = attrgetter("source")
+    return [(name, list(group)) for name, group in groupby(sorted(arms, key=source), key=source)]
 
 
 def render_scores(arms: Sequence[AnswerArm], versus: dict[str, AnswerArm | None], title: str) -> list[str]:
@@ -65,8 +65,12 @@ def render_scores(arms: Sequence[AnswerArm], versus: dict[str, AnswerArm | None]
     for arm in arms:
         other = versus.get(arm.name)
         gained = None if other is None or other is arm else paired_difference(arm, other, strict)
-        f1 = [percent(mean_score(arm.records, _f1))] if has_f1 else []
-        scores = [percent(mean_score(arm.records, strict)), *f1, percent(mean_score(arm.records, _lenient))]
+        f1 = [percent(mean_score(arm.records, lambda one: one.f1 or 0.0))] if has_f1 else []
+        scores = [
+            percent(mean_score(arm.records, strict)),
+            *f1,
+            percent(mean_score(arm.records, attrgetter("lenient"))),
+        ]
         why = ", ".join(f"{reason}: {count}" for reason, count in sorted(failures(arm.records).items())) or NOTHING
         row = [arm.name, arm.decomposer, arm.solver, arm.mode, counted(arm), *scores, percent(gained, signed=True), why]
         rows.append(row)
@@ -75,15 +79,7 @@ def render_scores(arms: Sequence[AnswerArm], versus: dict[str, AnswerArm | None]
 
 def render_costs(arms: Sequence[AnswerArm]) -> list[str]:
     """Return the lines of a table of costs, by stage."""
-    header = [
-        "arm",
-        "decompose in / out",
-        "solve in / out",
-        "decomposer $",
-        "solver $",
-        "total $",
-        "total $, local free",
-    ]
+    header = ["arm", "decompose in / out", "solve in / out", "decomposer $", "solver $", "total $"]
     rows = []
     for arm in arms:
         if not arm.records:
@@ -93,7 +89,7 @@ def render_costs(arms: Sequence[AnswerArm]) -> list[str]:
         used = [tokens([one.decompose for one in arm.records]), tokens([one.solve for one in arm.records])]
         used[0] = NOTHING if arm.is_recorded else used[0]
         rows.append([arm.name, *used, *dollars(found), fixed(free, 3), fixed(seconds(arm.records), 2)])
-    return render_table([*header, "seconds"], rows)
+    return render_table([*header, "total $, local free", "seconds"], rows)
 
 
 def _scores(arms: Sequence[AnswerArm]) -> list[str]:
@@ -148,11 +144,3 @@ def _gate(arms: Sequence[AnswerArm]) -> list[str]:
             )
     header = ["arm", "threshold", "n", "divided", "strict", "to step by step", "risk of the divided", "solve out"]
     return render_table(header, rows)
-
-
-def _f1(record: AnswerRecord) -> float:
-    return record.f1 or 0.0
-
-
-def _lenient(record: AnswerRecord) -> float:
-    return record.lenient

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 from training.measure.grade import Grade
-from training.measure.intervals import Share, ratio
+from training.measure.intervals import Share, only_if, ratio
 from training.measure.publish import RESULTS
 from training.measure.records import Used
 from training.measure.report.markdown import NOTHING, fixed, render_table, text_differences, tokens
@@ -21,39 +21,22 @@ FOLDER = RESULTS / EVERYDAY
 _README = "README.md"
 _FIRST = ("small", "medium", "small-then-medium")
 _SURE = 0.8
+_HARM = "harm: a plan where none belongs, or with invented words"
 
 
 def _good(grade: Grade) -> Share:
     return float(grade.good), 1.0
 
 
-def _harm(grade: Grade) -> Share:
-    return float(grade.harmful), 1.0
-
-
-def _whole(grade: Grade) -> Share:
-    return (float(grade.written == 0), 1.0) if grade.gold == 0 else (0.0, 0.0)
-
-
-def _divided(grade: Grade) -> Share:
-    return (float(grade.written > 0), 1.0) if grade.gold else (0.0, 0.0)
-
-
-def _invented(grade: Grade) -> Share:
-    return (float(grade.invented), 1.0) if grade.written else (0.0, 0.0)
-
-
-def _good_if_sure(grade: Grade) -> Share:
-    return _good(grade) if grade.written and (grade.confidence or 0) >= _SURE else (0.0, 0.0)
-
-
 _MEASURES: dict[str, Callable[[Grade], Share]] = {
     "good plans, or rightly none": _good,
-    "left whole, of those that should be": _whole,
-    "divided, of those that should be": _divided,
-    "plans with invented words": _invented,
-    "harm: a plan where none belongs, or with invented words": _harm,
-    f"good, of those with a confidence of at least {_SURE:g}": _good_if_sure,
+    "left whole, of those that should be": lambda one: only_if(one.gold == 0, one.written == 0),
+    "divided, of those that should be": lambda one: only_if(one.gold > 0, one.written > 0),
+    "plans with invented words": lambda one: only_if(one.written > 0, one.invented),
+    _HARM: lambda one: (float(one.harmful), 1.0),
+    f"good, of those with a confidence of at least {_SURE:g}": lambda one: only_if(
+        one.written > 0 and (one.confidence or 0) >= _SURE, one.good
+    ),
 }
 
 
@@ -74,24 +57,21 @@ def has_grades(folder: Path = FOLDER) -> bool:
 
 def save_everyday(folder: Path = FOLDER) -> None:
     """Write the tables and the plot of what was graded beside the records."""
-    graded = load_grades(folder)
-    drawn = _plots(graded)
+    text, drawn = _made(folder)
     save_plots(folder, drawn)
-    save_text(folder / _README, render(graded, drawn, _machine(folder)))
+    save_text(folder / _README, text)
 
 
 def everyday_plots(folder: Path = FOLDER) -> list[Plot] | None:
     """Return the plots that stand beside the records, not yet drawn; None: there are no records."""
-    return _plots(load_grades(folder)) if has_grades(folder) else None
+    return _made(folder)[1] if has_grades(folder) else None
 
 
 def everyday_differences(folder: Path = FOLDER) -> list[str]:
     """Return in words where the tables and the plot of a folder are not what its records give."""
     if not has_grades(folder):
         return []
-    graded = load_grades(folder)
-    drawn = _plots(graded)
-    text = render(graded, drawn, _machine(folder))
+    text, drawn = _made(folder)
     return [*text_differences(folder / _README, text), *plot_differences(folder, drawn)]
 
 
@@ -132,15 +112,7 @@ def _table(rows: Mapping[str, Sequence[str]], graded: Mapping[str, Sequence[Grad
 
 
 def _costs(graded: Mapping[str, Sequence[Grade]], machine: str) -> list[str]:
-    header = [
-        "",
-        "good",
-        "harm",
-        "seconds, median",
-        "seconds, mean",
-        "tokens in / out",
-        "questions that reached a model",
-    ]
+    header = ["", "good", "harm", "seconds, median", "seconds, mean", "tokens in / out"]
     rows = [[name, *_cost(grades)] for name, grades in graded.items() if grades]
     where = f", the last arm on {machine}" if machine else ""
     return [
@@ -149,12 +121,12 @@ def _costs(graded: Mapping[str, Sequence[Grade]], machine: str) -> list[str]:
         "model had cached included; of an arm of two stages, each one's, and how many questions reached it. "
         f"{NOTHING}: nobody counted.",
         "",
-        *render_table(header, rows),
+        *render_table([*header, "questions that reached a model"], rows),
     ]
 
 
 def _cost(grades: Sequence[Grade]) -> list[str]:
-    quality = [_cell(map(_good, grades)), _cell(map(_harm, grades))]
+    quality = [_cell(map(_good, grades)), _cell(map(_MEASURES[_HARM], grades))]
     stages = dict.fromkeys(stage for one in grades for stage in one.used)
     if not stages:
         return [*quality, *[NOTHING] * 4]
@@ -176,17 +148,16 @@ def _reliability(drawn: Sequence[Plot]) -> list[str]:
     ]
 
 
-def _plots(graded: Mapping[str, Sequence[Grade]]) -> list[Plot]:
+def _made(folder: Path) -> tuple[str, list[Plot]]:
+    """Return the tables and the plot that a folder's records give."""
+    graded = load_grades(folder)
     sure = {
         name: [(one.confidence, one.good) for one in grades if one.written and one.confidence is not None]
         for name, grades in graded.items()
     }
-    return [*reliability(sure)]
-
-
-def _machine(folder: Path) -> str:
-    path = folder / "settings.json"
-    return str(json.loads(path.read_bytes()).get("machine", "")) if path.exists() else ""
+    drawn, path = [*reliability(sure)], folder / "settings.json"
+    machine = str(json.loads(path.read_bytes()).get("machine", "")) if path.exists() else ""
+    return render(graded, drawn, machine), drawn
 
 
 def _cell(shares: Iterable[Share]) -> str:

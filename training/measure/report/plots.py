@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -26,8 +26,7 @@ from training.measure.report.figures import (
 from training.measure.report.read import AnswerArm, Folder
 from training.store import whole
 
-_KEY = b"Figures"
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_KEY = "Figures"
 BINS = 5
 """Confidences are told apart in so many equal steps."""
 
@@ -142,16 +141,10 @@ def draw(plot: Plot, path: Path) -> None:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(plot.title)
-    kinds = {
-        "cost": _draw_costs,
-        "subquestions": _draw_subquestions,
-        "gate": _draw_gates,
-        "reliability": _draw_reliability,
-    }
-    kinds[plot.figures["kind"]](axes, plot.figures)
+    _DRAWN[plot.figures["kind"]](axes, plot.figures)
     if plot.figures["kind"] != "cost":
         axes.legend(fontsize="small")
-    metadata = {_KEY.decode(): render_figures(plot), "Software": None}
+    metadata = {_KEY: render_figures(plot), "Software": None}
     with whole(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120, metadata=metadata)
 
@@ -188,28 +181,18 @@ def render_figures(plot: Plot) -> str:
 
 def read_figures(path: Path) -> str | None:
     """Return what a PNG of ours was drawn from; None where there is no such file, or it says nothing of that."""
-    data = path.read_bytes() if path.is_file() else b""
-    at = len(_SIGNATURE)
-    # A chunk is its length, its kind, so many bytes, and a checksum of four.
-    while data.startswith(_SIGNATURE) and at + 8 <= len(data):
-        (length,) = struct.unpack(">I", data[at : at + 4])
-        kind, chunk = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
-        if kind == b"tEXt" and chunk.startswith(_KEY + b"\0"):
-            return chunk[len(_KEY) + 1 :].decode("latin-1")
-        at += length + 12
+    from PIL import Image
+
+    with suppress(OSError), Image.open(path) as image:
+        found: str | None = image.info.get(_KEY)
+        return found
     return None
 
 
 def _draw_costs(axes: Any, figures: dict[str, Any]) -> None:
     for point in figures["points"]:
         _draw_point(axes, point["dollars"], point, fmt="o", color="C0" if point["arm"] in figures["front"] else "C7")
-        axes.annotate(
-            point["arm"],
-            (point["dollars"], 100 * point["value"]),
-            xytext=(5, 4),
-            textcoords="offset points",
-            fontsize="x-small",
-        )
+        _name(axes, point["arm"], (point["dollars"], 100 * point["value"]), (5, 4))
     known = {point["arm"]: (point["dollars"], 100 * point["value"]) for point in figures["points"]}
     axes.plot(*zip(*(known[name] for name in figures["front"]), strict=True), "--", color="C0", linewidth=1)
     axes.margins(x=0.15)  # room for the names
@@ -221,11 +204,7 @@ def _draw_subquestions(axes: Any, figures: dict[str, Any]) -> None:
     for number, line in enumerate(figures["lines"]):
         # Side by side, so that intervals do not hide each other.
         shift = 0.06 * (number - (len(figures["lines"]) - 1) / 2)
-        color = f"C{number}"
-        xs = [point["subquestions"] + shift for point in line["points"]]
-        axes.plot(xs, [100 * point["value"] for point in line["points"]], color=color, label=line["arm"])
-        for x, point in zip(xs, line["points"], strict=True):
-            _draw_point(axes, x, point, fmt="o", color=color)
+        _draw_line(axes, line, [point["subquestions"] + shift for point in line["points"]], f"C{number}")
     axes.set_xticks(sorted({point["subquestions"] for line in figures["lines"] for point in line["points"]}))
     axes.set_xlabel("subquestions in the plan (0: answered in a single stage)")
     axes.set_ylabel("strict accuracy (%)")
@@ -245,20 +224,31 @@ def _draw_reliability(axes: Any, figures: dict[str, Any]) -> None:
     axes.plot([0, 100], [0, 100], "--", color="C7", linewidth=1, label="as sure as right")
     for number, line in enumerate(figures["lines"]):
         xs = [100 * point["confidence"] for point in line["points"]]
-        axes.plot(xs, [100 * point["value"] for point in line["points"]], color=f"C{number}", label=line["arm"])
+        _draw_line(axes, line, xs, f"C{number}")
         for x, point in zip(xs, line["points"], strict=True):
-            _draw_point(axes, x, point, fmt="o", color=f"C{number}")
-            axes.annotate(
-                str(point["n"]),
-                (x, 100 * point["value"]),
-                xytext=(4, -10),
-                textcoords="offset points",
-                fontsize="x-small",
-            )
+            _name(axes, str(point["n"]), (x, 100 * point["value"]), (4, -10))
     axes.set_xlabel(f"confidence (%), the mean of each of {BINS} bins; plans in it beside the point")
     axes.set_ylabel("good plans (%)")
+
+
+def _draw_line(axes: Any, line: dict[str, Any], xs: Sequence[float], color: str) -> None:
+    axes.plot(xs, [100 * point["value"] for point in line["points"]], color=color, label=line["arm"])
+    for x, point in zip(xs, line["points"], strict=True):
+        _draw_point(axes, x, point, fmt="o", color=color)
+
+
+def _name(axes: Any, text: str, at: tuple[float, float], offset: tuple[int, int]) -> None:
+    axes.annotate(text, at, xytext=offset, textcoords="offset points", fontsize="x-small")
 
 
 def _draw_point(axes: Any, x: float, point: dict[str, Any], **style: Any) -> None:
     low, high = (max(0.0, 100 * abs(point["value"] - point[bound])) for bound in ("low", "high"))
     axes.errorbar(x, 100 * point["value"], yerr=[[low], [high]], capsize=2, elinewidth=0.7, markersize=5, **style)
+
+
+_DRAWN = {
+    "cost": _draw_costs,
+    "subquestions": _draw_subquestions,
+    "gate": _draw_gates,
+    "reliability": _draw_reliability,
+}
