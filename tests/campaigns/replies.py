@@ -157,8 +157,10 @@ def _lost(message: Any, reply: Any) -> str:
     if Solution.model_validate_json(solution.model_dump_json()) != solution:
         return "the Solution does not survive JSON"
     json.dumps(message.response_metadata, ensure_ascii=False).encode()
-    text = reply if isinstance(reply, str) else reply.text
-    kept = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    content = reply if isinstance(reply, str) else reply.content
+    blocks = [content] if isinstance(content, str) else [_text_of(block) for block in content]
+    # Each block has to be text by itself: halves of a pair in two of them are no character.
+    kept = "".join(block.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") for block in blocks)
     return "" if solution.text == kept else f"the text became {solution.text[:80]!r}"
 
 
@@ -205,3 +207,9 @@ def _faulty(chance: random.Random) -> Any:
         calls = [{"name": "search", "args": {"q": text}, "id": "1", "type": "tool_call"}]
         return message.model_copy(update={"tool_calls": calls})
     return message
+
+
+def _text_of(block: str | dict[str, Any]) -> str:
+    if isinstance(block, str):
+        return block
+    return str(block["text"]) if block.get("type") == "text" else ""
