@@ -34,7 +34,7 @@ REFERENCE = "reference"
 WHOLE, ANSWER = "whole", "answer-"
 REWRITE, MULTIQUERY, IRCOT, AGENT = get_args(Rival)
 
-_NAME = r"^[a-z0-9][a-z0-9._-]*$"
+_Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 _SINGLE_STAGE = ("direct", "step_by_step", "self_ask")
 _NEEDS: dict[Kind, tuple[str, ...]] = {"gguf": ("adapter",), "recorded": ("source",), "model": ("model",)}
 
@@ -139,7 +139,7 @@ class Arm(Frozen):
     solver answers from what that arm found.
     """
 
-    name: str = Field(pattern=_NAME)
+    name: _Name
     """Names the file of its records."""
     decomposer: str = NONE
     """From the table of decomposers; "none" for the single-stage modes and "self_ask"."""
@@ -160,7 +160,7 @@ class Arm(Frozen):
 class Measurement(Frozen):
     """One measurement: arms, and the questions they are asked."""
 
-    name: str = Field(pattern=_NAME)
+    name: _Name
     """Names the folder of results."""
     seed: int = 0
     """Draws the questions."""
@@ -171,8 +171,8 @@ class Measurement(Frozen):
     """Where questions come from: one source."""
     search: Search | None = None
     """How passages are searched for; None: questions are answered as they are."""
-    solvers: dict[Annotated[str, Field(pattern=_NAME)], SolverOptions] = Field(default={})
-    decomposers: dict[Annotated[str, Field(pattern=_NAME)], DecomposerOptions] = Field(default={}, validate_default=True)
+    solvers: dict[_Name, SolverOptions] = Field(default={})
+    decomposers: dict[_Name, DecomposerOptions] = Field(default={}, validate_default=True)
     arms: tuple[Arm, ...] = Field(min_length=1)
     """What is measured."""
     output: Path = Path("training/runs")

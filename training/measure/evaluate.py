@@ -127,29 +127,19 @@ def compare(verdicts: dict[Arm, list[PlanVerdict]]) -> dict[str, dict[str, dict[
 
     The difference is over the questions that both were asked.
     """
-    sources = sorted({one.source for one in verdicts["ours"]})
+    asked = {one.id for one in verdicts.get("untuned", ())}
     table: dict[str, dict[str, dict[str, Any]]] = {}
-    for source in [*sources, ALL]:
-        shares = {
-            name: {
-                arm: [metric.share(one) for one in judged if source in (one.source, ALL)]
-                for arm, judged in verdicts.items()
-            }
-            for name, metric in METRICS.items()
-        }
+    for source in [*sorted({one.source for one in verdicts["ours"]}), ALL]:
+        of_source = {arm: [one for one in found if source in (one.source, ALL)] for arm, found in verdicts.items()}
         table[source] = {}
-        for name, by_arm in shares.items():
-            found: dict[str, Interval | None] = {arm: ratio(one) for arm, one in by_arm.items()}
-            if "untuned" in by_arm:
-                asked = {one.id for one in verdicts["untuned"]}
-                both = [
-                    METRICS[name].share(one)
-                    for one in verdicts["ours"]
-                    if source in (one.source, ALL) and one.id in asked
-                ]
-                found["difference"] = difference(both, by_arm["untuned"])
-            if any(found.values()):
-                table[source][name] = {key: asdict(one) for key, one in found.items() if one is not None}
+        for name, metric in METRICS.items():
+            shares = {arm: [metric.share(one) for one in found] for arm, found in of_source.items()}
+            figures: dict[str, Interval | None] = {arm: ratio(found) for arm, found in shares.items()}
+            if "untuned" in shares:
+                both = [metric.share(one) for one in of_source["ours"] if one.id in asked]
+                figures["difference"] = difference(both, shares["untuned"])
+            if any(figures.values()):
+                table[source][name] = {key: asdict(one) for key, one in figures.items() if one is not None}
     return table
 
 

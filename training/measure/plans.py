@@ -13,6 +13,7 @@ from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import DecompositionError
 from langchain_divconq.prompts import decomposition_prompt
 from langchain_divconq.types import Decomposition
+from langchain_divconq.usage import StageUsage
 from training.config import Source
 from training.data.plans import LongPlans, Unusable, recorded_plan
 from training.data.sources import read_source
@@ -46,10 +47,17 @@ class Planned(Frozen):
     ended: bool = True
     """Whether that reply ends by itself."""
 
+    @classmethod
+    def of(cls, example: Example, subquestions: Sequence[str] = (), **known: Any) -> Planned:
+        """Return the plan of an example; `usage`, `no_plan` and `failure` as far as they are known."""
+        usage = known.pop("usage", StageUsage())
+        decomposition = Decomposition(question=example.asked, subquestions=tuple(subquestions), usage=usage)
+        return cls(id=example.id, decomposition=decomposition, **known)
+
 
 def undivided(examples: Sequence[Example]) -> dict[str, Planned]:
     """Return the examples without subquestions, by id: nobody was asked for any."""
-    return {one.id: Planned(id=one.id, decomposition=Decomposition(question=one.asked)) for one in examples}
+    return {one.id: Planned.of(one) for one in examples}
 
 
 def take_recorded(examples: Sequence[Example], options: DecomposerOptions, asked: Source) -> dict[str, Planned]:
@@ -67,14 +75,11 @@ def take_recorded(examples: Sequence[Example], options: DecomposerOptions, asked
     planned = {}
     for example in examples:
         example = example.model_copy(update={"recorded": found.get(_words(example))})
-        subquestions: tuple[str, ...] = ()
-        no_plan = None
         try:
-            subquestions = recorded_plan(example, options.max_subquestions, _LONG_PLANS)
+            plan = recorded_plan(example, options.max_subquestions, _LONG_PLANS)
+            planned[example.id] = Planned.of(example, plan)
         except Unusable as error:
-            no_plan = error.reason
-        decomposition = Decomposition(question=example.asked, subquestions=subquestions)
-        planned[example.id] = Planned(id=example.id, decomposition=decomposition, no_plan=no_plan)
+            planned[example.id] = Planned.of(example, no_plan=error.reason)
     return planned
 
 
@@ -102,21 +107,17 @@ def write_plans(
 
     async def divide(example: Example) -> None:
         meter = Meter()
-        planned = Planned(id=example.id, decomposition=Decomposition(question=example.asked))
         try:
             decomposition = await decomposer.ainvoke(example.asked, {"callbacks": [meter]})
-            planned = planned.model_copy(update={"decomposition": decomposition})
-            if free:
-                planned = planned.model_copy(update=await _free_reply(decomposer, example))
+            reply = await _free_reply(decomposer, example) if free else {}
+            planned = Planned(id=example.id, decomposition=decomposition, **reply)
         except (DecompositionError, ContextOverflowError) as error:
             # No plan comes of this question however often it is asked, so this is a result as well.
-            nothing = Decomposition(question=example.asked, usage=meter.usage)
-            planned = Planned(id=example.id, decomposition=nothing, no_plan=type(error).__name__)
+            planned = Planned.of(example, usage=meter.usage, no_plan=type(error).__name__)
         except Exception as error:  # whatever a provider's package raises
             if free:
                 raise
-            nothing = Decomposition(question=example.asked, usage=meter.usage)
-            failures[example.id] = Planned(id=example.id, decomposition=nothing, failure=why_failed(error))
+            failures[example.id] = Planned.of(example, usage=meter.usage, failure=why_failed(error))
             return
         file.add(planned)
 

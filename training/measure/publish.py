@@ -9,6 +9,7 @@ from typing import Any
 from training.config import ROOT, Config
 from training.measure.evaluate import ALL
 from training.measure.plan_metrics import METRICS, PlanVerdict
+from training.store import save_json, save_text
 
 RESULTS = ROOT / "training" / "results"
 
@@ -30,10 +31,9 @@ def publish(config: Config, results: Path = RESULTS) -> None:
         PlanVerdict.model_validate(record)  # refuses what is no field of it: a question or a plan does not slip through
     evaluation = json.loads(metrics.read_text(encoding="utf-8"))
     folder = results / config.name
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "decompositions.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    (folder / "metrics.json").write_text(json.dumps(evaluation, indent=1) + "\n", encoding="utf-8")
-    (folder / "metrics.md").write_text(render(config.name, evaluation), encoding="utf-8")
+    save_text(folder / "decompositions.jsonl", "".join(f"{line}\n" for line in lines))
+    save_json(folder / "metrics.json", evaluation)
+    save_text(folder / "metrics.md", render(config.name, evaluation))
     print(f"Published in {folder}", flush=True)
 
 

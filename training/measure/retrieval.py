@@ -19,13 +19,12 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_divconq.calls import as_message
 from langchain_divconq.prompts import reading_prompt
 from langchain_divconq.retrieval import DecomposedRetriever, parse_reading
-from langchain_divconq.types import Decomposition
 from training.example import Example, choose
-from training.measure.answers import scores
+from training.measure.answers import Answering, scores
 from training.measure.config import REFERENCE, Arm, Measurement, Search
 from training.measure.corpus import MultiHop, corpus_fingerprint, passages, questions
 from training.measure.models import Meter, why_failed, why_no_reply
-from training.measure.plans import Planned
+from training.measure.plans import Planned, undivided
 from training.measure.published import load_published
 from training.measure.readers import Reader
 from training.measure.records import AnswerRecord, Found, RetrievalRecord
@@ -115,13 +114,8 @@ class Searching(Task[RetrievalRecord]):
         """Return the plan of each question by its id; the dataset's own has a subquestion for each hop."""
         if self.arm.decomposer != REFERENCE:
             return super().plans(examples)
-        return {
-            one.id: Planned(
-                id=one.id,
-                decomposition=Decomposition(question=one.asked, subquestions=self.shelf.hops[one.id].plan),
-            )
-            for one in examples
-        }
+        hops = self.shelf.hops
+        return {one.id: Planned.of(one, hops[one.id].plan) for one in examples}
 
     def forget(self, ids: set[str]) -> None:
         """Remove what was found as well: a killed run may leave that without its record, never the other way round."""
@@ -188,10 +182,9 @@ class Searching(Task[RetrievalRecord]):
         return found[: self.shelf.search.k]
 
 
-class Reading(Task[AnswerRecord]):
+class Reading(Answering):
     """An arm that answers from what another arm found; what that arm used is counted in."""
 
-    kind = AnswerRecord
     reply_tokens = 10
     has_plans = False
 
@@ -224,7 +217,7 @@ class Reading(Task[AnswerRecord]):
                 f"({missing[0]}, …) that is not in {self.config.folder / 'found'}. Run the arm {self.searched.name} "
                 "first; if it has records already, made elsewhere, delete its file of them."
             )
-        return {one.id: Planned(id=one.id, decomposition=Decomposition(question=one.asked)) for one in examples}
+        return undivided(examples)
 
     async def ask(self, example: Example, planned: Planned) -> AnswerRecord:
         """Return the record of one question."""
@@ -248,10 +241,6 @@ class Reading(Task[AnswerRecord]):
             solve=searched.solve + self.used(planned, meter.usage)["solve"],
             **scores(example, text, answer, failure),
         )
-
-    def figures(self, records: Sequence[AnswerRecord]) -> str:
-        """Return how many are right."""
-        return f"{sum(record.strict for record in records):g} of {len(records)} right"
 
 
 def _without_titles(documents: list[Document]) -> list[Document]:

@@ -67,11 +67,7 @@ def demonstrate(config: Config, teacher: Runnable[Any, Any] | None = None) -> No
     print(f"Demonstrations, {len(validation):,} for validation included:\n{render_counts(outcomes)}")
     if not demonstrations:
         raise ValueError(f"None of {len(examples)} examples has a plan a student could learn; see the counts above.")
-    save_left_out(outcomes, folder / "2-left-out.json")
-    save_examples(kept(outcomes[len(examples) :]), folder / "2-validation.jsonl")
-    save_examples(demonstrations, folder / "2-demonstrations.jsonl")
-    if journal is not None:
-        journal.remove()
+    save_stage(outcomes, len(examples), folder / "2-demonstrations.jsonl", journal)
 
 
 def read_stage(path: Path, stage: str) -> list[Example]:
@@ -83,6 +79,16 @@ def read_stage(path: Path, stage: str) -> list[Example]:
     if not path.is_file():
         raise ValueError(f"There is no {path}; run the stage {stage} first.")
     return list(load_examples(path))
+
+
+def save_stage(outcomes: Sequence[Outcome], train: int, path: Path, journal: Journal | None) -> None:
+    """Write a stage's artifacts, the training examples last, and remove its journal; the first `train` are those."""
+    number = path.name[:2]
+    save_left_out(outcomes, path.with_name(f"{number}left-out.json"))
+    save_examples(kept(outcomes[train:]), path.with_name(f"{number}validation.jsonl"))
+    save_examples(kept(outcomes[:train]), path)
+    if journal is not None:
+        journal.remove()
 
 
 def take_recorded(example: Example, max_subquestions: int, long_plans: LongPlans) -> Outcome:

@@ -17,18 +17,9 @@ from langchain_divconq.prompts import ANSWER_MARKER, PROMPT_VERSION
 from langchain_divconq.solver import Solver
 from langchain_divconq.types import Decomposition, Mode
 from training.config import Config, Role
-from training.example import (
-    Example,
-    LeftOut,
-    Outcome,
-    examples_fingerprint,
-    kept,
-    render_counts,
-    save_examples,
-    save_left_out,
-)
+from training.example import Example, LeftOut, Outcome, examples_fingerprint, kept, render_counts
 from training.scoring import same_answer
-from training.teach.demonstrate import read_stage
+from training.teach.demonstrate import read_stage, save_stage
 from training.teach.requests import Journal, run_durably
 from training.teach.teachers import RECORDED, load_teacher, preview, solver_prompts
 
@@ -70,15 +61,10 @@ def screen(config: Config, solver: Runnable[Any, Any] | None = None) -> None:
     else:
         outcomes, journal = _solve(config, both, load_teacher(config.screen.solver) if solver is None else solver)
     outcomes = [select(outcome, role) for outcome in outcomes]
-    screened = kept(outcomes[: len(demonstrations)])
     print(f"Screened for {role}, {len(validation):,} for validation included:\n{render_counts(outcomes)}")
-    if not screened:
+    if not kept(outcomes[: len(demonstrations)]):
         raise ValueError(f"None of {len(demonstrations)} demonstrations is left for {role}; see the counts above.")
-    save_left_out(outcomes, folder / "3-left-out.json")
-    save_examples(kept(outcomes[len(demonstrations) :]), folder / "3-validation.jsonl")
-    save_examples(screened, folder / "3-screened.jsonl")
-    if journal is not None:
-        journal.remove()
+    save_stage(outcomes, len(demonstrations), folder / "3-screened.jsonl", journal)
 
 
 def select(outcome: Outcome, role: Role) -> Outcome:
