@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from langchain_divconq.types import Question
-from langchain_divconq.words import STEM, content_words, names, numbers, quoted, spoken_numbers, stems, words
+from langchain_divconq.words import STEM, content_words, folded, names, numbers, quoted, spoken_numbers, stems, words
 
 _NEGATION = re.compile(
     r"\b(?:not|no|never|none|nor|neither|nobody|nothing|nowhere|without|except|excluding|exclude|other than|apart from|"
@@ -28,7 +28,8 @@ _NEGATIVE = re.compile(
 _NO_NEGATION = re.compile(
     r"\bif not\b|\bor not\b|\bwhy not\b|\bnot only\b|\bno matter\b|\bno\. ?\d|\bno longer than\b|\bno (?:more|less|"
     r"fewer|later|earlier) than\b|\b(?:don['\u2019]?t|not) (?:know|sure|remember|recall|understand|mind)\b|"
-    r"\b(?:can['\u2019]?t|cannot) (?:remember|find|recall|decide|sleep)\b|\bnever mind\b",
+    r"\b(?:can['\u2019]?t|cannot) (?:remember|find|recall|decide|sleep)\b|\bnever mind\b|\bno\.? of\b|"
+    r"^\W*(?:has|have|had|is|are|was|were|do|does|did|can|could|would|should)n['\u2019]?t\b",
     re.I,
 )
 _EXCLUDED = re.compile(r"\b(?:but not|except(?: for)?|excluding|other than|apart from)\b([^,;?]+)", re.I)
@@ -40,6 +41,7 @@ _PART = re.compile(
 )
 _PREMISE = re.compile(r"\W*(?:if|given|after|before|assuming|suppose|since|once|to|on|in|for|of|at|as|because)\b", re.I)
 _PART_STEM = 3  # "logged", "log"
+_SHORTENED = 3  # "dec", "December"
 _YES_OR_NO = re.compile(r"\W*(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|if)\b", re.I)
 _COMPARES = re.compile(r"\b(?:more|less|fewer|first|last|\w{2,}(?:er|est))\b", re.I)
 _BORN_OR_DIED = re.compile(r"\b(?:born|birth|die[ds]?|death)\b", re.I)
@@ -81,7 +83,11 @@ def about_the_context(subquestion: str, question: Question) -> bool:
 
 def _unrelated(plan: Sequence[str], question: Question) -> str | None:
     asked = stems(question.text)
-    if not asked or any(asked & stems(subquestion) for subquestion in plan):
+    if not asked:
+        return None
+    # "cheapest?" is asked of the context, in its words; but not of a question that stands there.
+    asked |= stems(_SENTENCE.sub(" ", question.context or ""))
+    if any(asked & stems(subquestion) for subquestion in plan):
         return None
     return "the plan shares no word with the question"
 
@@ -98,11 +104,14 @@ def _demonstrated(plan: Sequence[str], question: Question, demonstration: str) -
 
 def _invented(plan: Sequence[str], question: Question) -> str | None:
     """Names, numbers and quoted words come from the question or its context."""
-    known_stems = {word[:STEM] for word in words(question.words)}
-    known_text = question.words.casefold()
+    known_words = set(words(folded(question.words)))
+    known_stems = {word[:STEM] for word in known_words}
+    known_text = folded(question.words)
+    known_starts = tuple(word for word in known_words if len(word) >= _SHORTENED)
     for subquestion in plan:
         for name in names(subquestion):
-            if not all(part[:STEM] in known_stems or part in known_text for part in words(name)):
+            parts = words(folded(name))
+            if not all(one[:STEM] in known_stems or one in known_text or one.startswith(known_starts) for one in parts):
                 return f"the plan has a name that the question has not: {name}"
         for quotation in quoted(subquestion):
             if not set(words(quotation)) <= set(words(question.words)):
@@ -133,7 +142,10 @@ def _part_lost(plan: Sequence[str], question: Question) -> str | None:
     if _PREMISE.match(_asked(question.text)):
         return None
     written = {word[:_PART_STEM] for word in words("\n".join(plan))}
-    for part in _PART.split(_asked(question.text))[1:]:
+    parts = _PART.split(_asked(question.text))
+    if question.context is not None and len(plan) >= len(parts):
+        return None  # "who leads?" may be the context's word for "who starts"
+    for part in parts[1:]:
         wanted = {word[:_PART_STEM] for word in content_words(part)}
         if wanted and not wanted & written:
             return f"the plan loses a part of the question: {part.strip(' ,?.')!r}"

@@ -7,6 +7,7 @@ written without spaces every character is a word.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
 STEM = 5
@@ -89,6 +90,12 @@ def numbers(text: str) -> list[str]:
     return [re.sub(r",(?=[0-9]{3}\b)", "", number) for number in _NUMBER.findall(text)]
 
 
+def folded(text: str) -> str:
+    """Return a text without accents, in lower case."""
+    letters = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
+
+
 def spoken_numbers(text: str) -> set[str]:
     """Return the numbers written in words ("three", "a dozen") in digits."""
     return {_NUMBER_WORDS[word] for word in words(text) if word in _NUMBER_WORDS}
@@ -100,12 +107,12 @@ def quoted(text: str) -> list[str]:
 
 
 def names(text: str) -> list[str]:
-    """Return the words with a capital letter, but for the first of each sentence and the word "I"."""
+    """Return the words with a capital letter, but for the first of each sentence, "I" and "I'm"."""
     found = []
     for match in _CAPITALISED.finditer(text):
         word, before = match[0].rstrip(".'\u2019-"), text[: match.start()].rstrip()
         begins = not before or before[-1] in ".!?:\n" or re.search(r"(?:^|\n)[0-9]+\.$", before) is not None
-        if any(letter.isupper() for letter in word) and word != "I" and not begins:
+        if any(letter.isupper() for letter in word) and word[:2] not in ("I", "I'", "I\u2019") and not begins:
             found.append(word)
     return found
 
