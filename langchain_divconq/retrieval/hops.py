@@ -26,7 +26,12 @@ _IDLE = frozenset(
     | {"will", "with", "would", "after", "before", "earlier", "equal", "fewer", "greater", "higher", "larger", "later"}
     | {"less", "longer", "lower", "more", "older", "same", "shorter", "smaller", "younger", "different", "between"}
 )
-_CHOICE = re.compile(r"^(?:which|what) (\w+) (has|have|had)\b", re.IGNORECASE)
+_CHOICE = re.compile(
+    r"^(?:(?P<in>at|by|for|from|in|of|on|to|with) )?(?:which|what) "
+    r"(?!(?:is|are|was|were|do|does|did|has|have|had|of)\b)(?P<kind>\w+) "
+    r"(?:(?:do|does|did) |(?P<be>is|are|was|were) )?(?P<rest>\w.*)",
+    re.IGNORECASE,
+)
 _QUESTION_WORDS = re.compile(
     r"^(?:(?:at|by|for|from|in|of|on|to|with) )?"
     r"(?:who|whom|whose|what|which|where|when|why|how(?: long| many| much| old)?)\b"
@@ -103,8 +108,13 @@ def make_queries(plan: Decomposition, number: int, earlier: Mapping[int, Hop]) -
 
 
 def noun_phrase(subquestion: str) -> str:
-    """Return a question as what it asks for: "Who was the founder of Lund?" is "the founder of Lund"."""
-    text = _CHOICE.sub(r"the \1 that \2", subquestion.strip().rstrip("?").strip())
+    """Return a question as what it asks for: "In which town is the mill?" is "the town in which the mill is"."""
+    text = subquestion.strip().rstrip("?").strip()
+    if choice := _CHOICE.match(text):
+        said, be = choice["rest"], choice["be"]
+        if choice["in"]:
+            return " ".join(filter(None, ("the", choice["kind"], choice["in"].lower(), "which", said, be)))
+        return " ".join(filter(None, ("the", choice["kind"], "that", be, said)))
     return _QUESTION_WORDS.sub("", text, count=1).strip() or text
 
 

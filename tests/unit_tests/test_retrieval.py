@@ -123,7 +123,11 @@ def test_the_same_words_are_searched_for_and_read_once() -> None:
     [
         ("Who was the founder of Lund?", "the founder of Lund"),
         ("Which town has the long bridge?", "the town that has the long bridge"),
-        ("In which town did Ada Holm die?", "town did Ada Holm die"),
+        ("Which town is the largest?", "the town that is the largest"),
+        ("What film did Ada Holm make?", "the film that Ada Holm make"),
+        ("In which town did Ada Holm die?", "the town in which Ada Holm die"),
+        ("In which town is the mill?", "the town in which the mill is"),
+        ("What is the capital of Lund?", "the capital of Lund"),
         ("How many people live in Lund?", "people live in Lund"),
         ("Name the mayor.", "Name the mayor."),
         ("Who?", "Who"),
