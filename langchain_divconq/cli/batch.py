@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing, closing
 from typing import Any
 
@@ -14,6 +14,7 @@ from langchain_core.runnables import Runnable
 from langchain_divconq.asking import BROKEN_SETUP
 from langchain_divconq.cli.console import note, usage_line
 from langchain_divconq.cli.jsonl import Item, Record
+from langchain_divconq.retrieval.evaluation import Outcome
 from langchain_divconq.types import Decomposition, Solution
 from langchain_divconq.usage import Usage
 
@@ -24,19 +25,20 @@ def run_batch(
     add: Callable[[Record], None],
     concurrency: int,
     *,
+    inputs: Sequence[Any] | None = None,
     before: int = 0,
     keeps_failures: bool = True,
 ) -> int:
     """Work through the questions, with a bar where tqdm is installed; a summary closes it. Return how many failed.
 
-    `runnable` makes of a question a Decomposition or the message of a Solution; `before` more were finished by an
-    earlier run. With `keeps_failures` a failed question has a record too.
+    `runnable` makes of each of `inputs`, or else of each question, a Decomposition, an Outcome or the message of a
+    Solution; `before` more were finished by an earlier run. With `keeps_failures` a failed question has a record too.
     """
     counts, usage = {"finished": 0, "failed": 0, "before": before, "left": len(items)}, Usage()
 
     async def run(bar: Any) -> None:
         nonlocal usage
-        asked: Any = [item.question for item in items]
+        asked: Any = [item.question for item in items] if inputs is None else inputs
         results = runnable.abatch_as_completed(asked, {"max_concurrency": concurrency}, return_exceptions=True)
         async with aclosing(results):  # type: ignore[type-var]  # an async generator, announced as an iterator
             async for position, result in results:
@@ -55,12 +57,12 @@ def run_batch(
                 bar.update()
 
     try:
-        with closing(progress_bar(len(items) + before, before)) as bar:
+        with closing(_progress_bar(len(items) + before, before)) as bar:
             # On an event loop, an interrupt cancels the calls in flight instead of waiting for their replies.
             asyncio.run(run(bar))
     finally:
         note(", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "finished"))
-        if counts["finished"]:
+        if usage != Usage():
             note(usage_line(usage))
     return counts["failed"]
 
@@ -72,6 +74,8 @@ def _record(item: Item, result: object) -> tuple[Record, Usage]:
     if isinstance(result, BaseMessage):
         solution = Solution.from_message(result)
         return item.record(solution=solution.model_dump(mode="json")), solution.usage
+    if isinstance(result, Outcome):
+        return item.record(evaluation=result.model_dump(mode="json")), Usage()
     assert isinstance(result, Decomposition)
     return item.record(decomposition=result.model_dump(mode="json")), Usage(decompose=result.usage)
 
@@ -79,14 +83,11 @@ def _record(item: Item, result: object) -> tuple[Record, Usage]:
 class _NoBar:
     """In the place of a bar, where tqdm is not installed."""
 
-    def update(self) -> None: ...
-
-    def clear(self) -> None: ...
-
-    def close(self) -> None: ...
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        return lambda: None
 
 
-def progress_bar(total: int, done: int) -> Any:
+def _progress_bar(total: int, done: int) -> Any:
     """Return a progress bar that shows itself on a terminal alone; without tqdm one that never does."""
     try:
         from tqdm import tqdm

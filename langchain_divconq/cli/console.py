@@ -1,10 +1,11 @@
 """Output of the command line: results on stdout, everything else on stderr."""
 
+import json
 import os
 import sys
 from contextlib import suppress
 
-from langchain_divconq.cli.jsonl import Record, render_record
+from langchain_divconq.cli.jsonl import Record
 from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.usage import StageUsage, Usage
 
@@ -32,7 +33,7 @@ def show(text: str) -> None:
 def show_record(record: Record) -> None:
     """Show a result as one line of JSON."""
     ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-    show(render_record(record, ascii_only=ascii_only) + "\n")
+    show(json.dumps(record, ensure_ascii=ascii_only) + "\n")
 
 
 def note(text: str) -> None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from langchain_divconq.asking import BROKEN_SETUP
-from langchain_divconq.cli.batch import progress_bar
+from langchain_divconq.cli.batch import run_batch
 from langchain_divconq.cli.commands import make_decomposer, make_model
 from langchain_divconq.cli.console import note, show
 from langchain_divconq.cli.corpus import read_corpus, read_questions
-from langchain_divconq.cli.jsonl import Item, RecordFile
+from langchain_divconq.cli.jsonl import RecordFile
 from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.retrieval import DecomposedRetriever
 from langchain_divconq.retrieval.bm25 import BM25
@@ -49,43 +47,22 @@ def evaluate(args: argparse.Namespace) -> int:
     path = args.output or args.questions.with_suffix(".evaluated.jsonl")
     with RecordFile(path, "evaluation", settings) as file:
         left = [(item, passages) for item, passages in asked if not file.is_finished(item)]
-        failed = _search(retriever, left, len(asked) - len(left), file, args.concurrency)
-        kept = {next(key for key in record.items() if key[0] in ("id", "line")): record for record in file.records()}
-        outcomes = [Outcome.model_validate(kept[item.key]["evaluation"]) for item, _ in asked if item.key in kept]
+        failed = run_batch(
+            evaluator(retriever),
+            [item for item, _ in left],
+            file.add,
+            args.concurrency,
+            inputs=[Asked(item.question, passages) for item, passages in left],
+            before=len(asked) - len(left),
+            keeps_failures=False,
+        )
+        outcomes = [Outcome.model_validate(file.finished[item.key]) for item, _ in asked if item.key in file.finished]
     if outcomes:
         show(render_outcomes(outcomes, args.k, args.price))
         if args.plot is not None:
             plot_outcomes(outcomes, args.k, args.plot)
     note(f"The records are in {path}.")
     return 1 if failed else 0
-
-
-def _search(
-    retriever: DecomposedRetriever,
-    left: Sequence[tuple[Item, tuple[str, ...]]],
-    before: int,
-    file: RecordFile,
-    concurrency: int,
-) -> int:
-    """Search for what is left, a record each; return how many questions failed."""
-    failed = 0
-    results = evaluator(retriever).batch_as_completed(
-        [Asked(item.question, passages) for item, passages in left],
-        {"max_concurrency": concurrency},
-        return_exceptions=True,
-    )
-    with closing(progress_bar(len(left) + before, before)) as bar:
-        for position, result in results if left else ():
-            item = left[position][0]
-            if isinstance(result, BROKEN_SETUP):
-                raise result
-            if isinstance(result, Exception):
-                failed += 1
-                note(f"{item.name}: {type(result).__name__}: {result}")
-            else:
-                file.add(item.record(evaluation=result.model_dump(mode="json")))
-            bar.update()
-    return failed
 
 
 def render_outcomes(outcomes: Sequence[Outcome], k: int, price: tuple[float, float] | None) -> str:

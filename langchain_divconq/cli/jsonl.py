@@ -9,14 +9,15 @@ A failed question has no record: the next run asks it again.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, TypeAlias
 
 from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
 from langchain_divconq.types import Question
@@ -29,13 +30,7 @@ Key: TypeAlias = tuple[str, str | int]
 
 Record: TypeAlias = dict[str, Any]
 
-_KEY_NAMES = ("id", "line")
-_QUESTIONS = {
-    "solution": ("solution", "decomposition", "question"),
-    "decomposition": ("decomposition", "question"),
-    "evaluation": ("evaluation", "question"),
-}
-"""Where a record of each kind holds its question."""
+_KEY_NAMES = {"id", "line"}
 
 
 @dataclass(frozen=True)
@@ -106,11 +101,6 @@ def _read_item(line: bytes, number: int, place: str, context: str | None) -> Ite
     return Item(("line", number) if name is None else ("id", name), question)
 
 
-def render_record(record: Record, *, ascii_only: bool = False) -> str:
-    """Return a record as one line of JSON."""
-    return json.dumps(record, ensure_ascii=ascii_only)
-
-
 class RecordFile:
     """A file to which records are added, one durable line each, and which knows what earlier runs finished.
 
@@ -119,7 +109,7 @@ class RecordFile:
     time may hold the file (where the system has locks).
 
     Attributes:
-        finished: The question of each record.
+        finished: What each record holds.
     """
 
     def __init__(self, path: Path, kind: str, settings: Record | None = None) -> None:
@@ -132,18 +122,26 @@ class RecordFile:
             ConfigurationError: The file holds something else, was made with other settings, is no regular file or
                 cannot be opened, or another run is writing it.
         """
-        self._path = path
-        self._kind = kind
+        self._path, self._kind = path, kind
         self._settings = json.loads(json.dumps(settings or {}))
-        self.finished: dict[Key, Any] = {}
-        self._file = self._open()
+        self.finished: dict[Key, Record] = {}
         self._end = 0
         try:
+            if path.exists() and not path.is_file():
+                raise OSError("it is no regular file (leave out --output to write to stdout)")
+            self._file = path.open("a+b", 0)
+        except OSError as error:
+            raise ConfigurationError(f"--output {path}: the file cannot be opened: {error}") from error
+        try:
+            self._lock()
+            self._file.seek(0)
             for number, line in enumerate(self._file, start=1):
                 if not line.endswith(b"\n") and _is_half_written(line):
-                    break  # even where only the line's end is missing
+                    break
                 self._read(line, f"{path}:{number}")
                 self._end += len(line)
+                if not line.endswith(b"\n"):
+                    self._end += self._file.write(b"\n")
         except BaseException:
             self._file.close()
             raise
@@ -160,17 +158,12 @@ class RecordFile:
         Raises:
             ConfigurationError: It cannot be written; the file is as it was before.
         """
-        record = {**record, "settings": self._settings}
-        try:
-            line = render_record(record).encode() + b"\n"
-        except UnicodeEncodeError:  # half a surrogate pair, which JSON can write as an escape and UTF-8 cannot
-            line = render_record(record, ascii_only=True).encode() + b"\n"
+        line = json.dumps({**record, "settings": self._settings}, ensure_ascii=False) + "\n"
+        data = line.encode(errors="backslashreplace")  # half a surrogate pair: in JSON, too, this is its escape
         try:
             self._file.truncate(self._end)
-            self._file.seek(self._end)
-            left = line
-            while left:
-                left = left[self._file.write(left) :]
+            if self._file.write(data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file.fileno())
         except OSError as error:
             with suppress(OSError):  # a half-written line is no harm
@@ -179,7 +172,8 @@ class RecordFile:
                 f"{self._path} cannot be written: {error}. What was finished is kept; make room, and run the same "
                 "command again."
             ) from error
-        self._end += len(line)
+        self._end += len(data)
+        self._keep(record)
 
     def is_finished(self, item: Item) -> bool:
         """Return whether an earlier run finished this question.
@@ -189,46 +183,35 @@ class RecordFile:
         """
         if item.key not in self.finished:
             return False
-        if (asked := self.finished[item.key]) != item.question.model_dump(mode="json"):
+        if (asked := _question(self.finished[item.key])) != item.question.model_dump(mode="json"):
             raise _refused(
                 f"{self._path} holds the answer to another question under {item.name}: {asked!r:.200}, and the input "
                 f"asks {item.question.text!r:.200}."
             )
         return True
 
-    def records(self) -> Iterator[Record]:
-        """Yield the records of all runs, in the order they finished."""
-        with self._path.open("rb") as lines:
-            yield from (json.loads(line) for line in lines if line.endswith(b"\n"))
-
-    def _open(self) -> BinaryIO:
-        try:
-            if self._path.exists() and not self._path.is_file():
-                raise OSError("it is no regular file (leave out --output to write to stdout)")
-            file = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b", 0)
-        except OSError as error:
-            raise ConfigurationError(f"--output {self._path}: the file cannot be opened: {error}") from error
+    def _lock(self) -> None:
         if sys.platform != "win32":
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                file.close()
                 raise _refused(f"Another run is writing {self._path}. Wait for it.") from None
-        _sync_folder(Path(os.path.realpath(self._path)).parent)
-        return file
+
+    def _keep(self, record: Record) -> None:
+        [name] = _KEY_NAMES & record.keys()
+        self.finished[name, record[name]] = record[self._kind]
 
     def _read(self, line: bytes, place: str) -> None:
         try:
             record = json.loads(line)
-            [name] = [name for name in _KEY_NAMES if name in record]
-            [kind] = [kind for kind in _QUESTIONS if kind in record]
             settings = dict(record["settings"])
-            self.finished[name, record[name]] = _question(record)
-        except (ValueError, TypeError, KeyError) as error:
+            _question(record[self._kind])
+            self._keep(record)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             found = repr(line[:80].decode(errors="replace"))
-            raise _refused(f"{place} is no record of an earlier run: {found}; the file was left as it is.") from error
-        if kind != self._kind:
-            raise _refused(f"{place} holds a {kind}, and this run makes a {self._kind} of each question.")
+            raise _refused(
+                f"{place} holds no {self._kind} of an earlier run: {found}; the file was left as it is."
+            ) from error
         for one in sorted(settings.keys() | self._settings):
             if (old := settings.get(one)) != (new := self._settings.get(one)):
                 raise _refused(f"{self._path} was made with {one} {old!r}, and now it is {new!r}.")
@@ -238,30 +221,15 @@ def _refused(what: str) -> ConfigurationError:
     return ConfigurationError(f"{what} Name another --output, or delete the file.")
 
 
-def _sync_folder(folder: Path) -> None:
-    """Write a folder through to the disk: it keeps which file a name stands for."""
-    if sys.platform != "win32":  # where a folder cannot be opened
-        with suppress(OSError):  # one may be written into that cannot be read, and not every file system syncs folders
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-
 def _is_half_written(line: bytes) -> bool:
     """Return whether a line without an end is the beginning of a record, rather than the end of somebody's file."""
     try:
-        value = json.loads(line)
+        json.loads(line)
     except ValueError:
-        beginnings = [f'{{"{name}": '.encode() for name in _KEY_NAMES]
-        return any(line.startswith(beginning) or beginning.startswith(line) for beginning in beginnings)
-    return isinstance(value, dict) and any(kind in value for kind in _QUESTIONS)
+        return any(start.startswith(line[: len(start)]) for start in (b'{"id": ', b'{"line": '))
+    return False
 
 
-def _question(record: Record) -> Any:
-    """Return the question of a record."""
-    value = record
-    for name in next(path for kind, path in _QUESTIONS.items() if kind in record):
-        value = value[name]
-    return value
+def _question(held: Record) -> Any:
+    """Return the question of what a record holds; a solution's stands in its decomposition."""
+    return held.get("decomposition", held)["question"]
