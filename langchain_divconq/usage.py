@@ -8,6 +8,7 @@ from typing import Annotated, Any, cast
 from langchain_core.messages import BaseMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import Self
 
 _COUNTS = ("input_tokens", "output_tokens")
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -41,7 +42,26 @@ class Price(BaseModel):
         return (evaluated_tokens * self.input + cached_tokens * cached + output_tokens * self.output) / 1e6
 
 
-class StageUsage(BaseModel):
+class _Sum(BaseModel):
+    """Adds up field by field, with its own kind alone; what is None adds nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def __add__(self, other: Self) -> Self:
+        if type(other) is not type(self):
+            return NotImplemented
+        known = {
+            name: [value for one in (self, other) if (value := getattr(one, name)) is not None]
+            for name in type(self).model_fields
+        }
+        return type(self)(**{name: sum(values) if values else None for name, values in known.items()})
+
+    def __radd__(self, other: int) -> Self:
+        """Let `sum` start from its 0."""
+        return self if other == 0 else NotImplemented
+
+
+class StageUsage(_Sum):
     """What one stage used, over one or many calls.
 
     Example:
@@ -49,8 +69,6 @@ class StageUsage(BaseModel):
         print(solution.usage.decompose.output_tokens, solution.usage.decompose.seconds)
         ```
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     calls: Count = 0
     """Model calls made."""
@@ -98,27 +116,8 @@ class StageUsage(BaseModel):
         }
         return cls(calls=1, seconds=seconds, dollars=None if price is None else price.cost(**tokens), **tokens)
 
-    def __add__(self, other: StageUsage) -> StageUsage:
-        if not isinstance(other, StageUsage):
-            return NotImplemented
-        priced = [usage.dollars for usage in (self, other) if usage.dollars is not None]
-        return StageUsage(
-            calls=self.calls + other.calls,
-            unmetered_calls=self.unmetered_calls + other.unmetered_calls,
-            cached_calls=self.cached_calls + other.cached_calls,
-            input_tokens=self.input_tokens + other.input_tokens,
-            cached_tokens=self.cached_tokens + other.cached_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-            seconds=self.seconds + other.seconds,
-            dollars=sum(priced) if priced else None,
-        )
 
-    def __radd__(self, other: int) -> StageUsage:
-        """Let `sum` start from its 0."""
-        return self if other == 0 else NotImplemented
-
-
-class Usage(BaseModel):
+class Usage(_Sum):
     """What a question, or a batch of them, used in each stage.
 
     Example:
@@ -127,8 +126,6 @@ class Usage(BaseModel):
         print(total.solve.calls, total.total.dollars)
         ```
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     decompose: StageUsage = StageUsage()
     """The decomposer's share."""
@@ -140,15 +137,6 @@ class Usage(BaseModel):
     def total(self) -> StageUsage:
         """Both stages together."""
         return self.decompose + self.solve
-
-    def __add__(self, other: Usage) -> Usage:
-        if not isinstance(other, Usage):
-            return NotImplemented
-        return Usage(decompose=self.decompose + other.decompose, solve=self.solve + other.solve)
-
-    def __radd__(self, other: int) -> Usage:
-        """Let `sum` start from its 0."""
-        return self if other == 0 else NotImplemented
 
 
 def sane(metadata: UsageMetadata | None) -> UsageMetadata | None:

@@ -7,15 +7,20 @@ known to be wanted, so that `divconq --help` answers at once.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from langchain_divconq._version import __version__
 from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
 from langchain_divconq.grammar import DEFAULT_CAP
 
 __all__ = ["main"]
+
+T = TypeVar("T")
 
 MODES = ("fused", "sequential", "parallel")
 ENGINES = ("llama-cpp-python", "xllamacpp")
@@ -240,34 +245,30 @@ def _add_serving(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 2**16):
-        raise argparse.ArgumentTypeError(f"{text!r} is given; expected a whole number from 0 to 65535")
+def _reader(read: Callable[[str], T], expected: str) -> Callable[[str], T]:
+    """Return what reads an argument, and says what is expected where that fails."""
+
+    def argument(text: str) -> T:
+        try:
+            return read(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is given; expected {expected}") from None
+
+    return argument
+
+
+def _whole(text: str, least: int = 1, most: float = math.inf) -> int:
+    if not least <= int(text) <= most:
+        raise ValueError
     return int(text)
 
 
-def _positive(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is given; expected a whole number from 1")
-    return number
-
-
-def _gate(text: str) -> str | float:
-    if text in ("always", "never"):
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is given; expected always, never or a probability") from None
-
-
-def _price(text: str) -> tuple[float, float]:
-    try:
-        prompt, reply = map(float, text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is given; expected two numbers, such as 0.25,2") from None
+def _two(text: str) -> tuple[float, float]:
+    prompt, reply = map(float, text.split(","))
     return prompt, reply
+
+
+_positive = _reader(_whole, "a whole number from 1")
+_port = _reader(lambda text: _whole(text, 0, 2**16 - 1), "a whole number from 0 to 65535")
+_gate = _reader(lambda text: text if text in ("always", "never") else float(text), "always, never or a probability")
+_price = _reader(_two, "two numbers, such as 0.25,2")
