@@ -179,7 +179,7 @@ class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage])
 
     def stream(self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[AIMessage]:
         """Yield the closing reply as it is written; the last chunk carries the Solution."""
-        yield from self.transform(iter([input]), config, **kwargs)
+        yield from self._transform_stream_with_config(iter([input]), self._stream, config, **kwargs)
 
     async def astream(
         self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any
@@ -189,20 +189,7 @@ class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage])
         async def one() -> AsyncIterator[QuestionInput]:
             yield input
 
-        async for chunk in self.atransform(one(), config, **kwargs):
-            yield chunk
-
-    def transform(
-        self, input: Iterator[QuestionInput], config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Iterator[AIMessage]:
-        """Yield the closing reply to a question that itself comes in pieces."""
-        yield from self._transform_stream_with_config(input, self._transform, config, **kwargs)
-
-    async def atransform(
-        self, input: AsyncIterator[QuestionInput], config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AsyncIterator[AIMessage]:
-        """Yield the closing reply to a question that itself comes in pieces."""
-        async for chunk in self._atransform_stream_with_config(input, self._atransform, config, **kwargs):
+        async for chunk in self._atransform_stream_with_config(one(), self._astream, config, **kwargs):
             yield chunk
 
     def batch(
@@ -334,7 +321,7 @@ class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage])
 
         return stage(), config
 
-    def _transform(
+    def _stream(
         self,
         inputs: Iterator[QuestionInput],
         run_manager: CallbackManagerForChainRun,
@@ -344,7 +331,7 @@ class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage])
         # Unlike in _invoke, the config handed over already belongs to this run: its callbacks are the run's children.
         limiter = Limiter(config.get("max_concurrency"))
         with closing(Purse(self._pool(kwargs))) as purse:
-            stage, config = self._stage(_joined(list(inputs)), config, kwargs, purse)
+            stage, config = self._stage(next(inputs), config, kwargs, purse)
             last = drive(stage, config, limiter)
             start, total = time.perf_counter(), AIMessageChunk(content="")
             for chunk in stream_model(last.call, config, limiter):
@@ -352,7 +339,7 @@ class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage])
                 yield chunk
             yield last.last_chunk(Reply(total, time.perf_counter() - start))
 
-    async def _atransform(
+    async def _astream(
         self,
         inputs: AsyncIterator[QuestionInput],
         run_manager: AsyncCallbackManagerForChainRun,
@@ -360,9 +347,8 @@ class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage])
         **kwargs: Any,
     ) -> AsyncIterator[AIMessage]:
         limiter = Limiter(config.get("max_concurrency"))
-        question = _joined([piece async for piece in inputs])
         with closing(Purse(self._pool(kwargs))) as purse:
-            stage, config = self._stage(question, config, kwargs, purse)
+            stage, config = self._stage(await anext(inputs), config, kwargs, purse)
             last = await adrive(stage, config, limiter)
             start, total = time.perf_counter(), AIMessageChunk(content="")
             async for chunk in astream_model(last.call, config, limiter):
@@ -380,17 +366,6 @@ def _resolve(solver: Runnable[Any, Any], config: RunnableConfig) -> tuple[Solver
             f"The configured solver is a {type(solver).__name__}; every alternative must be a Solver."
         )
     return solver, config
-
-
-def _joined(pieces: list[Any]) -> Any:
-    """Return an input that came in pieces as one, as core does: added up; where that fails, the last is the whole."""
-    whole = pieces[0] if pieces else ""
-    for piece in pieces[1:]:
-        try:
-            whole = whole + piece  # not +=, which would change a list that is the caller's
-        except TypeError:
-            whole = piece
-    return whole
 
 
 def _message(solution: Solution) -> AIMessage:
