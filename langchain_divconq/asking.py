@@ -15,7 +15,7 @@ from langchain_core.exceptions import (
 )
 from langchain_core.runnables import Runnable
 
-from langchain_divconq.calls import Call, Stage
+from langchain_divconq.calls import Call, Stage, encodable
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import (
     AdapterMismatchError,
@@ -85,7 +85,8 @@ def ask_decomposer(
             "model, or a Runnable from Question to Decomposition."
         )
     # A decomposer may hand back a copy of the question that has lost its context, or, through JSON, its history.
-    return reply.output.model_copy(update={"question": question})
+    plan, text = (encodable(written) for written in ([*reply.output.subquestions], reply.output.text))
+    return reply.output.model_copy(update={"question": question, "subquestions": tuple(plan), "text": text})
 
 
 def is_for_the_caller(error: Exception) -> bool:

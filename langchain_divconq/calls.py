@@ -7,6 +7,7 @@ the calls: timed, no more in flight than the limiter allows, and without sibling
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
@@ -195,10 +196,11 @@ async def gather(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
 
 def call_model(call: Call, config: RunnableConfig, limiter: Limiter) -> Reply:
     """Make one call and wait for its reply."""
-    with limiter.hold() if call.waits else nullcontext(), _cancelled_as_error():
+    with limiter.hold() if call.waits else nullcontext():
         start = time.perf_counter()
         try:
-            output = call.runnable.invoke(call.prompt, call.config(config), **call.options)
+            with _cancelled_as_error():
+                output = call.runnable.invoke(call.prompt, call.config(config), **call.options)
         except Exception as error:  # whatever a model raises, where its failure is a result
             if not call.may_fail:
                 raise
@@ -211,7 +213,8 @@ async def acall_model(call: Call, config: RunnableConfig, limiter: Limiter) -> R
     async with limiter.ahold() if call.waits else nullcontext():
         start = time.perf_counter()
         try:
-            output = await call.runnable.ainvoke(call.prompt, call.config(config), **call.options)
+            with _own_cancellation_as_error():
+                output = await call.runnable.ainvoke(call.prompt, call.config(config), **call.options)
         except Exception as error:  # as in call_model
             if not call.may_fail:
                 raise
@@ -239,6 +242,18 @@ def _cancelled_as_error() -> Iterator[None]:
     try:
         yield
     except asyncio.CancelledError as error:
+        raise GenerationCancelled(_CANCELLED) from error
+
+
+@contextmanager
+def _own_cancellation_as_error() -> Iterator[None]:
+    """Do the same on an event loop, where nobody has cancelled the task. Before Python 3.11 a task cannot tell."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or sys.version_info < (3, 11) or task.cancelling():
+            raise
         raise GenerationCancelled(_CANCELLED) from error
 
 
@@ -304,7 +319,7 @@ async def arun_all(
 def as_message(output: object) -> AIMessage:
     """Return a model's output as a message: chat models return one, other Runnables may return text, agents a state."""
     if isinstance(output, str):
-        return AIMessage(_encodable(output))
+        return AIMessage(encodable(output))
     if isinstance(output, Mapping) and output.get("messages"):
         output = _last_message(output["messages"])
     if isinstance(output, BaseMessageChunk):
@@ -314,7 +329,7 @@ def as_message(output: object) -> AIMessage:
         metadata = {key: value for key, value in output.response_metadata.items() if key != METADATA_KEY}
         return output.model_copy(
             update={
-                "content": _encodable(output.content),
+                "content": encodable(output.content),
                 "usage_metadata": sane(output.usage_metadata),
                 "response_metadata": metadata,
             }
@@ -325,15 +340,15 @@ def as_message(output: object) -> AIMessage:
     )
 
 
-def _encodable(content: Any) -> Any:
+def encodable(content: Any) -> Any:
     """Return a message's content without halves of surrogate pairs, which cannot be written as UTF-8."""
     if isinstance(content, str):
         # By UTF-16, two halves that came one after the other become the character that they stand for.
         return content.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     if isinstance(content, list):
-        return [_encodable(block) for block in content]
+        return [encodable(block) for block in content]
     if isinstance(content, dict):
-        return {key: _encodable(value) for key, value in content.items()}
+        return {key: encodable(value) for key, value in content.items()}
     return content
 
 

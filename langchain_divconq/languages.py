@@ -41,6 +41,25 @@ _COMMON = {
         av som i om""",
     "Turkish": """
         kim ne zaman nerede neden nasıl hangi kaç ve veya bir mi mu bu için ile daha olan olarak""",  # noqa: RUF001
+    "Danish": """
+        hvem hvad hvornår hvor hvorfor hvordan hvilken hvilket hvilke er har havde blev det den et og eller ikke med fra
+        til på af som i om""",
+    "Czech": """
+        kdo kdy kde proč jak jaký jaká jaké který která které kolik je jsou byl byla bylo byli má se a nebo v na z od po
+        pro že jeho její""",
+    "Romanian": """
+        cine ce când unde cum care cât câți câte este sunt fost era și sau în din pe de la cu pentru mai un o al ale s-a
+        nu""",
+    "Hungarian": """
+        ki kik mi mikor hol miért hogyan melyik mennyi hány és vagy van volt voltak az egy nem meg hogy is""",
+    "Finnish": """
+        kuka ketkä mikä mitä mitkä milloin missä mistä miksi miten kuinka ja tai on oli ovat olivat ei että se""",
+    "Indonesian": """
+        siapa apa kapan mana mengapa kenapa bagaimana berapa adalah yang dan atau di dari ke untuk dengan itu ini tidak
+        lebih oleh""",
+    "Vietnamese": """
+        ai gì khi nào ở đâu tại sao như thế bao nhiêu là và hay hoặc của trong với cho những các được đã có
+        không này""",
 }
 _LANGUAGES = {language: frozenset(text.split()) for language, text in _COMMON.items()}
 _BEGINNING = {

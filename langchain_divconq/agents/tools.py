@@ -7,30 +7,22 @@ raised, as langchain-core's ToolException with our error as its cause.
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
-from langchain_core.exceptions import ContextOverflowError
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs, patch_config
-from langchain_core.tools import BaseTool, ToolException
 from langchain_core.tools.base import ArgsSchema
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from typing_extensions import Self
 
 from langchain_divconq.asking import OnTrouble, as_decomposer, ask_decomposer
 from langchain_divconq.calls import Call, Limiter, Stage, adrive, drive
 from langchain_divconq.chain import DivideAndConquer
 from langchain_divconq.decomposer import Decomposer
-from langchain_divconq.errors import DivConqError
 from langchain_divconq.plans import render_plan
+from langchain_divconq.tool_errors import MarksErrors, told_to_the_agent
 from langchain_divconq.types import Decomposition, Question, Solution
-
-logger = logging.getLogger(__name__)
 
 
 class QuestionInput(BaseModel):
@@ -40,27 +32,11 @@ class QuestionInput(BaseModel):
     context: str | None = Field(default=None, description="The passage that the question is about, if there is one.")
 
 
-class _QuestionTool(BaseTool):
+class _QuestionTool(MarksErrors):
     """A tool that takes a question, returns text with a record as artifact, and tells the agent what went wrong."""
 
     args_schema: ArgsSchema = QuestionInput
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
-    handle_tool_error: bool | str | Callable[[ToolException], Any] | None = True
-
-    def run(self, tool_input: Any, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
-        """Run the tool; without a tool call there is no message to mark as an error, so it is raised."""
-        return super(_QuestionTool, self._marking(tool_call_id)).run(
-            tool_input, *args, tool_call_id=tool_call_id, **kwargs
-        )
-
-    async def arun(self, tool_input: Any, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
-        """Do the same without blocking the event loop."""
-        return await super(_QuestionTool, self._marking(tool_call_id)).arun(
-            tool_input, *args, tool_call_id=tool_call_id, **kwargs
-        )
-
-    def _marking(self, tool_call_id: str | None) -> Self:
-        return self if tool_call_id is not None else self.model_copy(update={"handle_tool_error": False})
 
     def _run(
         self,
@@ -70,7 +46,7 @@ class _QuestionTool(BaseTool):
         config: RunnableConfig,
         run_manager: CallbackManagerForToolRun,
     ) -> tuple[str, Any]:
-        with _told_to_the_agent():
+        with told_to_the_agent():
             return drive(self._stage(question, context), _child(config, run_manager), Limiter(None))
 
     async def _arun(
@@ -81,7 +57,7 @@ class _QuestionTool(BaseTool):
         config: RunnableConfig,
         run_manager: AsyncCallbackManagerForToolRun,
     ) -> tuple[str, Any]:
-        with _told_to_the_agent():
+        with told_to_the_agent():
             return await adrive(self._stage(question, context), _child(config, run_manager), Limiter(None))
 
     @abstractmethod
@@ -164,13 +140,3 @@ def _child(
 ) -> RunnableConfig:
     # A tool is handed the config of its caller: what it runs becomes its own child through its run manager.
     return merge_configs(patch_config(config, callbacks=run_manager.get_child()), {"tags": ["nostream"]})
-
-
-@contextmanager
-def _told_to_the_agent() -> Iterator[None]:
-    """Turn errors about a question, ours and the models' overflow, into what a tool answers its agent with."""
-    try:
-        yield
-    except (DivConqError, ContextOverflowError) as error:
-        logger.warning("A tool call failed and the agent is told why: %s", error)
-        raise ToolException(str(error)) from error

@@ -13,7 +13,7 @@ from langchain_core.runnables.base import coerce_to_runnable
 from typing_extensions import TypedDict  # pydantic reads this TypedDict alone before Python 3.12
 
 from langchain_divconq.answers import parse_answer
-from langchain_divconq.calls import as_message
+from langchain_divconq.calls import as_message, encodable
 from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.prompts import UNKNOWN, reading_prompt
 from langchain_divconq.retrieval.hops import MOST_CANDIDATES
@@ -70,7 +70,7 @@ def read_answers(reader: Runnable[Any, Any], output: object) -> tuple[str, ...]:
     if output is None:
         return ()
     if isinstance(output, (list, tuple)) and all(isinstance(answer, str) for answer in output):
-        given = [_told(answer) for answer in output]
+        given = [_told(encodable(answer)) for answer in output]
         return tuple(dict.fromkeys(answer for answer in given if answer is not None))[:MOST_CANDIDATES]
     if not isinstance(output, (str, BaseMessage, dict)):
         raise ConfigurationError(

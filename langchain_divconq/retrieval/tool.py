@@ -12,6 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, Field
 
+from langchain_divconq.tool_errors import MarksErrors, told_to_the_agent
 from langchain_divconq.types import METADATA_KEY
 
 NAME = "search_hop_by_hop"
@@ -29,6 +30,10 @@ class SearchInput(BaseModel):
     query: str = Field(description="The whole question in words, with every name and number it depends on.")
 
 
+class _SearchTool(MarksErrors, StructuredTool):
+    """Searches, and tells its agent what went wrong."""
+
+
 def make_tool(
     retriever: BaseRetriever, args_schema: type[BaseModel] | None, name: str | None, description: str | None
 ) -> BaseTool:
@@ -37,16 +42,18 @@ def make_tool(
     def search(
         query: str, config: RunnableConfig, callbacks: Callbacks = None, **options: Any
     ) -> tuple[str, list[Document]]:
-        documents = retriever.invoke(query, {**config, "callbacks": callbacks}, **options)
+        with told_to_the_agent():
+            documents = retriever.invoke(query, {**config, "callbacks": callbacks}, **options)
         return render_passages(documents), documents
 
     async def asearch(
         query: str, config: RunnableConfig, callbacks: Callbacks = None, **options: Any
     ) -> tuple[str, list[Document]]:
-        documents = await retriever.ainvoke(query, {**config, "callbacks": callbacks}, **options)
+        with told_to_the_agent():
+            documents = await retriever.ainvoke(query, {**config, "callbacks": callbacks}, **options)
         return render_passages(documents), documents
 
-    return StructuredTool(
+    return _SearchTool(
         name=name or NAME,
         description=description or DESCRIPTION,
         func=search,

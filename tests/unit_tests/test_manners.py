@@ -21,7 +21,7 @@ from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError, GenerationCancelled
 from langchain_divconq.llamacpp.chat_models import ChatGGUF
 from langchain_divconq.solver import Solver
-from langchain_divconq.types import METADATA_KEY, Question, Solution
+from langchain_divconq.types import METADATA_KEY, Decomposition, Question, Solution
 from langchain_divconq.usage import Price
 from tests.unit_tests.chains import MODES, every_way, run
 from tests.unit_tests.fakes import PLAN, QUESTION, ScriptedModel, scripted
@@ -271,6 +271,16 @@ def test_counts_may_lack_a_part() -> None:
     assert cleaned is not None
     assert (cleaned["input_tokens"], cleaned["output_tokens"], cleaned["total_tokens"]) == (5, 0, 5)
     assert cleaned["input_token_details"] == {"cache_read": 0}
+
+
+@every_way
+def test_a_plan_of_ones_own_is_cleaned_too(how: str) -> None:
+    plan: Any = RunnableLambda(
+        lambda asked: Decomposition(question=asked, subquestions=("Is it \ud83d?",), text="\ud83d")
+    )
+    solution = Solution.from_message(run(DivideAndConquer(scripted("Answer: 29"), decomposer=plan), how))
+    assert (solution.subquestions, solution.decomposition.text) == (("Is it \ufffd?",), "\ufffd")
+    assert Solution.model_validate_json(solution.model_dump_json()) == solution
 
 
 @pytest.mark.parametrize("how", ["batch", "abatch"])

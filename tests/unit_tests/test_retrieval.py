@@ -91,6 +91,19 @@ def test_an_answer_that_looks_like_a_reference_stays_as_it_is() -> None:
     assert shelf(retriever).seen[2:] == ["When was mill #1 built?"]
 
 
+def test_a_hash_of_the_users_is_searched_for_as_it_stands() -> None:
+    asked_for: Any = {"question": "Who opened it and who closed it?", "context": "Issue #1 has the colour #333333."}
+    plan = ["Who opened issue #1?", "Who closed issue #1 after #1?", "Which sites use #333333?"]
+    retriever = build(
+        decomposer=RunnableLambda(lambda asked: Decomposition(question=asked, subquestions=tuple(plan))),
+        retriever=Shelf(otherwise=["A text."]),
+        reader=scripted("Answer: Olga"),
+    )
+    retriever.invoke(asked_for)
+    wanted = [asked_for["question"], plan[0], "Who closed issue #1 after Olga?", plan[2]]
+    assert sorted(shelf(retriever).seen) == sorted(wanted)
+
+
 @pytest.mark.parametrize(
     "bare",
     ["#1", "Is #1 greater than #1?", "Are #1 and #2 the same?", "Which is older, #1 or #2?", "Is #1 later than #2?"],

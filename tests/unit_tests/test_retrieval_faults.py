@@ -1,5 +1,8 @@
 """What fails, and what goes on without it."""
 
+import asyncio
+import json
+import sys
 from typing import Any
 
 import pytest
@@ -14,8 +17,9 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableLambda
 from langgraph.errors import GraphInterrupt
 
-from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
+from langchain_divconq.errors import ConfigurationError, GenerationCancelled, InvalidQuestionError
 from langchain_divconq.retrieval import Reading
+from langchain_divconq.types import Decomposition, Question
 from tests.unit_tests.fakes import ScriptedModel, Tree, failing, scripted
 from tests.unit_tests.long_bridge import FILLED, PLAN, QUESTION, SHELF
 from tests.unit_tests.shelf import Shelf, asked, both, build, reader, reading, searched, shelf, texts
@@ -100,6 +104,43 @@ def test_a_reading_that_fails_twice_loses_its_answer_alone(
     assert len(reader(retriever).seen) == 3
     with pytest.raises(type(error)):
         searched(build(reader=scripted(read_one), on_trouble="raise"), QUESTION, asynchronous)
+
+
+CAN_TELL = pytest.param(
+    True, marks=pytest.mark.skipif(sys.version_info < (3, 11), reason="a task cannot tell who cancelled it")
+)
+
+
+@pytest.mark.parametrize("asynchronous", [False, CAN_TELL], ids=["sync", "async"])
+@pytest.mark.parametrize("part", ["reader", "decomposer", "retriever"])
+def test_a_part_that_cancels_itself_is_a_part_that_fails(part: str, asynchronous: bool) -> None:
+    def cancel(_: object) -> Any:
+        raise asyncio.CancelledError
+
+    parts: dict[str, Any] = {"reader": cancel, "decomposer": scripted(cancel), "retriever": RunnableLambda(cancel)}
+    retriever = build(**{part: parts[part]})
+    if part == "retriever":
+        with pytest.raises(GenerationCancelled, match="The model cancelled its own call"):
+            searched(retriever, QUESTION, asynchronous)
+        return
+    found = searched(retriever, QUESTION, asynchronous)
+    assert SHELF[QUESTION][0] in texts(found)
+    assert ("cancelled its own call" in str(partial(found))) == (part == "reader")
+
+
+@both
+def test_halves_of_surrogate_pairs_in_plans_and_answers_are_put_together_or_replaced(asynchronous: bool) -> None:
+    plan = Decomposition(question=Question(text=QUESTION), subquestions=("Which \ud83d town?", "Who led #1?"))
+    retriever = build(
+        decomposer=RunnableLambda(lambda _: plan),
+        reader=lambda _: ["Lund \ud83d", "Ystad \ud83d\ude00"],
+        retriever=Shelf(otherwise=["A town."]),
+    )
+    found = searched(retriever, QUESTION, asynchronous)
+    assert set(shelf(retriever).seen) == {
+        *(QUESTION, "Which \ufffd town?", "Who led Lund \ufffd?", "Who led Ystad \U0001f600?")
+    }
+    json.dumps([document.metadata for document in found], ensure_ascii=False).encode()
 
 
 @both

@@ -22,9 +22,13 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_core.stores import InMemoryStore
+from langchain_core.tools import ToolException
 from langchain_core.vectorstores import InMemoryVectorStore
+from langchain_mcp_adapters.tools import to_fastmcp
 from langchain_text_splitters import CharacterTextSplitter
 from langgraph.graph import StateGraph
+from mcp.server.fastmcp import FastMCP
+from mcp.shared.memory import create_connected_server_and_client_session
 from pydantic import BaseModel, Field
 
 from langchain_divconq.errors import ConfigurationError
@@ -182,6 +186,35 @@ def test_the_tool_gives_passages_with_what_found_them_and_the_documents_as_artif
 
 def test_nothing_found_is_told_in_words() -> None:
     assert render_passages(build(retriever=Shelf(texts={})).invoke(QUESTION)) == NOTHING
+
+
+@both
+@pytest.mark.parametrize(("wrong", "said"), [({"query": " "}, "The question is empty"), ({"q": "Who?"}, "query")])
+def test_an_agent_is_told_of_a_search_that_went_wrong_and_goes_on(
+    wrong: dict[str, str], said: str, asynchronous: bool
+) -> None:
+    model = in_turn(calls("search_hop_by_hop", **wrong), AIMessage("I asked wrongly."))
+    agent: Any = create_agent(model, [build().as_tool()])
+    asked = {"messages": [HumanMessage(QUESTION)]}
+    state = asyncio.run(agent.ainvoke(asked)) if asynchronous else agent.invoke(asked)
+    _, _, told, last = state["messages"]
+    assert (told.status, said in told.text, last.text) == ("error", True, "I asked wrongly.")
+
+
+@both
+def test_without_a_tool_call_an_error_of_a_search_is_raised(asynchronous: bool) -> None:
+    tool = build().as_tool()
+    with pytest.raises(ToolException, match="The question is empty"):
+        asyncio.run(tool.ainvoke({"query": " "})) if asynchronous else tool.invoke({"query": " "})
+
+
+async def test_over_mcp_an_error_of_a_search_is_marked_as_one() -> None:
+    server = FastMCP(tools=[to_fastmcp(build().as_tool())])
+    async with create_connected_server_and_client_session(server) as session:
+        told = await session.call_tool("search_hop_by_hop", {"query": " "})
+        assert (told.isError, "The question is empty" in str(told.content)) == (True, True)
+        found = await session.call_tool("search_hop_by_hop", {"query": QUESTION})
+        assert (found.isError, SHELF[FILLED][0] in str(found.content)) == (False, True)
 
 
 def test_a_tool_has_a_name_a_description_and_arguments_of_ones_own() -> None:

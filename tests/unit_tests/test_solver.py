@@ -74,6 +74,17 @@ def test_sequential_shows_each_subquestion_the_earlier_answers_with_references_f
     assert solution.usage.solve.calls == 3
 
 
+@pytest.mark.parametrize("mode", ["sequential", "parallel"])
+def test_a_hash_of_the_users_is_asked_as_it_stands(mode: Any) -> None:
+    question = Question(text="Who opened it and who closed it?", context="Issue #1 has the colour #333333.")
+    plan = ("Who opened issue #1?", "Who closed issue #1 after #1?", "What is #333333?")
+    model = scripted("Answer: Olga")
+    solution = Solver(model=model, mode=mode).invoke(Decomposition(question=question, subquestions=plan))
+    asked = [known.subquestion for known in solution.subanswers or ()]
+    assert asked == [plan[0], "Who closed issue #1 after Olga?", plan[2]]
+    assert all(any(f"subquestion:\n{one}" in prompt for prompt in prompts(model)) for one in asked)
+
+
 def test_parallel_asks_independent_subquestions_at_once_and_dependent_ones_after() -> None:
     model = scripted(answering, delay=0.05)
     solution = Solver(model=model, mode="parallel").invoke(INDEPENDENT)

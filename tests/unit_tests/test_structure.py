@@ -23,7 +23,7 @@ LAYERS = [
     {"llamacpp.weights", "llamacpp.messages", "llamacpp.structured", "llamacpp.chat_models"},
     {"types"},
     {"excerpts", "prompts", "grammar", "languages", "guard", "checks", "plans", "answers"}
-    | {"calls", "limits", "budget", "runnable"},
+    | {"calls", "limits", "budget", "runnable", "tool_errors"},
     {"students", "confidence", "drafts", "decomposer", "asking", "subsolvers", "solver"},
     {"chain"},
     {"retrieval", "agents"},
