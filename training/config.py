@@ -264,6 +264,8 @@ def load_toml(path: Path, kind: type[Settings], changes: dict[str, Any] | None =
         raise ValueError(f"There is no config {path}. Beside it: {known}.") from None
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is no TOML: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"The config {path} cannot be read: {error}. Name a TOML file in UTF-8.") from None
     for field, value in (changes or {}).items():
         *sections, name = field.split(".")
         section = values

@@ -20,7 +20,7 @@ if sys.platform != "win32":
 class Frozen(BaseModel):
     """What is written to files and read from them: it never changes, and has no other fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Identified(Protocol):

@@ -45,6 +45,21 @@ def test_what_is_no_toml_is_said_to_be_none(tmp_path: Path) -> None:
         load_config(tmp_path / "wrong.toml")
 
 
+def test_a_folder_or_bytes_in_place_of_a_config_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"The config .* cannot be read: .*Name a TOML file in UTF-8"):
+        load_config(tmp_path)
+    (tmp_path / "wide.toml").write_text('name = "x"', encoding="utf-16")
+    with pytest.raises(ValueError, match=r"The config .*wide\.toml cannot be read: "):
+        load_config(tmp_path / "wide.toml")
+
+
+def test_an_infinite_number_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text('name = "x"\n[load]\ntrain = []\n[finetune]\nlearning_rate = inf\n', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"finetune\.learning_rate: Input should be a finite number"):
+        load_config(path)
+
+
 def test_a_missing_config_is_told_with_those_beside_it(tmp_path: Path) -> None:
     (tmp_path / "a.toml").touch()
     with pytest.raises(ValueError, match=r"There is no config .*b\.toml. Beside it: .*a\.toml"):

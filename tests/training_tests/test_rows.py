@@ -24,6 +24,7 @@ def test_rows_of_ones_own_are_read_as_they_are(tmp_path: Path) -> None:
     ("line", "problem"),
     [
         ('{"question": ""}', r"train\.jsonl, row 2, cannot be used: question"),
+        ('{"question": " "}', r"train\.jsonl, row 2, cannot be used: question"),
         ('{"question": "Who?", "answer": "Voss"}', r"row 2, cannot be used: answer: Extra inputs"),
         ("{", r"train\.jsonl, line 2, is no JSON: "),
         ("[1]", r"train\.jsonl, line 2, is no JSON object: '\[1\]'"),
@@ -34,6 +35,25 @@ def test_a_row_that_cannot_be_used_is_named(tmp_path: Path, line: str, problem: 
     path.write_text('{"question": "Who?"}\n' + line)
     with pytest.raises(ValueError, match=problem):
         list(read_source(Source(name="jsonl", path=path)))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("rows.jsonl", b"", r"rows\.jsonl holds no row"),
+        ("rows.jsonl", '{"question": "Who?"}'.encode("utf-16"), r"rows\.jsonl cannot be read: .*Expected UTF-8"),
+        ("rows.jsonl", b'{"question": "\xff"}', r"rows\.jsonl cannot be read: "),
+        ("rows.jsonl.gz", b"no gzip", r"rows\.jsonl\.gz cannot be read: "),
+        ("rows.json", b'[{"question": ', r"rows\.json cannot be read: "),
+        ("rows.json", b"7", r"rows\.json cannot be read: "),
+        ("rows.json", b'["Who?"]', r"rows\.json holds 'Who\?' where a row is expected"),
+        ("rows.parquet", b"no parquet", r"rows\.parquet"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, content: bytes, problem: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=problem):
+        list(read_source(Source(name="jsonl", path=tmp_path / name)))
 
 
 def test_a_file_of_another_split_by_its_name_is_refused(tmp_path: Path) -> None:

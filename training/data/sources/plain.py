@@ -14,7 +14,7 @@ class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: str | int | None = None
-    question: str = Field(min_length=1)
+    question: str = Field(min_length=1, pattern=r"\S")
     context: str | None = None
     answers: tuple[str, ...] = ()
     subquestions: tuple[str, ...] | None = None

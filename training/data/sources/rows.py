@@ -30,7 +30,7 @@ def read_rows(source: Source, files: Files) -> Iterator[Row]:
         yield from _hub_rows(source)
         return
     for path in find_files(source, files):
-        yield from read_file(path)
+        yield from _read(path)
 
 
 def find_files(source: Source, files: Files) -> list[Path]:
@@ -61,6 +61,25 @@ def find_files(source: Source, files: Files) -> list[Path]:
                 f"Source {source.name!r} needs {path}, which is not there. Put it there, or set path or hub."
             )
     return paths
+
+
+def _read(path: Path) -> Iterator[Row]:
+    """Yield the rows of a file; what a reader of its kind raises names the file."""
+    is_empty = True
+    try:
+        for row in read_file(path):
+            if not isinstance(row, dict):
+                raise ValueError(f"{path} holds {str(row)[:80]!r} where a row is expected, which is an object.")
+            is_empty = False
+            yield row
+    except (OSError, EOFError, ValueError, AttributeError) as error:
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise
+        raise ValueError(
+            f"{path} cannot be read: {error}. Expected UTF-8, and the format that its name says."
+        ) from None
+    if is_empty:
+        raise ValueError(f"{path} holds no row. Put questions there, or take the source out.")
 
 
 def read_file(path: Path) -> Iterator[Row]:
