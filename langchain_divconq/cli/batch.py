@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, closing
 from typing import Any
 
@@ -61,10 +61,14 @@ def run_batch(
             # On an event loop, an interrupt cancels the calls in flight instead of waiting for their replies.
             asyncio.run(run(bar))
     finally:
-        note(", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "finished"))
-        if usage != Usage():
-            note(usage_line(usage))
+        _note_end(counts, usage)
     return counts["failed"]
+
+
+def _note_end(counts: Mapping[str, int], usage: Usage) -> None:
+    note(", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "finished"))
+    if usage != Usage():
+        note(usage_line(usage))
 
 
 def _record(item: Item, result: object) -> tuple[Record, Usage]:
