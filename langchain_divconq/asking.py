@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from langchain_core.exceptions import (
     LangChainException,
@@ -14,6 +14,7 @@ from langchain_core.exceptions import (
     ModelPermissionDeniedError,
 )
 from langchain_core.runnables import Runnable
+from pydantic import BeforeValidator
 
 from langchain_divconq.calls import Call, Stage, encodable
 from langchain_divconq.decomposer import Decomposer
@@ -52,6 +53,10 @@ RUN_NAME = "divconq:decompose"
 def as_decomposer(value: Any, **settings: Any) -> Any:
     """Return a Decomposer, with these settings, made of a chat model or its name; anything else as it is."""
     return Decomposer(value, **settings) if isinstance(value, (str, Path)) or is_chat_model(value) else value
+
+
+DecomposerLike: TypeAlias = Annotated[Runnable[Any, Any], BeforeValidator(lambda value: as_decomposer(value))]
+"""A field for a decomposer, which a chat model or its name may stand for."""
 
 
 def ask_decomposer(

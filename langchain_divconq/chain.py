@@ -22,7 +22,7 @@ from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from pydantic import ConfigDict, Field, field_validator
 
-from langchain_divconq.asking import OnTrouble, as_decomposer, ask_decomposer
+from langchain_divconq.asking import DecomposerLike, OnTrouble, ask_decomposer
 from langchain_divconq.budget import Budget, Pool, Purse
 from langchain_divconq.calls import (
     Announcement,
@@ -78,7 +78,7 @@ class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage])
     """Any chat model, or its name ("openai:gpt-5-mini"), a Runnable that takes messages and returns a message or text,
     or a `Solver`."""
 
-    decomposer: Runnable[Any, Any] = Field(default_factory=Decomposer)
+    decomposer: DecomposerLike = Field(default_factory=Decomposer)
     """A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`; default: the
     bundled one, on this machine."""
 
@@ -127,11 +127,6 @@ class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage])
                 "them to the chain, or to the Solver's model."
             )
         return value
-
-    @field_validator("decomposer", mode="before")
-    @classmethod
-    def _as_decomposer(cls, value: object) -> object:
-        return as_decomposer(value)
 
     def with_structured_output(
         self, schema: type[Any] | dict[str, Any], *, include_raw: bool = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,8 +30,7 @@ _NAMES = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predi
 
 _NAMES_WITH_A_CALL = _NAMES[:-1]  # ChatOllama has the field num_predict, and fails when it comes with a call
 
-_warned: set[type] = set()
-_warning = threading.Lock()
+_warned: dict[type, object] = {}
 
 
 @dataclass(frozen=True)
@@ -106,10 +104,8 @@ def _is_limit(value: object) -> bool:
 
 def _warn_of_unheld(model: type) -> None:
     """Say once for each class that the budget may be exceeded."""
-    with _warning:
-        is_known = model in _warned
-        _warned.add(model)
-    if not is_known:
+    mark = object()
+    if _warned.setdefault(model, mark) is mark:  # of several threads, one puts it there
         logger.warning(
             "The budget cannot hold the replies of %s, so each may cost more than is left. Hold them yourself: bind "
             "max_tokens (Solver(model=model.bind(max_tokens=1024))), or set the limit it has (ChatOllama's "

@@ -11,12 +11,12 @@ from abc import abstractmethod
 from typing import Any, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs, patch_config
 from langchain_core.tools.base import ArgsSchema
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from langchain_divconq.asking import OnTrouble, as_decomposer, ask_decomposer
+from langchain_divconq.asking import DecomposerLike, OnTrouble, ask_decomposer
 from langchain_divconq.calls import Call, Limiter, Stage, adrive, drive
 from langchain_divconq.chain import DivideAndConquer
 from langchain_divconq.decomposer import Decomposer
@@ -83,18 +83,13 @@ class DecomposeTool(_QuestionTool):
         "answers nothing: answer the subquestions yourself, in order, then the question. In a subquestion, #1 stands "
         "for the answer to subquestion 1."
     )
-    decomposer: Runnable[Any, Any] = Field(default_factory=Decomposer)
+    decomposer: DecomposerLike = Field(default_factory=Decomposer)
     """A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`; default: the
     bundled one, on this machine."""
 
     on_trouble: OnTrouble = "go_on"
     """What happens when the decomposer fails: "go_on" tells the agent why, and to answer the question directly;
     "raise" makes it an error. A broken set-up always is one."""
-
-    @field_validator("decomposer", mode="before")
-    @classmethod
-    def _as_decomposer(cls, value: object) -> object:
-        return as_decomposer(value)
 
     def _stage(self, question: str, context: str | None) -> Stage[tuple[str, Decomposition]]:
         asked = Question.from_input({"question": question, "context": context})

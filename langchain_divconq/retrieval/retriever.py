@@ -15,7 +15,7 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_con
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from langchain_divconq.asking import OnTrouble, as_decomposer, ask_decomposer
+from langchain_divconq.asking import DecomposerLike, OnTrouble, ask_decomposer
 from langchain_divconq.calls import Announcement, Limiter, Stage, adrive, drive
 from langchain_divconq.chain import DECOMPOSITION_EVENT
 from langchain_divconq.decomposer import Decomposer, Gate, check_gate
@@ -69,7 +69,7 @@ class DecomposedRetriever(BaseRetriever):
     """What reads: a chat model or its name, a `Solver`, or any Runnable or function from `{"subquestion": …,
     "documents": …}` to an answer, several in a list, or None. None: nobody reads."""
 
-    decomposer: Runnable[Any, Any] = Field(default_factory=Decomposer)
+    decomposer: DecomposerLike = Field(default_factory=Decomposer)
     """A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`; default: the
     bundled one, on this machine."""
 
@@ -107,11 +107,6 @@ class DecomposedRetriever(BaseRetriever):
     @classmethod
     def _as_reader(cls, value: object) -> object:
         return as_reader(value)
-
-    @field_validator("decomposer", mode="before")
-    @classmethod
-    def _as_decomposer(cls, value: object) -> object:
-        return as_decomposer(value)
 
     @field_validator("gate")
     @classmethod
