@@ -14,7 +14,8 @@ from langchain_divconq.words import STEM, content_words, folded, names, numbers,
 
 _NEGATION = re.compile(
     r"\b(?:not|no|never|none|nor|neither|nobody|nothing|nowhere|without|except|excluding|exclude|other than|apart from|"
-    r"unless|cannot|\w+n['\u2019]t|dont|doesnt|didnt|isnt|arent|wasnt|werent|cant|wont|hasnt|havent)\b",
+    r"unless|ignoring|hardly (?:any|ever)|cannot|"
+    r"\w+n['\u2019]t|dont|doesnt|didnt|isnt|arent|wasnt|werent|cant|wont|hasnt|havent)\b",
     re.I,
 )
 # Words that have the sense of a negation in them: "unpaid", "out of stock", "missing", "still open".
@@ -38,6 +39,10 @@ _PART = re.compile(
     r"(?:,|\band\b|\bbut\b)\s+(?:(?:in|on|at|for|from|by|to|with|of|also|if so|then)\s+)?"
     r"(?=(?:who|whom|whose|what|when|where|why|how|does|did|is|are|was|were|has|have|can)\b)",
     re.I,
+)
+_PAIR = re.compile(
+    r"\b(?P<one>[^\W\d_a-z][\w'\u2019-]*)(?:\s+[\w'\u2019-]+){0,2}?(?:,| and| or| than| vs\.?)\s+(?:the |a |an )?"
+    r"(?=(?P<other>[^\W\d_a-z][\w'\u2019-]*))"
 )
 _PREMISE = re.compile(r"\W*(?:if|given|after|before|assuming|suppose|since|once|to|on|in|for|of|at|as|because)\b", re.I)
 _PART_STEM = 3  # "logged", "log"
@@ -64,6 +69,7 @@ def fault(plan: Sequence[str], question: Question, demonstration: str = "") -> s
         _invented,
         _negation_lost,
         _part_lost,
+        _name_lost,
         _lives_mixed_in,
     )
     if told := _demonstrated(plan, question, demonstration):
@@ -149,6 +155,18 @@ def _part_lost(plan: Sequence[str], question: Question) -> str | None:
         wanted = {word[:_PART_STEM] for word in content_words(part)}
         if wanted and not wanted & written:
             return f"the plan loses a part of the question: {part.strip(' ,?.')!r}"
+    return None
+
+
+def _name_lost(plan: Sequence[str], question: Question) -> str | None:
+    """Of two names that are joined or compared ("the Kell and the Oder"), a plan that has one has the other."""
+    asked = _asked(question.text)
+    known, written = set(names(asked)), {word[:_SHORTENED] for word in words(folded("\n".join(plan)))}
+    for pair in _PAIR.finditer(asked):
+        if set(pair.groups()) <= known:
+            lost = [name for name in pair.groups() if not any(w[:_SHORTENED] in written for w in words(folded(name)))]
+            if len(lost) == 1:
+                return f"the plan loses a name of the question: {lost[0]}"
     return None
 
 
