@@ -81,6 +81,7 @@ _SAME = (
     "pay paid",
     "rise rose risen",
     "see saw seen",
+    "use uses used using",
     "sell sold sales",
     "send sent",
     "spend spent",
