@@ -43,6 +43,8 @@ _AGAINST_ITSELF = re.compile(
     r"#([0-9]+)[^#]*\b(?:than|as|same|equal|to|or|and|like|from|before|after|in|part of|vs\.?|versus)\s+#\1(?![0-9])",
     re.IGNORECASE,
 )
+_SPELLED = re.compile(r"[^\W_]+(?:[_./:&+-]+[^\W_]+)*")  # "E_CONN_1193", "moment-lite"
+_LONG = 5  # letters from which two words that differ in marks alone are one: "a.m" is not "am"
 _MEANINGFUL = "#%&*/@-"  # punctuation that tells questions apart: it calculates, or names things
 _GIVEN = re.compile(r"Given #[1-9](?:(?:, | and )#[1-9])*, ", re.IGNORECASE)
 _SENTENCES = re.compile(r"[.!?]\W?\s+|(?<=[\u3002\uff01\uff1f])")
@@ -122,11 +124,12 @@ def clean_plan(subquestions: Sequence[str], question: Question, max_subquestions
     "Given #1, …" asks nothing else than what follows it. A reference to a repeat is turned to the subquestion it
     repeats. What refers to a restatement goes with it, since its answer would be the answer to the question. References
     are renumbered. A bare reference ("What is #1?"), or one that is set against itself ("Is #1 greater than #1?"), asks
-    nothing.
+    nothing. A name or code whose inner marks were lost ("ECONN_1193") is spelled as the question spells it.
 
     What comes after the cap is cut, so no reference is left hanging.
     """
     asked = question.words
+    subquestions = _respelled(subquestions, asked)
     restated = {_normalise(question.text), _normalise(_last_sentence(question.text))}
     kept: list[str] = []
     new_number: dict[int, int] = {}
@@ -147,6 +150,22 @@ def clean_plan(subquestions: Sequence[str], question: Question, max_subquestions
             kept.append(subquestion)
         new_number[number] = earlier or len(kept)
     return tuple(kept)
+
+
+def _respelled(subquestions: Sequence[str], asked: str) -> list[str]:
+    """Return a plan with the words of the question that have marks inside as the question has them."""
+    own = _SPELLED.findall(asked)
+    marked = {_letters(word): word for word in own if not word.isalnum() and len(_letters(word)) >= _LONG}
+    known = set(own)
+
+    def spell(match: re.Match[str]) -> str:
+        return match[0] if match[0] in known else marked.get(_letters(match[0]), match[0])
+
+    return [_SPELLED.sub(spell, line) for line in subquestions] if marked else list(subquestions)
+
+
+def _letters(word: str) -> str:
+    return "".join(letter for letter in word.casefold() if letter.isalnum())
 
 
 def _says_nothing(subquestion: str, asked: str) -> bool:

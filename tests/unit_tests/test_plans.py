@@ -239,3 +239,18 @@ def test_a_line_that_asks(line: str) -> None:
 @pytest.mark.parametrize("line", ["It was built in 1931.", "Mia has 36 pens.", "#1 + 2 = 5", ""])
 def test_a_line_that_asks_nothing(line: str) -> None:
     assert not asks(line)
+
+
+@pytest.mark.parametrize(
+    ("asked", "written", "kept"),
+    [
+        ("What does E_CONN_1193 mean and who throws it?", "What does ECONN_1193 mean?", "What does E_CONN_1193 mean?"),
+        ("Who wrote moment-lite, and when?", "Who wrote momentlite?", "Who wrote moment-lite?"),
+        ("Is nd-parse older than ndparse?", "How old is ndparse?", "How old is ndparse?"),
+        ("Do they open at 9 a.m. and is it far?", "When am I there?", "When am I there?"),
+    ],
+)
+def test_a_name_that_lost_its_inner_marks_is_spelled_as_the_question_spells_it(
+    asked: str, written: str, kept: str
+) -> None:
+    assert clean_plan((written,), Question(text=asked), 4) == (kept,)
