@@ -1,4 +1,4 @@
-# Everything is set up on first use in $(VENV), from Python 3.10 to 3.13 and nothing else.
+# Everything is set up on first use in $(VENV), from Python 3.11 to 3.13 and nothing else.
 # `make` lists the targets. Another interpreter or place: `make test PYTHON=python3.12 VENV=.venv312`.
 
 PYTHON ?= python3
@@ -76,8 +76,8 @@ clean: ## remove the environment, caches and builds
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(ENVIRONMENT):
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || { \
-		echo 'Python 3.10 to 3.13 is needed; name one: make ... PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+		echo 'Python 3.11 to 3.13 is needed; name one: make ... PYTHON=python3.12' >&2; exit 1; }
 	@echo 'Setting up $(VENV) …' >&2
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(INSTALL) --upgrade "pip>=25.1"

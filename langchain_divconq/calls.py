@@ -7,7 +7,6 @@ the calls: timed, no more in flight than the limiter allows, and without sibling
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
@@ -247,12 +246,12 @@ def _cancelled_as_error() -> Iterator[None]:
 
 @contextmanager
 def _own_cancellation_as_error() -> Iterator[None]:
-    """Do the same on an event loop, where nobody has cancelled the task. Before Python 3.11 a task cannot tell."""
+    """Do the same on an event loop, where nobody has cancelled the task."""
     try:
         yield
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
-        if task is None or sys.version_info < (3, 11) or task.cancelling():
+        if task is None or task.cancelling():
             raise
         raise GenerationCancelled(_CANCELLED) from error
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.tools import BaseTool, ToolException
-from typing_extensions import Self
 
 from langchain_divconq.errors import DivConqError
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NotRequired, TypeAlias
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.messages.utils import MessageLikeRepresentation
 from langchain_core.prompt_values import ChatPromptValueConcrete, PromptValue, StringPromptValue
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from typing_extensions import NotRequired, TypedDict  # pydantic reads this TypedDict alone before Python 3.12
+from typing_extensions import TypedDict  # pydantic reads this TypedDict alone before Python 3.12
 
 from langchain_divconq.errors import DivConqError, InvalidQuestionError
 from langchain_divconq.usage import StageUsage, Usage

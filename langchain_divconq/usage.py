@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Self, cast
 
 from langchain_core.messages import BaseMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from pydantic import BaseModel, ConfigDict, Field
-from typing_extensions import Self
 
 _COUNTS = ("input_tokens", "output_tokens")
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]

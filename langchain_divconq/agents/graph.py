@@ -6,7 +6,7 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
-from langchain_core.runnables.config import merge_configs, set_config_context
+from langchain_core.runnables.config import merge_configs
 from langgraph.config import get_stream_writer
 from langgraph.types import StreamWriter
 
@@ -46,6 +46,4 @@ def divide_and_conquer_node(chain: DivideAndConquer) -> Runnable[Any, dict[str, 
 
 
 def _announcing(config: RunnableConfig) -> RunnableConfig:
-    with set_config_context(config) as context:  # on Python 3.10 an async node does not run in its config's context
-        handler = _Announcement(context.run(get_stream_writer))
-    return merge_configs(config, {"callbacks": [handler]})
+    return merge_configs(config, {"callbacks": [_Announcement(get_stream_writer())]})

@@ -4,7 +4,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import fields
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, NotRequired, cast
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
 from langchain.agents.middleware.internal_call_transformer import InternalCallTransformer, internal_call_metadata
@@ -13,7 +13,6 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config, merge_configs
 from langgraph.runtime import Runtime
-from typing_extensions import NotRequired
 
 from langchain_divconq.asking import OnTrouble, as_decomposer, ask_decomposer
 from langchain_divconq.calls import Limiter, Stage, adrive, drive

@@ -1,6 +1,5 @@
 """Questions answered by arms: whatever happens, each has one record, and it says what happened."""
 
-import asyncio
 import json
 import signal
 import threading
@@ -120,7 +119,6 @@ def test_what_fails_every_question_is_raised_at_once(tmp_path: Path, error: Exce
     [
         (ModelTimeoutError("too slow"), "timeout"),
         (TimeoutError(), "timeout"),
-        (asyncio.TimeoutError(), "timeout"),
         (ContextLengthError(9, 5), "error: ContextLengthError"),
         (KeyError("choices"), "error: KeyError"),
         (type("ContentFilterFinishReasonError", (Exception,), {})(), "refused"),

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from typing import Any
 
 import pytest
@@ -106,12 +105,7 @@ def test_a_reading_that_fails_twice_loses_its_answer_alone(
         searched(build(reader=scripted(read_one), on_trouble="raise"), QUESTION, asynchronous)
 
 
-CAN_TELL = pytest.param(
-    True, marks=pytest.mark.skipif(sys.version_info < (3, 11), reason="a task cannot tell who cancelled it")
-)
-
-
-@pytest.mark.parametrize("asynchronous", [False, CAN_TELL], ids=["sync", "async"])
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("part", ["reader", "decomposer", "retriever"])
 def test_a_part_that_cancels_itself_is_a_part_that_fails(part: str, asynchronous: bool) -> None:
     def cancel(_: object) -> Any:
