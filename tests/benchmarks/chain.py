@@ -7,9 +7,6 @@ import time
 from typing import Any
 
 import psutil
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import RunnableLambda
 
 from langchain_divconq import ChatGGUF, Decomposer, DivideAndConquer, Solver
@@ -17,29 +14,21 @@ from langchain_divconq.llamacpp.engines.base import EngineName
 from tests.benchmarks.engines import Row, shipped
 from tests.benchmarks.interval import middle, ratio
 from tests.benchmarks.questions import questions
+from tests.unit_tests.fakes import scripted
 
 DELAY = 0.5
+"""Seconds that the solver takes, as a distant provider does."""
+
 OVERLAP_QUESTIONS = 8
 MEMORY_CALLS = 300
 REPEATS = 3
 
 
-class Delayed(BaseChatModel):
-    """A solver that takes a fixed time, as a distant provider does."""
-
-    @property
-    def _llm_type(self) -> str:
-        return "delayed"
-
-    def _generate(self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **_: Any) -> ChatResult:
-        time.sleep(DELAY)
-        return ChatResult(generations=[ChatGeneration(message=AIMessage("Answer: 1"))])
-
-
 def overlap(engine: EngineName) -> Row:
     """A batch against the same two stages as a plain sequence, whose batch makes all plans before the first answer."""
     asked: list[Any] = list(questions(OVERLAP_QUESTIONS, seed=6))
-    decomposer, solver = Decomposer(model=ChatGGUF(engine=engine), gate="always"), Solver(model=Delayed())
+    solver = Solver(model=scripted("Answer: 1", delay=DELAY))
+    decomposer = Decomposer(model=ChatGGUF(engine=engine), gate="always")
     chain = DivideAndConquer(solver=solver, decomposer=decomposer)
     sequence = decomposer | RunnableLambda(solver.invoke)
     decomposer.invoke(asked[0])

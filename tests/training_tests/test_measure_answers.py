@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from langchain_core.exceptions import ModelAuthenticationError, ModelConnectionError, ModelTimeoutError
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
 
 from langchain_divconq.errors import ContextLengthError, WeightsNotFoundError
 from langchain_divconq.prompts import NO_DECOMPOSITION
@@ -21,17 +20,8 @@ from training.measure.run import measure
 from training.teach.requests import UnfinishedError
 
 
-class MessageModel(ScriptedModel):
-    """Replies with whole messages."""
-
-    message: AIMessage
-
-    async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=self.message)])
-
-
-def message_model(content: Any, **fields: Any) -> MessageModel:
-    return MessageModel(reply=solve, message=AIMessage(content, **fields))
+def message_model(content: Any, **fields: Any) -> ScriptedModel:
+    return scripted(lambda _: AIMessage(content, **fields))
 
 
 def step_by_step(folder: Path, **changes: Any) -> Any:

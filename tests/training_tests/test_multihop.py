@@ -10,8 +10,7 @@ from langchain_core.exceptions import ModelTimeoutError
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from tests.training_tests.hops import BRIDGE, DECOYS, KEEPER, LAMP, MAYOR, PAINTER, retrieval
-from tests.unit_tests.fake_agent_model import AgentModel, calls
-from tests.unit_tests.fakes import raising, scripted
+from tests.unit_tests.fakes import AgentModel, calls, raising, scripted
 from training.config import ROOT
 from training.measure.config import Measurement, load_measurement
 from training.measure.corpus import MultiHop

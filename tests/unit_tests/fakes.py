@@ -1,35 +1,39 @@
 """Chat models that answer by a function, and watch how they are called; a tracer that keeps what it is told."""
 
 import asyncio
+import json
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
 from langchain_core.tracers import BaseTracer
 from langchain_core.tracers.schemas import Run
 from pydantic import Field, PrivateAttr
 
 PLAN = "1. How many pens are in 3 boxes of 12?\n2. How many of #1 pens are left after 7 are given away?"
 QUESTION = "Mia has 3 boxes of 12 pens and gives away 7. How many pens are left?"
+Reply = Callable[[list[BaseMessage]], str | AIMessage]
 
 
 class ScriptedModel(BaseChatModel):
     """Replies with `reply(messages)`, word by word in a stream, after `delay` seconds, as a metered provider would.
 
     Attributes:
-        reply: Messages to text; may raise.
+        reply: Messages to text, or to a message; may raise.
         model_name: Reported with the usage.
         delay: Seconds before the first word.
         metered: Whether it reports usage.
         logprobs: What it reports of the first token, in the OpenAI shape: token → log-probability.
     """
 
-    reply: Callable[[list[BaseMessage]], str]
+    reply: Reply
     model_name: str = "scripted"
     delay: float = 0.0
     metered: bool = True
@@ -78,9 +82,13 @@ class ScriptedModel(BaseChatModel):
             metadata["logprobs"] = {"content": [first]}
         return metadata
 
-    def _result(self, messages: list[BaseMessage], text: str) -> ChatResult:
-        message = AIMessage(text, usage_metadata=self._usage(messages, text), response_metadata=self._metadata())
-        return ChatResult(generations=[ChatGeneration(message=message)])
+    def _message(self, messages: list[BaseMessage]) -> AIMessage:
+        reply = self.reply(messages)
+        message = AIMessage(reply) if isinstance(reply, str) else reply
+        told = {**self._metadata(), **message.response_metadata}
+        return message.model_copy(
+            update={"usage_metadata": self._usage(messages, message.text), "response_metadata": told}
+        )
 
     def _generate(
         self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
@@ -88,10 +96,10 @@ class ScriptedModel(BaseChatModel):
         start = self._begin(messages, stop, kwargs)
         try:
             time.sleep(self.delay)
-            text = self.reply(messages)
+            message = self._message(messages)
         finally:
             self._end(start)
-        return self._result(messages, text)
+        return ChatResult(generations=[ChatGeneration(message=message)])
 
     async def _agenerate(
         self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
@@ -99,19 +107,23 @@ class ScriptedModel(BaseChatModel):
         start = self._begin(messages, stop, kwargs)
         try:
             await asyncio.sleep(self.delay)
-            text = self.reply(messages)
+            message = self._message(messages)
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
         finally:
             self._end(start)
-        return self._result(messages, text)
+        return ChatResult(generations=[ChatGeneration(message=message)])
 
-    def _chunks(self, messages: list[BaseMessage], text: str) -> Iterator[ChatGenerationChunk]:
-        words = text.split(" ")
+    def _chunks(self, message: AIMessage) -> Iterator[ChatGenerationChunk]:
+        words = message.text.split(" ")
         for position, word in enumerate(words):
             yield ChatGenerationChunk(message=AIMessageChunk(content=word + (" " if position < len(words) - 1 else "")))
-        told: Any = {"usage_metadata": self._usage(messages, text), "response_metadata": self._metadata()}
+        told: Any = {"usage_metadata": message.usage_metadata, "response_metadata": message.response_metadata}
+        told["tool_call_chunks"] = [
+            tool_call_chunk(name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=position)
+            for position, call in enumerate(message.tool_calls)
+        ]
         yield ChatGenerationChunk(message=AIMessageChunk(content="", chunk_position="last", **told))
 
     def _stream(
@@ -120,7 +132,7 @@ class ScriptedModel(BaseChatModel):
         start = self._begin(messages, stop, kwargs)
         try:
             time.sleep(self.delay)
-            for chunk in self._chunks(messages, self.reply(messages)):
+            for chunk in self._chunks(self._message(messages)):
                 if run_manager:
                     run_manager.on_llm_new_token(str(chunk.message.text), chunk=chunk)
                 yield chunk
@@ -133,7 +145,7 @@ class ScriptedModel(BaseChatModel):
         start = self._begin(messages, stop, kwargs)
         try:
             await asyncio.sleep(self.delay)
-            for chunk in self._chunks(messages, self.reply(messages)):
+            for chunk in self._chunks(self._message(messages)):
                 if run_manager:
                     await run_manager.on_llm_new_token(str(chunk.message.text), chunk=chunk)
                 yield chunk
@@ -141,9 +153,32 @@ class ScriptedModel(BaseChatModel):
             self._end(start)
 
 
-def scripted(text: str | Callable[[list[BaseMessage]], str], **fields: Any) -> ScriptedModel:
+def scripted(text: str | Reply, **fields: Any) -> ScriptedModel:
     """Return a model that always says the same, or what a function makes of the messages."""
     return ScriptedModel(reply=text if callable(text) else lambda _: text, **fields)
+
+
+class AgentModel(ScriptedModel):
+    """Takes tools; which it calls, its reply says."""
+
+    def bind_tools(self, tools: Sequence[Any], **_: Any) -> Runnable[Any, AIMessage]:
+        return self
+
+
+def calls(tool: str, **arguments: Any) -> AIMessage:
+    """Return a message that calls a tool."""
+    call = {"name": tool, "args": arguments, "id": f"call-{tool}-{len(arguments)}", "type": "tool_call"}
+    return AIMessage("", tool_calls=[call])
+
+
+def in_turn(*replies: AIMessage) -> AgentModel:
+    """Return a model that answers each question with these messages, one after each result of a tool."""
+
+    def reply(messages: list[BaseMessage]) -> AIMessage:
+        last_question = max(n for n, message in enumerate(messages) if isinstance(message, HumanMessage))
+        return replies[sum(isinstance(message, ToolMessage) for message in messages[last_question:])]
+
+    return AgentModel(reply=reply)
 
 
 class Tree(BaseTracer):

@@ -26,8 +26,7 @@ from langgraph.types import Command
 from langchain_divconq import ConfigurationError, Decomposer, Decomposition
 from langchain_divconq.agents import DecompositionMiddleware
 from tests.repository import ROOT
-from tests.unit_tests.fake_agent_model import AgentModel, calls, in_turn
-from tests.unit_tests.fakes import PLAN, QUESTION, Tree, failing, scripted
+from tests.unit_tests.fakes import PLAN, QUESTION, AgentModel, Tree, calls, failing, in_turn, scripted
 from tests.unit_tests.test_imports import loaded_by
 
 SHOWN = "1. How many pens are in 3 boxes of 12?\n2. How many of #1 pens are left after 7 are given away?"
@@ -219,7 +218,7 @@ async def test_no_word_of_the_decomposer_is_streamed() -> None:
     )
     for streamed in streams:
         assert {metadata["langgraph_node"] for _, metadata in streamed} == {"model", "tools"}
-        assert "".join(message.text for message, _ in streamed) == "3629Thereare29."
+        assert "".join(message.text for message, _ in streamed) == "3629There are 29."
 
 
 # The protocol is in beta and says so.
@@ -227,10 +226,10 @@ async def test_no_word_of_the_decomposer_is_streamed() -> None:
 async def test_the_event_stream_of_an_agent_shows_no_message_of_the_decomposer() -> None:
     agent = planning()
     said = [str(message.text) for message in agent.stream_events(asking(), version="v3").messages]
-    assert [text for text in said if text] == ["Thereare29."]
+    assert [text for text in said if text] == ["There are 29."]
     stream = await agent.astream_events(asking(), version="v3")
     said = [str(await message.text) async for message in stream.messages]
-    assert [text for text in said if text] == ["Thereare29."]
+    assert [text for text in said if text] == ["There are 29."]
 
 
 @both

@@ -19,8 +19,7 @@ from mcp.shared.memory import create_connected_server_and_client_session
 
 from langchain_divconq import Decomposer, Decomposition, DivideAndConquer, InvalidQuestionError, Question, Solution
 from langchain_divconq.agents import DecomposeTool, DivideAndConquerTool
-from tests.unit_tests.fake_agent_model import calls, in_turn
-from tests.unit_tests.fakes import PLAN, QUESTION, ScriptedModel, scripted
+from tests.unit_tests.fakes import PLAN, QUESTION, ScriptedModel, calls, in_turn, scripted
 
 SUBQUESTIONS = ("How many pens are in 3 boxes of 12?", "How many of #1 pens are left after 7 are given away?")
 
@@ -205,7 +204,7 @@ async def test_nothing_that_runs_in_a_tool_is_streamed_as_the_agents_words(make:
         from_tools = [message for message, metadata in streamed if metadata["langgraph_node"] == "tools"]
         assert [type(message) for message in from_tools] == [ToolMessage]
         words = [message.text for message, metadata in streamed if metadata["langgraph_node"] == "model"]
-        assert "".join(words) == "Thereare29."
+        assert "".join(words) == "There are 29."
 
 
 def test_the_decomposer_and_the_chain_are_children_of_the_tools_run() -> None:

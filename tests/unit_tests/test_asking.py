@@ -18,8 +18,7 @@ from langchain_divconq.chain import DivideAndConquer
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError, DecompositionError, WeightsNotFoundError
 from langchain_divconq.types import Decomposition, Question, Solution
-from tests.unit_tests.fake_agent_model import in_turn
-from tests.unit_tests.fakes import PLAN, QUESTION, failing, raising, scripted
+from tests.unit_tests.fakes import PLAN, QUESTION, failing, in_turn, raising, scripted
 
 ASKED = Question(text=QUESTION, context="It is Monday.", history=(HumanMessage("Hi"),))
 

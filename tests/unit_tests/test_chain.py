@@ -160,8 +160,8 @@ def test_a_stream_comes_in_pieces_and_ends_with_the_solution() -> None:
 
 def test_the_first_piece_comes_before_the_reply_is_complete() -> None:
     class Slow(ScriptedModel):
-        def _chunks(self, messages: list[BaseMessage], text: str) -> Any:
-            for chunk in super()._chunks(messages, text):
+        def _chunks(self, message: AIMessage) -> Any:
+            for chunk in super()._chunks(message):
                 yield chunk
                 time.sleep(0.05)
 

@@ -19,7 +19,7 @@ from langchain_divconq.prompts import NO_DECOMPOSITION
 from langchain_divconq.types import Decomposition, Question
 from langchain_divconq.usage import Price
 from tests.unit_tests.fake_engine import FakeEngine, install
-from tests.unit_tests.fakes import PLAN, QUESTION, ScriptedModel, failing, scripted
+from tests.unit_tests.fakes import PLAN, QUESTION, failing, scripted
 
 SUBQUESTIONS = ("How many pens are in 3 boxes of 12?", "How many of #1 pens are left after 7 are given away?")
 
@@ -138,13 +138,12 @@ def test_a_plan_that_only_restates_the_question_divides_nothing_and_says_so() ->
     ],
 )
 def test_a_plan_cut_at_the_token_limit_keeps_its_whole_lines(ending: dict[str, str]) -> None:
-    class Cut(ScriptedModel):
-        def _metadata(self) -> dict[str, Any]:
-            return {**super()._metadata(), **ending}
+    def cut(text: str) -> Decomposer:
+        return Decomposer(model=scripted(lambda _: AIMessage(text, response_metadata=ending)))
 
-    assert Decomposer(model=Cut(reply=lambda _: PLAN)).invoke(QUESTION).subquestions == SUBQUESTIONS[:1]
+    assert cut(PLAN).invoke(QUESTION).subquestions == SUBQUESTIONS[:1]
     with pytest.raises(DecompositionError, match="wrote no plan"):
-        Decomposer(model=Cut(reply=lambda _: "1. How many pens are in")).invoke(QUESTION)
+        cut("1. How many pens are in").invoke(QUESTION)
 
 
 def test_words_that_are_no_plan_raise_with_what_was_written() -> None:

@@ -35,8 +35,7 @@ from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.retrieval import DecomposedRetriever
 from langchain_divconq.retrieval.tool import NOTHING, render_passages
 from tests.library import QUESTIONS, divide, documents, names, plain, read
-from tests.unit_tests.fake_agent_model import calls, in_turn
-from tests.unit_tests.fakes import scripted
+from tests.unit_tests.fakes import calls, in_turn, scripted
 from tests.unit_tests.long_bridge import FILLED, PLAN, QUESTION, SHELF
 from tests.unit_tests.shelf import Shelf, both, build, searched, shelf, texts
 
