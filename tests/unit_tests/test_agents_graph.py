@@ -82,7 +82,9 @@ async def test_what_was_said_before_reaches_the_solver(is_async: bool) -> None:
 
 
 def test_a_function_of_ones_own_is_a_node_too() -> None:
-    inner = chain()
+    solver = scripted(REPLY)
+    inner = chain(solver, "sequential")
     compiled = graph(lambda state: {"messages": inner.invoke(state["messages"])})
     streamed: list[Any] = list(compiled.stream(ASKED, stream_mode="messages"))
-    assert "".join(message.text for message, _ in streamed) == REPLY
+    assert "".join(message.text for message, _ in streamed) == REPLY  # of three, the closing one
+    assert len(solver.seen) == 3

@@ -12,7 +12,6 @@ from langchain_core.load import dumps, loads
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration
 
-from langchain_divconq import prompts
 from langchain_divconq.budget import Budget, Pool
 from langchain_divconq.chain import DivideAndConquer
 from langchain_divconq.decomposer import Decomposer
@@ -21,7 +20,7 @@ from langchain_divconq.llamacpp.engines.base import Request, Token, TokenLogprob
 from langchain_divconq.solver import Solver
 from langchain_divconq.types import Decomposition, Solution
 from langchain_divconq.usage import Price, StageUsage, add_metadata
-from tests.gguf_writer import write_adapter, write_model
+from tests.gguf_writer import write_model
 from tests.unit_tests.chains import total
 from tests.unit_tests.fake_engine import FakeEngine, install
 from tests.unit_tests.fakes import PLAN, QUESTION, scripted
@@ -107,30 +106,6 @@ def test_the_cache_set_for_the_whole_process_serves_too(engine: Planner, weights
     finally:
         set_llm_cache(None)
     assert len(engine.requests) == 1
-
-
-def test_weights_trained_again_miss(engine: Planner, weights: Path) -> None:
-    decomposer = Decomposer(model=ChatGGUF(model_path=weights, cache=InMemoryCache()))
-    decomposer.invoke(QUESTION)
-    write_model(weights, width=16)
-    decomposer.invoke(QUESTION)
-    assert len(engine.requests) == 2
-
-
-def test_another_adapter_misses(engine: Planner, weights: Path, tmp_path: Path) -> None:
-    cache, adapter = InMemoryCache(), write_adapter(tmp_path / "a.gguf")
-    for path in (None, adapter):
-        model = ChatGGUF(model_path=weights, adapter_path=path, cache=cache)
-        Decomposer(model=model, prompt_style="student").invoke(QUESTION)
-    assert len(engine.requests) == 2
-
-
-def test_another_prompt_misses(engine: Planner, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decomposer = Decomposer(model=ChatGGUF(model_path=weights, cache=InMemoryCache()), prompt_style="zero_shot")
-    decomposer.invoke(QUESTION)
-    monkeypatch.setattr(prompts, "_DECOMPOSE", prompts._DECOMPOSE + " Be quick.")
-    decomposer.invoke(QUESTION)
-    assert len(engine.requests) == 2
 
 
 @pytest.mark.parametrize("change", [{"max_subquestions": 2}, {"gate": "always"}])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import (
@@ -36,26 +36,12 @@ MONDAY = "It is Monday."
 # In and out
 
 
-@pytest.mark.parametrize(
-    "question",
-    [
-        *(QUESTION, {"question": QUESTION}),
-        {"question": QUESTION, "context": None},
-        *(Question(text=QUESTION), HumanMessage(QUESTION), [HumanMessage(QUESTION)], [("human", QUESTION)]),
-        [{"role": "user", "content": QUESTION}],
-        ChatPromptTemplate.from_template("{q}").invoke({"q": QUESTION}),
-    ],
-)
-def test_it_takes_what_a_chat_model_takes_and_more(question: Any) -> None:
-    message = build().invoke(question)
-    assert isinstance(message, AIMessage)
-    assert message.content == REPLY
-    assert Solution.from_message(message).decomposition.question == Question(text=QUESTION)
-
-
 def test_the_solution_travels_in_the_message_as_plain_json() -> None:
     message = build().invoke({"question": QUESTION, "context": MONDAY})
+    assert isinstance(message, AIMessage)
+    assert message.content == REPLY
     solution = Solution.from_message(message)
+    assert solution.decomposition.question == Question(text=QUESTION, context=MONDAY)
     assert solution.answer == "29"
     assert solution.mode == "fused"
     assert solution.subquestions == (
@@ -113,18 +99,17 @@ def test_the_original_question_reaches_every_solver_call(mode: Any, plan: str) -
     assert all(QUESTION in messages[-1].text for messages in big(chain).seen)
 
 
-def test_keyword_arguments_go_to_the_solver_alone() -> None:
-    chain = build()
+def test_keyword_arguments_go_to_every_call_of_the_solver_and_to_it_alone() -> None:
+    chain = build("sequential")
     chain.bind(temperature=0.7).invoke(QUESTION)
-    assert big(chain).options[0]["temperature"] == 0.7
+    assert [options["temperature"] for options in big(chain).options] == [0.7] * 3
     assert "temperature" not in small(chain).options[0]
 
 
-@pytest.mark.parametrize("question", ["", " \n", {"question": ""}, [], None, 7, {"q": "x"}])
-def test_a_bad_question_raises_before_any_model_runs(question: Any) -> None:
+def test_a_bad_question_raises_before_any_model_runs() -> None:
     chain = build()
-    with pytest.raises(InvalidQuestionError):  # ours alone; the words are tested with Question
-        chain.invoke(question)
+    with pytest.raises(InvalidQuestionError, match="is empty"):  # what else is bad is tested with Question
+        chain.invoke(" \n")
     assert small(chain).seen == []
     assert big(chain).seen == []
 
@@ -244,20 +229,6 @@ def test_the_plan_is_announced_to_synchronous_callers_too() -> None:
     chain = build()
     chain.invoke(QUESTION, {"callbacks": [Listener()]})
     assert heard == [(DECOMPOSITION_EVENT, 0)]
-
-
-def test_in_a_graphs_message_stream_only_the_closing_reply_shows() -> None:
-    graphs = pytest.importorskip("langgraph.graph")
-    chain = build("sequential", plan=PLAN, reply="Answer: 29")
-    graph = graphs.StateGraph(graphs.MessagesState)
-    graph.add_node("solve", lambda state, config: {"messages": [chain.invoke(state["messages"], config)]})
-    graph.add_edge(graphs.START, "solve")
-    app = graph.compile()
-    pieces = [
-        message.content for message, _ in app.stream({"messages": [HumanMessage(QUESTION)]}, stream_mode="messages")
-    ]
-    assert "".join(pieces) == "Answer: 29"
-    assert len(big(chain).seen) == 3
 
 
 def test_the_graph_shows_both_stages() -> None:

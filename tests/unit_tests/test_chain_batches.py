@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from langchain_divconq.chain import DivideAndConquer
 from langchain_divconq.errors import ConfigurationError
-from tests.unit_tests.chains import REPLY, big, build, every_mode, small
+from tests.unit_tests.chains import big, build, every_mode, small
 from tests.unit_tests.fakes import PLAN, QUESTION, scripted, ticks_during
 
 
@@ -95,14 +94,6 @@ def test_the_next_question_is_divided_while_the_last_is_conquered(asynchronous: 
     assert big(chain).most_in_flight == 1
     # Each later plan is made before the solver call that precedes it has ended.
     assert all(dividing[n + 1][0] < solving[n][1] for n in range(3))
-
-
-def test_a_rate_limiter_on_the_solver_is_obeyed() -> None:
-    limiter = InMemoryRateLimiter(requests_per_second=20, check_every_n_seconds=0.005, max_bucket_size=1)
-    model = scripted(REPLY, rate_limiter=limiter)
-    DivideAndConquer(solver=model, decomposer=scripted(PLAN)).batch(QUESTIONS[:5])
-    starts = sorted(start for start, _ in model.spans)
-    assert starts[-1] - starts[0] > 0.15
 
 
 def test_max_concurrency_below_one_is_refused() -> None:

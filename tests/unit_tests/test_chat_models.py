@@ -1,9 +1,8 @@
 import asyncio
 import gc
-import itertools
 import threading
 import time
-from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from langchain_divconq.llamacpp.engines.json_schema import schema_grammar
 from tests.gguf_writer import write_adapter, write_model
 from tests.unit_tests.chains import total
 from tests.unit_tests.fake_engine import WORDS, FakeEngine, install
+from tests.unit_tests.fakes import ticks_during
 
 
 class TestStandard(ChatModelUnitTests):
@@ -287,7 +287,9 @@ async def test_waiting_calls_leave_the_default_executor_free(monkeypatch: pytest
     assert len(await asyncio.gather(*tasks)) == 64
 
 
-def test_a_cache_tells_weights_apart_by_what_is_in_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_cache_tells_weights_and_adapters_apart_by_what_is_in_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     engine = FakeEngine(WORDS)
     install(monkeypatch, engine)
     path = write_model(tmp_path / "m.gguf")
@@ -298,6 +300,8 @@ def test_a_cache_tells_weights_apart_by_what_is_in_them(monkeypatch: pytest.Monk
     write_model(path, width=16)
     assert model.invoke("x").response_metadata["model_name"] == "Tiny"
     assert len(engine.requests) == 2
+    ChatGGUF(model_path=path, adapter_path=write_adapter(tmp_path / "a.gguf"), cache=model.cache).invoke("x")
+    assert len(engine.requests) == 3
 
 
 def test_the_fingerprint_names_weights_and_adapter(engine: FakeEngine, tmp_path: Path) -> None:
@@ -323,36 +327,18 @@ def test_tokens_are_counted_by_the_model_itself(engine: FakeEngine) -> None:
         model.get_num_tokens_from_messages([HumanMessage("hi")], tools=[{"name": "f"}])
 
 
+@pytest.mark.parametrize("streamed", [False, True])
 async def test_the_event_loop_is_not_blocked_while_the_weights_are_read(
-    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    streamed: bool, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    @cache
     def slowly(_: Path) -> str:
-        time.sleep(0.1)
+        time.sleep(0.2)
         return "0" * 64
 
-    ticks = [time.perf_counter()]
+    async def stream() -> list[str]:
+        return [chunk.text async for chunk in model.astream("x")]
 
-    async def tick() -> None:
-        while True:
-            await asyncio.sleep(0.005)
-            ticks.append(time.perf_counter())
-
-    ticker = asyncio.ensure_future(tick())
     model = ChatGGUF()
-    monkeypatch.setattr("langchain_divconq.llamacpp.chat_models.fingerprint", _slow_once(slowly))
-    assert [chunk.text async for chunk in model.astream("x")]
-    monkeypatch.setattr("langchain_divconq.llamacpp.chat_models.fingerprint", _slow_once(slowly))
-    await model.ainvoke("x")
-    ticker.cancel()
-    assert max(b - a for a, b in itertools.pairwise(ticks)) < 0.08
-
-
-def _slow_once(slowly: Callable[[Path], str]) -> Callable[[Path], str]:
-    known: dict[Path, str] = {}
-
-    def fingerprint(path: Path) -> str:
-        if path not in known:
-            known[path] = slowly(path)
-        return known[path]
-
-    return fingerprint
+    monkeypatch.setattr("langchain_divconq.llamacpp.chat_models.fingerprint", slowly)
+    assert await ticks_during(stream() if streamed else model.ainvoke("x")) > 10

@@ -1,4 +1,3 @@
-import asyncio
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -185,12 +184,6 @@ def test_usage_is_the_models_own_with_dollars_at_the_stated_price() -> None:
     assert usage.output_tokens == len(PLAN.split(" ")) + 1  # the line break parts two more words
     assert usage.dollars == pytest.approx((usage.input_tokens + 2 * usage.output_tokens) / 1e6)
     assert usage.seconds > 0
-
-
-def test_async_gives_the_same_as_sync() -> None:
-    decomposer = Decomposer(model=scripted(PLAN))
-    synchronous, asynchronous = decomposer.invoke(QUESTION), asyncio.run(decomposer.ainvoke(QUESTION))
-    assert asynchronous.model_copy(update={"usage": synchronous.usage}) == synchronous
 
 
 def test_it_composes_batches_and_retries_as_a_runnable() -> None:

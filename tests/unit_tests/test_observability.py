@@ -10,7 +10,6 @@ from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.llamacpp.chat_models import ChatGGUF
 from langchain_divconq.solver import Solver
 from langchain_divconq.types import Solution
-from langchain_divconq.usage import StageUsage
 from tests.unit_tests.chains import build, every_mode, every_way, run
 from tests.unit_tests.fake_engine import FakeEngine, install
 from tests.unit_tests.fakes import QUESTION, Tree
@@ -29,34 +28,6 @@ def model_runs(run: Run) -> Iterator[Run]:
         yield run
     for child in run.child_runs:
         yield from model_runs(child)
-
-
-def counted(runs: list[Run]) -> tuple[int, int, int]:
-    """Add up calls and tokens as an exporter does: from the messages in the outputs of model runs."""
-    read = written = 0
-    for call in runs:
-        assert call.outputs is not None
-        [[generation]] = call.outputs["generations"]
-        message = generation["message"]  # serialised, as an exporter gets it
-        usage = message["kwargs"]["usage_metadata"]
-        read, written = read + usage["input_tokens"], written + usage["output_tokens"]
-    return len(runs), read, written
-
-
-def used(usage: StageUsage) -> tuple[int, int, int]:
-    return usage.calls, usage.input_tokens, usage.output_tokens
-
-
-@every_way
-@every_mode
-def test_the_tokens_in_the_trace_are_those_in_the_solution(mode: str, how: str) -> None:
-    root, solution = trace(build(mode), how)
-    dividing = [run for run in root.child_runs if run.name == "divconq:decompose"]
-    solving = [run for run in root.child_runs if run.name != "divconq:decompose"]
-    assert len(dividing) == 1
-    assert counted(list(model_runs(dividing[0]))) == used(solution.usage.decompose)
-    assert counted([call for run in solving for call in model_runs(run)]) == used(solution.usage.solve)
-    assert counted(list(model_runs(root))) == used(solution.usage.total)
 
 
 @every_way
@@ -103,8 +74,7 @@ def test_a_solver_on_its_own_is_a_run_with_its_calls_below() -> None:
     assert isinstance(chain.solver, Solver)
     tree = Tree()
     solution = Solution.from_message(chain.invoke(QUESTION))
-    again = chain.solver.invoke(solution.decomposition, {"callbacks": [tree]})
+    chain.solver.invoke(solution.decomposition, {"callbacks": [tree]})
     assert tree.root.name == "Solver"
     names = [run.name for run in tree.root.child_runs]
     assert names == ["divconq:subquestion-1", "divconq:subquestion-2", "divconq:solve"]
-    assert counted(list(model_runs(tree.root))) == used(again.usage.solve)

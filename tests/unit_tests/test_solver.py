@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 from langchain_core.exceptions import ModelTimeoutError
-from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
+from langchain_core.messages import BaseMessage, SystemMessage
 from langchain_core.output_parsers import PydanticOutputParser
 from langchain_core.runnables import ConfigurableField, Runnable, RunnableLambda
 from pydantic import ValidationError
@@ -226,12 +226,6 @@ def test_structured_output_needs_a_model_that_has_it() -> None:
         Solver(model=RunnableLambda(lambda _: "x"), structured=True)
 
 
-def test_keyword_arguments_reach_every_call_of_the_model() -> None:
-    model = scripted(answering)
-    Solver(model=model, mode="sequential").invoke(BRIDGE, temperature=0.3)
-    assert [options["temperature"] for options in model.options] == [0.3] * 3
-
-
 def test_dollars_add_up_over_the_calls() -> None:
     model = scripted(answering)
     usage = Solver(model=model, mode="sequential", price=Price(input=3, output=9)).invoke(BRIDGE).usage.solve
@@ -265,8 +259,3 @@ def test_max_concurrency_holds_for_the_calls_of_one_question() -> None:
     assert model.most_in_flight == 1
     asyncio.run(Solver(model=model, mode="parallel").ainvoke(INDEPENDENT, {"max_concurrency": 1}))
     assert model.most_in_flight == 1
-
-
-def test_messages_stay_messages_of_the_model() -> None:
-    model: Runnable[Any, Any] = RunnableLambda(lambda _: AIMessage("Answer: 1", usage_metadata=None))
-    assert Solver(model=model).invoke(UNDIVIDED).answer == "1"

@@ -38,26 +38,21 @@ def answers(solution: Solution) -> list[str | None]:
 
 
 @one_by_one
-def test_it_is_asked_the_subquestion_alone_with_references_filled_in(mode: Any) -> None:
+def test_it_is_asked_the_subquestion_alone_with_references_filled_in_and_the_model_closes(mode: Any) -> None:
     asked: list[Any] = []
+    model = scripted("Answer: Ada Holm")
 
     def remember(subquestion: str) -> str:
         asked.append(subquestion)
         return look_up(subquestion)
 
-    solution = solve(RunnableLambda(remember), mode)
+    solution = Solver(model=model, mode=mode, subsolver=RunnableLambda(remember)).invoke(BRIDGE)
     assert asked == ["When was the bridge opened?", "Who was mayor in 1931?"]
     assert solution.subanswers == (
         Subanswer(subquestion="When was the bridge opened?", answer="1931"),
         Subanswer(subquestion="Who was mayor in 1931?", answer="Ada Holm"),
     )
     assert (solution.answer, solution.mode) == ("Ada Holm", mode)
-
-
-@one_by_one
-def test_the_model_closes_with_what_was_found(mode: Any) -> None:
-    model = scripted("Answer: Ada Holm")
-    Solver(model=model, mode=mode, subsolver=RunnableLambda(look_up)).invoke(BRIDGE)
     [[prompt]] = model.seen
     assert "- When was the bridge opened? 1931" in prompt.text
     assert "- Who was mayor in 1931? Ada Holm" in prompt.text
@@ -68,6 +63,7 @@ def test_the_model_closes_with_what_was_found(mode: Any) -> None:
     [
         ("1931", "1931"),
         (AIMessage("1931"), "1931"),
+        (AIMessageChunk(content="1931"), "1931"),
         ("It stands in the book.\nAnswer: 1931", "1931"),
         ("The bridge was opened in 1931.\n\nIt was a Sunday.", "The bridge was opened in 1931. It was a Sunday."),
         ("  \n", None),
@@ -263,7 +259,3 @@ def test_its_failure_ends_the_run() -> None:
     with pytest.raises(PermissionError, match="no key"):
         divided.invoke("Who?")
     assert model.seen == []
-
-
-def test_a_chunk_is_a_message_too() -> None:
-    assert answers(solve(RunnableLambda(lambda _: AIMessageChunk(content="1931")))) == ["1931", "1931"]

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,19 +117,14 @@ def test_the_sum_of_nothing_is_the_start_that_was_given() -> None:
     assert Usage().total == StageUsage()
 
 
-@pytest.mark.parametrize("other", [1, None, 0.5, StageUsage()], ids=["int", "none", "float", "stage"])
-def test_a_usage_adds_to_a_usage_alone(other: object) -> None:
-    with pytest.raises(TypeError, match="unsupported operand"):
-        Usage() + other  # type: ignore[operator]
-    with pytest.raises(TypeError, match="unsupported operand"):
-        other + Usage()  # type: ignore[operator]
-
-
-def test_a_stages_usage_adds_to_a_stages_usage_alone() -> None:
-    with pytest.raises(TypeError, match="unsupported operand"):
-        StageUsage() + 1  # type: ignore[operator]
-    with pytest.raises(TypeError, match="unsupported operand"):
-        1 + StageUsage()
+@pytest.mark.parametrize(
+    ("usage", "other"),
+    [(Usage(), 1), (Usage(), None), (Usage(), 0.5), (Usage(), StageUsage()), (StageUsage(), 1)],
+)
+def test_a_usage_adds_to_a_usage_of_its_kind_alone(usage: Any, other: Any) -> None:
+    for one, another in ((usage, other), (other, usage)):
+        with pytest.raises(TypeError, match="unsupported operand"):
+            one + another
 
 
 def test_a_ledger_does_not_change() -> None:
