@@ -218,48 +218,45 @@ class Torn(FakeEngine):
             yield Token(PLAN.removeprefix("1"))
 
 
-def test_a_gguf_is_held_to_the_grammar_of_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def torn(monkeypatch: pytest.MonkeyPatch) -> Torn:
     engine = Torn([])
     install(monkeypatch, engine)
+    return engine
+
+
+def test_a_gguf_is_held_to_the_grammar_of_a_plan(torn: Torn) -> None:
     hotter = ChatGGUF().configurable_fields(temperature=ConfigurableField(id="t"))
     for model in (ChatGGUF(), ChatGGUF().with_retry(), ChatGGUF().bind(seed=1), hotter):
         Decomposer(model=model, max_subquestions=2, gate=0.5).invoke(QUESTION)
-    assert {request.grammar for request in engine.requests} == {decomposition_grammar(2)}
-    assert {request.max_tokens for request in engine.requests} == {2 * MAX_TOKENS}
+    assert {request.grammar for request in torn.requests} == {decomposition_grammar(2)}
+    assert {request.max_tokens for request in torn.requests} == {2 * MAX_TOKENS}
 
 
-def test_a_gate_above_the_sentinels_probability_asks_again_for_a_plan_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = Torn([])
-    install(monkeypatch, engine)
+def test_a_gate_above_the_sentinels_probability_asks_again_for_a_plan_alone(torn: Torn) -> None:
     decomposition = Decomposer(model=ChatGGUF(), gate=0.8, min_confidence=0).invoke(QUESTION)
     assert decomposition.no_decomposition_probability == pytest.approx(0.6)
     assert decomposition.subquestions == SUBQUESTIONS
-    assert [request.grammar for request in engine.requests] == [
+    assert [request.grammar for request in torn.requests] == [
         decomposition_grammar(4),
         decomposition_grammar(4, allow_none=False),
     ]
     assert decomposition.usage.calls == 2
 
 
-def test_a_gate_below_the_sentinels_probability_leaves_the_question_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = Torn([])
-    install(monkeypatch, engine)
+def test_a_gate_below_the_sentinels_probability_leaves_the_question_whole(torn: Torn) -> None:
     decomposition = Decomposer(model=ChatGGUF(), gate=0.5).invoke(QUESTION)
     assert decomposition.reason == "the probability that no decomposition is needed is 0.60 (gate 0.5)"
-    assert len(engine.requests) == 1
+    assert len(torn.requests) == 1
 
 
-def test_a_gate_of_always_leaves_the_model_no_sentinel(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = Torn([])
-    install(monkeypatch, engine)
+def test_a_gate_of_always_leaves_the_model_no_sentinel(torn: Torn) -> None:
     decomposition = Decomposer(model=ChatGGUF(), gate="always", min_confidence=0).invoke(QUESTION)
     assert decomposition.subquestions == SUBQUESTIONS
-    assert [request.grammar for request in engine.requests] == [decomposition_grammar(4, allow_none=False)]
+    assert [request.grammar for request in torn.requests] == [decomposition_grammar(4, allow_none=False)]
 
 
-def test_a_model_with_an_adapter_is_shown_no_demonstration(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = Torn([])
-    install(monkeypatch, engine)
+def test_a_model_with_an_adapter_is_shown_no_demonstration(torn: Torn) -> None:
     Decomposer(model=ChatGGUF(adapter_path=Path("a.gguf")), gate=0.5).invoke(QUESTION)
     Decomposer(model=ChatGGUF(model_path=Path("m.gguf")), gate=0.5).invoke(QUESTION)
-    assert [str(request.prompt).count('"role"') for request in engine.requests] == [2, 4]
+    assert [str(request.prompt).count('"role"') for request in torn.requests] == [2, 4]

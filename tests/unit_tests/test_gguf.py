@@ -98,20 +98,11 @@ def _read(factory: pytest.TempPathFactory, content: bytes) -> None:
         pass
 
 
-def test_an_adapter_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(InvalidWeightsError, match="Pass it as adapter_path"):
-        check_model(read_header(write_adapter(tmp_path / "adapter.gguf")))
-
-
 def test_a_vocabulary_is_no_model(tmp_path: Path) -> None:
     path = tmp_path / "vocabulary.gguf"
     path.write_bytes(gguf_bytes({"general.architecture": "llama"}))
     with pytest.raises(InvalidWeightsError, match="without a model in it"):
         check_model(read_header(path))
-
-
-def test_an_adapter_that_fits_is_taken(tmp_path: Path) -> None:
-    check_adapter(read_header(write_model(tmp_path / "m.gguf")), read_header(write_adapter(tmp_path / "a.gguf")))
 
 
 @pytest.mark.parametrize(

@@ -17,14 +17,11 @@ from tests.repository import ROOT, files
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel of this tree, with a training package and an adapter such as a release has."""
+    """The wheel of this tree."""
     tree, dist = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("dist")
     for path in files():
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, tree / path)
-    for extra in ("training/__init__.py", "langchain_divconq/adapters/for_a_test.gguf"):
-        (tree / extra).parent.mkdir(parents=True, exist_ok=True)
-        (tree / extra).touch()
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", dist], cwd=tree, check=True)
     (built,) = dist.glob("*.whl")
     return zipfile.ZipFile(built)
@@ -52,14 +49,6 @@ def test_the_wheel_brings_one_package_and_no_other(wheel: zipfile.ZipFile) -> No
 
 def test_the_wheel_holds_every_file_of_the_library(wheel: zipfile.ZipFile) -> None:
     assert {path.as_posix() for path in files() if path.parts[0] == "langchain_divconq"} <= set(wheel.namelist())
-
-
-def test_the_wheel_says_that_it_is_typed(wheel: zipfile.ZipFile) -> None:
-    assert "langchain_divconq/py.typed" in wheel.namelist()
-
-
-def test_a_shipped_adapter_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
-    assert "langchain_divconq/adapters/for_a_test.gguf" in wheel.namelist()
 
 
 def test_the_licence_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
