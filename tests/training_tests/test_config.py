@@ -34,8 +34,10 @@ def test_the_smoke_config_needs_nothing_but_the_checkout() -> None:
 
 def test_every_wrong_field_is_named_at_once(tmp_path: Path) -> None:
     path = tmp_path / "wrong.toml"
-    path.write_text('name = "x"\n[load]\ntrain = []\nngram = 2\n[finetune]\nrnak = 4\n', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"(?s)cannot be used.*load\.ngram: .*\(got 2\).*finetune\.rnak: .*\(got 4\)"):
+    wrong = 'name = "x"\n[load]\ntrain = []\nngram = 2\n[finetune]\nlearning_rate = inf\nrnak = 4\n'
+    path.write_text(wrong, encoding="utf-8")
+    said = [r"load\.ngram: .*\(got 2\)", r"finetune\.learning_rate: .*finite number", r"finetune\.rnak: .*\(got 4\)"]
+    with pytest.raises(ValueError, match=".*".join(["(?s)cannot be used", *said])):
         load_config(path)
 
 
@@ -51,19 +53,6 @@ def test_a_folder_or_bytes_in_place_of_a_config_are_named(tmp_path: Path) -> Non
     (tmp_path / "wide.toml").write_text('name = "x"', encoding="utf-16")
     with pytest.raises(ValueError, match=r"The config .*wide\.toml cannot be read: "):
         load_config(tmp_path / "wide.toml")
-
-
-def test_an_infinite_number_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "wrong.toml"
-    path.write_text('name = "x"\n[load]\ntrain = []\n[finetune]\nlearning_rate = inf\n', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"finetune\.learning_rate: Input should be a finite number"):
-        load_config(path)
-
-
-def test_a_missing_config_is_told_with_those_beside_it(tmp_path: Path) -> None:
-    (tmp_path / "a.toml").touch()
-    with pytest.raises(ValueError, match=r"There is no config .*b\.toml. Beside it: .*a\.toml"):
-        load_config(tmp_path / "b.toml")
 
 
 def test_a_top_level_field_can_be_put_in_place_of_the_file_s(tmp_path: Path) -> None:

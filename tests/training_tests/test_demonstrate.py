@@ -1,8 +1,5 @@
 import json
-import subprocess
 import sys
-import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,6 @@ from langchain_core.messages import BaseMessage
 from langchain_divconq import Decomposer
 from langchain_divconq.prompts import NO_DECOMPOSITION, decomposition_prompt
 from langchain_divconq.usage import Price
-from tests.repository import ROOT
 from tests.training_tests.shelves import example, shelves_in, written
 from tests.unit_tests.fakes import failing, scripted
 from training.config import Config, Demonstrate, Load
@@ -220,55 +216,24 @@ def test_a_teacher_that_cannot_be_loaded_says_what_is_missing(monkeypatch: pytes
         load_teacher("openai:gpt-5-mini")
 
 
-SLOW = """
-import sys, time
-from pathlib import Path
-from tests.training_tests.shelves import shelves_in
-from tests.training_tests.test_demonstrate import TEACHER, plan_for
-from tests.unit_tests.fakes import scripted
-from training.config import Config, Demonstrate, Load
-from training.teach.demonstrate import demonstrate
+def test_a_run_that_was_cut_off_goes_on_to_the_same_artifact(tmp_path: Path) -> None:
+    def fail_from_8(messages: list[BaseMessage]) -> str:
+        if shelves_in(messages) >= 8:
+            raise ConnectionError("no route")
+        return plan_for(messages)
 
-folder = Path(sys.argv[1])
-
-def reply(messages):
-    with (folder / "asked").open("a") as asked:
-        asked.write(f"{shelves_in(messages)}\\n")
-    time.sleep(0.05)
-    return plan_for(messages)
-
-options = Demonstrate(teacher=TEACHER, concurrency=3)
-demonstrate(Config(name="run", output=folder, load=Load(train=()), demonstrate=options), scripted(reply))
-"""
-
-
-def test_a_killed_run_goes_on_to_the_same_artifact(tmp_path: Path) -> None:
-    count, concurrency = 60, 3
-    config = prepared(tmp_path, examples(*range(count)), examples(count, count + 1), concurrency=concurrency)
+    loaded, held_out = examples(*range(12)), examples(12, 13)
+    config = prepared(tmp_path, loaded, held_out, concurrency=3, attempts=1)
+    with pytest.raises(UnfinishedError, match="6 requests failed"):
+        demonstrate(config, scripted(fail_from_8))
     journal = config.folder / "2-demonstrations.jsonl.journal"
-    lines = 0
-    for least in (5, 15):  # killed twice, the second time in a run that went on from the first
-        process = subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL)
-        try:
-            while not journal.exists() or journal.read_bytes().count(b"\n") < least:
-                assert process.poll() is None, "the run ended before it could be killed"
-                time.sleep(0.005)
-        finally:
-            process.kill()  # SIGKILL: nothing of its own runs after this
-            process.wait()
-        assert not (config.folder / "2-demonstrations.jsonl").exists()
-        assert journal.read_bytes().count(b"\n") > lines
-        lines = journal.read_bytes().count(b"\n")
     with journal.open("ab") as file:  # the half-written row that a kill may leave
-        file.write(b'{"id": "own/59", "question": "How ma')
+        file.write(b'{"id": "own/11", "question": "How ma')
 
     teacher = scripted(plan_for)
     demonstrate(config, teacher)
-    asked = Counter((tmp_path / "asked").read_text().split())
-    assert len(teacher.seen) == count + 2 - lines
-    assert asked.total() - lines <= 2 * concurrency  # only what was under way is asked for again
-
-    undisturbed = prepared(tmp_path / "undisturbed", examples(*range(count)), examples(count, count + 1))
+    assert sorted(map(shelves_in, teacher.seen)) == [*range(8, 14)]
+    undisturbed = prepared(tmp_path / "undisturbed", loaded, held_out)
     demonstrate(undisturbed, scripted(plan_for))
     for name in ("2-demonstrations.jsonl", "2-validation.jsonl", "2-left-out.json"):
         assert (config.folder / name).read_bytes() == (undisturbed.folder / name).read_bytes()

@@ -85,19 +85,6 @@ def test_any_other_error_ends_the_evaluation_and_what_is_finished_is_kept(tmp_pa
     assert set(load_plans(path).records) == {TWO_STEPS.id}
 
 
-def test_a_killed_evaluation_asks_for_what_is_left_alone(tmp_path: Path) -> None:
-    whole = verdicts(scripted(student), tmp_path, TWO_STEPS, ONE_STEP, UNKNOWN)
-    path = tmp_path / "plans.jsonl"
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[:1]) + lines[1][:-9])
-    model = scripted(student)
-    resumed = verdicts(model, tmp_path, TWO_STEPS, ONE_STEP, UNKNOWN)
-    assert len(model.seen) == 2 * 2
-    assert [one.model_copy(update={"seconds": 0.0}) for one in resumed] == [
-        one.model_copy(update={"seconds": 0.0}) for one in whole
-    ]
-
-
 def test_arms_are_compared_on_each_source_and_on_all_questions(tmp_path: Path) -> None:
     examples = (TWO_STEPS, ONE_STEP, UNKNOWN)
     ours = verdicts(scripted(student), tmp_path / "a", *examples)
@@ -187,11 +174,4 @@ def test_nothing_to_evaluate_on_is_an_error_that_says_where_to_name_it(tmp_path:
     run = config(tmp_path)
     save_examples([], run.folder / "1-evaluation.jsonl")
     with pytest.raises(ValueError, match=r"holds no questions\. Name sources under load\.evaluate"):
-        evaluate(run)
-
-
-def test_a_hub_checkpoint_cannot_be_measured_over_llama_cpp(tmp_path: Path) -> None:
-    run = config(tmp_path, finetune={"student": "someone/some-model"})
-    save_examples([TWO_STEPS], run.folder / "1-evaluation.jsonl")
-    with pytest.raises(ValueError, match="'someone/some-model' is a hub checkpoint"):
         evaluate(run)

@@ -7,21 +7,15 @@ from typing import Any
 
 import pytest
 
+from tests.training_tests.rows import Row, read
 from training.config import DATA, ROOT, Source, SourceName
 from training.data.plans import Unusable, recorded_plan
 from training.data.sources import read_source
 from training.example import Example
 from training.measure.grade import words
 
-Row = dict[str, Any]
 OWN = sorted((ROOT / "training" / "demonstrations").rglob("*.jsonl"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmark data is not at {DATA}")
-
-
-def read(tmp_path: Path, name: SourceName, *rows: Row) -> list[Example]:
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return list(read_source(Source(name=name, path=path)))
 
 
 def plan(example: Example, cap: int = 4) -> tuple[str, ...]:

@@ -94,11 +94,6 @@ def test_what_a_command_does_not_take_is_wrong_use(
     assert said in capsys.readouterr().err
 
 
-def test_a_measurement_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["measure", str(tmp_path / "typo.toml")]) == 2
-    assert f"There is no config {tmp_path / 'typo.toml'}" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("limit", ["0", "-3", "many"])
 def test_a_limit_is_a_number_of_rows(limit: str, config: Path) -> None:
     with pytest.raises(SystemExit, match="2"):

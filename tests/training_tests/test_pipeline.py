@@ -75,13 +75,6 @@ def test_a_hub_student_without_a_gguf_is_refused_before_the_first_stage(make: Ca
     assert not list(config.folder.glob("1-*"))
 
 
-def test_a_stage_out_of_turn_is_refused(make: Callable[..., Config]) -> None:
-    config = make()
-    complete(config, "load")
-    with pytest.raises(ValueError, match=r"needs .*2-demonstrations\.jsonl, which the demonstrate stage makes"):
-        run(config, "finetune")
-
-
 @pytest.mark.parametrize(
     ("before", "changes", "setting", "refused_from"),
     [

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from tests.training_tests.results import PRICES, answer, divided, settings, write
-from training.measure.records import Used
 from training.measure.report.plots import plots, read_figures
 from training.measure.report.read import load_folders
 from training.measure.report.report import report
@@ -283,17 +282,11 @@ def test_a_plot_is_drawn_only_where_there_are_data_for_it(tmp_path: Path) -> Non
     assert [*plots(folder)] == []
 
 
-def test_a_solver_that_reports_no_tokens_has_no_price(tmp_path: Path) -> None:
+def test_tokens_that_were_not_reported_are_not_passed_over_and_have_no_price(tmp_path: Path) -> None:
     silent = {"calls": 1, "unmetered_calls": 1, "seconds": 2.0}
     write(tmp_path, "sums", {"step-by-step": (settings(), [answer(n, True, solve=silent) for n in range(10)])})
     text = reported(tmp_path)
-    assert row(text, "step-by-step", "Costs:")[4:6] == ["\u2013", "\u2013"]
-
-
-def test_tokens_that_were_not_reported_are_not_passed_over(tmp_path: Path) -> None:
-    used = Used(calls=1, unmetered_calls=1).model_dump()
-    write(tmp_path, "sums", {"direct": (settings(mode="direct", n=1), [answer(0, True, solve=used)])})
-    assert row(reported(tmp_path), "direct", "Costs:")[2] == "\u2265 0 / 0"
+    assert row(text, "step-by-step", "Costs:")[2:6] == ["\u2265 0 / 0", "0.000", "\u2013", "\u2013"]
 
 
 @pytest.mark.parametrize(

@@ -70,25 +70,6 @@ def test_two_examples_of_one_id_are_refused(tmp_path: Path) -> None:
         run_durably([example(1)] * 2, plan, Journal(tmp_path / "journal", SETTINGS), concurrency=1, attempts=1)
 
 
-def test_no_more_requests_are_under_way_than_allowed(tmp_path: Path) -> None:
-    lock, all_three = threading.Lock(), threading.Barrier(3)
-    under_way, most = 0, 0
-
-    def work(given: Example) -> Outcome:
-        nonlocal under_way, most
-        with lock:
-            under_way += 1
-            most = max(most, under_way)
-        all_three.wait(timeout=60)
-        time.sleep(0.002)
-        with lock:
-            under_way -= 1
-        return plan(given)
-
-    run(tmp_path / "journal", work, count=21, concurrency=3)
-    assert most == 3
-
-
 def test_a_flaky_teacher_is_asked_again_until_it_answers(tmp_path: Path) -> None:
     attempts: Counter[str] = Counter()
 
