@@ -14,6 +14,7 @@ from langchain_divconq import __version__
 from langchain_divconq.llamacpp.engines import default_threads, physical_cores
 from langchain_divconq.llamacpp.engines.base import EngineName
 from tests.benchmarks import chain, contexts, engines
+from tests.benchmarks.interval import shown
 
 BOTH: tuple[EngineName, ...] = get_args(EngineName)
 SECTIONS: dict[str, tuple[Any, tuple[EngineName, ...]]] = {
@@ -60,13 +61,6 @@ def main(arguments: list[str]) -> int:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     return 0
-
-
-def shown(value: float | list[float]) -> str:
-    """Return a figure, with its interval where it has one."""
-    if isinstance(value, list):
-        return f"{value[0]:.3g} [{value[1]:.3g}, {value[2]:.3g}]"
-    return f"{value:.3g}"
 
 
 def _processor() -> str:

@@ -38,6 +38,13 @@ def middle(values: Sequence[float]) -> Interval:
     return _bootstrap(list(values), median)
 
 
+def shown(value: float | Interval) -> str:
+    """Return a figure, with its interval where it has one."""
+    if isinstance(value, list):
+        return f"{value[0]:.3g} [{value[1]:.3g}, {value[2]:.3g}]"
+    return f"{value:.3g}"
+
+
 def _bootstrap(values: list[T], estimate: Callable[[list[T]], float]) -> Interval:
     random_ = random.Random(0)
     samples = [estimate(random_.choices(values, k=len(values))) for _ in range(RESAMPLES)]

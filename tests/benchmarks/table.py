@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from tests.benchmarks.engines import RESULTS
+from tests.benchmarks.interval import shown
 
 _ROWS = (
     ("latency", "cold_s", "first decomposition in a fresh process, seconds (one run)"),
@@ -51,7 +52,8 @@ def render() -> str:
         row = bench.get(section)
         if not row:
             continue  # not measured yet
-        cells = [_cell(row[engine].get(key)) if engine in row else "" for engine in ("llama-cpp-python", "xllamacpp")]
+        figures = [row.get(engine, {}).get(key) for engine in ("llama-cpp-python", "xllamacpp")]
+        cells = ["" if figure is None else shown(figure) for figure in figures]
         any_row = next(iter(row.values()))
         count = 1 if key == "cold_s" else any_row.get("n", any_row.get("calls"))
         lines.append(f"| {words} | {count} | {cells[0]} | {cells[1]} |")
@@ -65,14 +67,6 @@ def render() -> str:
         "not parse, exceeds the cap or refers forward.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _cell(value: float | list[float] | None) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, list):
-        return f"{value[0]:.3g} [{value[1]:.3g}, {value[2]:.3g}]"
-    return f"{value:.3g}"
 
 
 def render_budgets() -> str:

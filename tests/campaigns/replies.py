@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, get_args
 
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 from langchain_divconq.chain import DivideAndConquer
 from langchain_divconq.errors import ConfigurationError, GenerationCancelled
@@ -88,14 +88,8 @@ class Faulty(Runnable[Any, Any]):
             yield part
 
 
-class Planner(Runnable[Question, Decomposition]):
-    """Makes the same plan of every question."""
-
-    def invoke(self, input: Question, config: RunnableConfig | None = None, **kwargs: Any) -> Decomposition:
-        return Decomposition(question=input, subquestions=_PLAN)
-
-    async def ainvoke(self, input: Question, config: RunnableConfig | None = None, **kwargs: Any) -> Decomposition:
-        return self.invoke(input)
+def _plan(question: Question) -> Decomposition:
+    return Decomposition(question=question, subquestions=_PLAN)
 
 
 def run(count: int, seed: int) -> Report:
@@ -115,7 +109,7 @@ def run(count: int, seed: int) -> Report:
 
 def _wrong(reply: Any, mode: Mode, loop: asyncio.AbstractEventLoop) -> Iterator[str]:
     """Yield what is wrong, in whichever of the six ways."""
-    chain = DivideAndConquer(solver=Solver(model=Faulty(reply), mode=mode), decomposer=Planner())
+    chain = DivideAndConquer(solver=Solver(model=Faulty(reply), mode=mode), decomposer=RunnableLambda(_plan))
 
     async def streamed() -> Any:
         return [chunk async for chunk in chain.astream(_FAULTY)][-1]

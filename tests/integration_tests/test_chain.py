@@ -1,6 +1,5 @@
 """Both stages on the real model, in one process, on both engines."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +12,8 @@ from langchain_divconq import (
     ContextLengthError,
     Decomposer,
     DivideAndConquer,
-    InvalidWeightsError,
     Solution,
     Solver,
-    WeightsNotFoundError,
 )
 from langchain_divconq.llamacpp.engines.base import EngineName
 from langchain_divconq.types import Mode
@@ -73,21 +70,6 @@ def test_a_question_too_long_for_the_decomposer_is_solved_in_one_stage(
     strict = DivideAndConquer(solver=echo, decomposer=small, on_trouble="raise")
     with pytest.raises(ContextLengthError, match=r"The prompt has \d+ tokens and the context holds 256"):
         strict.invoke(asked)
-
-
-def test_weights_that_are_missing_or_cut_short_raise_at_once(
-    engine_name: EngineName, gguf_path: Path, tmp_path: Path
-) -> None:
-    missing = Decomposer(model=ChatGGUF(engine=engine_name, model_path=tmp_path / "none.gguf"))
-    with pytest.raises(WeightsNotFoundError, match=r"none\.gguf"):
-        DivideAndConquer(solver=echo, decomposer=missing).invoke(QUESTION)
-    cut = tmp_path / "cut.gguf"
-    with gguf_path.open("rb") as whole:
-        cut.write_bytes(whole.read(5_000_000))
-    with pytest.raises(InvalidWeightsError, match=r"cut\.gguf"):
-        DivideAndConquer(solver=echo, decomposer=Decomposer(model=ChatGGUF(engine=engine_name, model_path=cut))).invoke(
-            QUESTION
-        )
 
 
 def test_the_answer_can_be_structured_output_of_a_gguf(decomposer: Decomposer, engine_name: EngineName) -> None:

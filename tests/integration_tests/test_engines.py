@@ -14,11 +14,9 @@ from typing import Any, get_args
 import pytest
 
 from langchain_divconq.errors import (
-    AdapterMismatchError,
     ContextLengthError,
     EngineError,
     GrammarError,
-    InvalidWeightsError,
 )
 from langchain_divconq.llamacpp.engines import load_engine, unload_engines
 from langchain_divconq.llamacpp.engines.base import Completion, Engine, EngineName, EngineSettings, Request, Token
@@ -344,21 +342,6 @@ def test_a_closed_engine_says_so(engine_name: EngineName, settings: EngineSettin
         with pytest.raises(EngineError, match="closed"):
             use()
     engine.close()
-
-
-def test_files_that_are_no_models_are_refused_in_words(
-    engine_name: EngineName, settings: EngineSettings, tmp_path: Path
-) -> None:
-    broken, text = tmp_path / "broken.gguf", tmp_path / "text.gguf"
-    broken.write_bytes(settings.model_path.read_bytes()[:-1000])
-    text.write_text("a poem")
-    with pytest.raises(InvalidWeightsError, match="cut short"):
-        load_engine(replace(settings, model_path=broken), engine_name)
-    with pytest.raises(InvalidWeightsError, match="not a GGUF"):
-        load_engine(replace(settings, model_path=text), engine_name)
-    adapter = write_adapter(tmp_path / "a.gguf", architecture="gemma")
-    with pytest.raises(AdapterMismatchError, match="'gemma'"):
-        load_engine(replace(settings, adapter_path=adapter), engine_name)
 
 
 def test_an_adapter_is_applied_at_full_strength(

@@ -168,12 +168,6 @@ def test_a_host_that_is_none_is_wrong_use() -> None:
     assert run.stderr.startswith("divconq: Port 0 of no host cannot be served: ")
 
 
-def test_an_adapter_of_another_model_is_refused(tmp_path: Path) -> None:
-    run = refused("--adapter", str(write_adapter(tmp_path / "a.gguf", architecture="gemma")))
-    assert (run.returncode, run.stdout) == (1, "")
-    assert "divconq: AdapterMismatchError: " in run.stderr
-
-
 def refused(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a server that is not to start."""
     return subprocess.run([*COMMAND, *arguments], cwd=ROOT, capture_output=True, encoding="utf-8", timeout=120)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from tests.repository import LIBRARY, ROOT
+from training.measure.grade import Grade
 from training.measure.intervals import difference
 
 RESULTS = ROOT / "training" / "results"
@@ -77,11 +78,8 @@ def is_right(record: Record) -> float:
 
 
 def is_good(record: Record) -> float:
-    """Return 1 for a good plan of an everyday question, as `training/measure/grade.py` has it."""
-    if not record["written"]:
-        return float(record["decision"])
-    fits = record["met"] == record["gold"] and record["linked"] and record["written"] <= record["gold"] + 1
-    return float(record["decision"] and fits and not record["invented"])
+    """Return 1 for a good plan of an everyday question."""
+    return float(Grade.model_validate(record).good)
 
 
 ROWS = (

@@ -12,10 +12,10 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Huma
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tracers import BaseTracer
 from langchain_core.tracers.schemas import Run
-from pydantic import Field, PrivateAttr
+from pydantic import BaseModel, Field, PrivateAttr
 
 PLAN = "1. How many pens are in 3 boxes of 12?\n2. How many of #1 pens are left after 7 are given away?"
 QUESTION = "Mia has 3 boxes of 12 pens and gives away 7. How many pens are left?"
@@ -156,6 +156,17 @@ class ScriptedModel(BaseChatModel):
 def scripted(text: str | Reply, **fields: Any) -> ScriptedModel:
     """Return a model that always says the same, or what a function makes of the messages."""
     return ScriptedModel(reply=text if callable(text) else lambda _: text, **fields)
+
+
+class Structuring(ScriptedModel):
+    """Supports structured output, as a provider's model does."""
+
+    def with_structured_output(self, schema: Any, **kwargs: Any) -> Any:
+        def read(message: BaseMessage) -> Any:
+            found = json.loads(message.text)
+            return schema(**found) if isinstance(schema, type) and issubclass(schema, BaseModel) else found
+
+        return self.bind(schema=schema) | RunnableLambda(read)
 
 
 class AgentModel(ScriptedModel):

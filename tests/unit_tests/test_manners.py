@@ -24,7 +24,7 @@ from langchain_divconq.solver import Solver
 from langchain_divconq.types import METADATA_KEY, Decomposition, Question, Solution
 from langchain_divconq.usage import Price
 from tests.unit_tests.chains import MODES, every_way, run
-from tests.unit_tests.fakes import PLAN, QUESTION, ScriptedModel, scripted
+from tests.unit_tests.fakes import PLAN, QUESTION, Structuring, scripted
 
 
 def build(solver: Any, **options: Any) -> DivideAndConquer:
@@ -138,17 +138,6 @@ class Pens(BaseModel):
 
     count: int
     colour: str = "blue"
-
-
-class Structuring(ScriptedModel):
-    """Supports structured output, as a provider's model does."""
-
-    def with_structured_output(self, schema: Any, **kwargs: Any) -> Any:
-        def read(message: BaseMessage) -> Any:
-            found = json.loads(message.text)
-            return schema(**found) if isinstance(schema, type) and issubclass(schema, BaseModel) else found
-
-        return self.bind(schema=schema) | RunnableLambda(read)
 
 
 @every_way

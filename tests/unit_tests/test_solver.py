@@ -4,7 +4,6 @@ from typing import Any
 import pytest
 from langchain_core.exceptions import ModelTimeoutError
 from langchain_core.messages import BaseMessage, SystemMessage
-from langchain_core.output_parsers import PydanticOutputParser
 from langchain_core.runnables import ConfigurableField, Runnable, RunnableLambda
 from pydantic import ValidationError
 
@@ -14,7 +13,7 @@ from langchain_divconq.solver import FinalAnswer, Solver
 from langchain_divconq.types import Decomposition, Question, Subanswer
 from langchain_divconq.usage import Price
 from tests.unit_tests.chains import run
-from tests.unit_tests.fakes import ScriptedModel, scripted
+from tests.unit_tests.fakes import ScriptedModel, Structuring, scripted
 
 BRIDGE = Decomposition(
     question=Question(text="Who was mayor when the bridge opened?", context="The bridge stands in Lund."),
@@ -146,13 +145,6 @@ def test_any_runnable_that_returns_text_can_solve() -> None:
 def test_a_runnable_that_returns_something_else_is_refused_in_words() -> None:
     with pytest.raises(ConfigurationError, match="must return a message or text, got dict"):
         Solver(model=RunnableLambda(lambda _: {"answer": 4})).invoke(UNDIVIDED)
-
-
-class Structuring(ScriptedModel):
-    """Supports structured output, as a provider's model does."""
-
-    def with_structured_output(self, schema: Any, *, include_raw: bool = False, **kwargs: Any) -> Any:
-        return self.bind(schema=schema) | PydanticOutputParser(pydantic_object=schema)
 
 
 def test_the_answer_is_structured_output_where_asked_for() -> None:
