@@ -16,7 +16,7 @@ from langchain_divconq.llamacpp.engines.base import EngineName
 from tests.campaigns.report import Report
 
 FOLDER = Path(__file__).parent
-_SHARED = {"__init__", "__main__", "children", "gguf_parts", "report"}
+_SHARED = {"__init__", "__main__", "children", "report"}
 
 
 def names() -> list[str]:

@@ -21,8 +21,8 @@ from langchain_divconq.errors import EngineError
 from langchain_divconq.llamacpp.engines import load_engine, trial
 from langchain_divconq.llamacpp.engines.base import EngineName, EngineSettings, Request
 from tests.campaigns.children import each_in_child, in_fork, run_forked
-from tests.campaigns.gguf_parts import ARRAY, Parts
 from tests.campaigns.report import Report, engines
+from tests.gguf_writer import ARRAY, Parts, write_adapter
 
 Change = Callable[[Parts, random.Random], str]
 _SECONDS = 120  # a file that never ends takes the trial its 30, on an idle machine
@@ -82,7 +82,6 @@ def use(settings: EngineSettings, name: EngineName, *, as_users_do: bool) -> str
 
 def make_bases(folder: Path) -> list[Path]:
     """Write the whole files that are to be damaged: three models, and an adapter for the first."""
-    from tests.gguf_writer import write_adapter
     from training.student.tiny import make_tiny
 
     for family in ("llama", "qwen2", "qwen3"):

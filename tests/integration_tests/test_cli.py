@@ -15,6 +15,7 @@ import pytest
 from langchain_divconq.llamacpp.engines.base import EngineName
 from langchain_divconq.types import Decomposition, Solution
 from tests.repository import ROOT
+from tests.unit_tests.command_line import read_records
 
 QUESTION = "Who is the spouse of the author of the novel Emma?"
 COUNT = 12
@@ -28,10 +29,6 @@ def divconq(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str
     return subprocess.run(
         [*DIVCONQ, *arguments], cwd=ROOT, input=stdin, capture_output=True, encoding="utf-8", timeout=300
     )
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture

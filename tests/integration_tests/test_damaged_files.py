@@ -10,7 +10,7 @@ from langchain_core.messages import HumanMessage
 
 from langchain_divconq import ChatGGUF, EngineError, InvalidWeightsError
 from langchain_divconq.llamacpp.engines.base import EngineName
-from tests.campaigns.gguf_parts import STRING, Parts
+from tests.gguf_writer import STRING, Parts
 from training.student.tiny import make_tiny
 
 U32, F32 = 4, 6

@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from tests.repository import LIBRARY, ROOT
@@ -191,11 +190,8 @@ def _settings(folder: str) -> Mapping[str, Any]:
 
 def _records(folder: str, arm: str) -> list[Record]:
     path = RESULTS / folder / f"{arm}.jsonl"
-    return [json.loads(line) for line in _lines(path)] if path.exists() else []
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]
 
 
 _MEASURES = {

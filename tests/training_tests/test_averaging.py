@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from langchain_divconq.llamacpp.engines.gguf import read_header
-from tests.training_tests.test_finetune import prepare
+from tests.training_tests.test_finetune import as_gguf, prepare
 from training.student import finetune as stage
-from training.student.adapter import load_lora, read_adapter, write_adapter
+from training.student.adapter import load_lora, read_adapter
 from training.student.averaging import average
 
 A, B = "q_proj.lora_A.weight", "q_proj.lora_B.weight"
@@ -42,8 +42,7 @@ def test_the_average_is_the_nearest_of_its_rank() -> None:
 def test_a_run_that_keeps_some_of_its_start_ends_between_the_two(tmp_path: Path) -> None:
     first = prepare(tmp_path / "first")
     stage.finetune(first)
-    base, start = first.folder / "tiny.gguf", tmp_path / "start.gguf"
-    write_adapter(load_lora(first.folder / "4-student", read_header(base)), start, base, "F32", "First", {})
+    base, start = first.folder / "tiny.gguf", as_gguf(first, tmp_path / "start.gguf")
     runs = {keep: prepare(tmp_path / f"keeps{keep}", start=start, keep=keep) for keep in (0.0, 0.4)}
     added = {}
     for keep, run in runs.items():

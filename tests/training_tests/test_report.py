@@ -304,21 +304,6 @@ def test_settings_that_cannot_be_read_are_refused(tmp_path: Path, text: str, mes
         report(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        (json.dumps({"id": "gsm8k/0"}), "line 2, is no record of its kind"),
-        (json.dumps(answer(0, True)), "line 2: gsm8k/0 stands there already"),
-    ],
-)
-def test_records_that_cannot_be_read_are_refused(tmp_path: Path, line: str, message: str) -> None:
-    folder = write(tmp_path, "sums", {"direct": (settings(mode="direct"), [answer(0, True)])})
-    with (folder / "direct.jsonl").open("a", encoding="utf-8") as file:
-        file.write(f"{line}\n")
-    with pytest.raises(ValueError, match=message):
-        report(tmp_path)
-
-
 def test_a_half_written_last_record_is_passed_over_and_left_as_it_is(tmp_path: Path) -> None:
     folder = write(tmp_path, "sums", {"direct": (settings(mode="direct"), [answer(0, True)])})
     with (folder / "direct.jsonl").open("a", encoding="utf-8") as file:

@@ -230,15 +230,15 @@ def test_json_that_holds_no_subquestions_is_no_plan(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["Who?", "Find the price of #1", "Quand ?", "\u8c01\u5199\u4e86\u4e66", "given #1, how old"]
+    ("line", "is_asking"),
+    [
+        *(("Who?", True), ("Find the price of #1", True), ("Quand ?", True), ("\u8c01\u5199\u4e86\u4e66", True)),
+        ("given #1, how old", True),
+        *(("It was built in 1931.", False), ("Mia has 36 pens.", False), ("#1 + 2 = 5", False), ("", False)),
+    ],
 )
-def test_a_line_that_asks(line: str) -> None:
-    assert asks(line)
-
-
-@pytest.mark.parametrize("line", ["It was built in 1931.", "Mia has 36 pens.", "#1 + 2 = 5", ""])
-def test_a_line_that_asks_nothing(line: str) -> None:
-    assert not asks(line)
+def test_a_line_that_asks_is_told_from_one_that_asks_nothing(line: str, is_asking: bool) -> None:
+    assert asks(line) is is_asking
 
 
 @pytest.mark.parametrize(

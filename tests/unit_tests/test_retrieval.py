@@ -77,12 +77,6 @@ def test_without_a_reader_nothing_is_asked_and_titles_or_words_stand_for_answers
     assert {document.metadata["divconq"]["answer"] for document in found} == {None}
 
 
-def test_what_is_known_is_filled_in_where_another_answer_is_missing() -> None:
-    retriever = build(reader=scripted(lambda messages: f"Answer: {'Lund' if asked(messages) == PLAN[0] else UNKNOWN}"))
-    retriever.invoke(QUESTION)
-    assert shelf(retriever).seen[3:] == ["Who was mayor of Lund in the long bridge opened?"]
-
-
 def test_an_answer_that_looks_like_a_reference_stays_as_it_is() -> None:
     plan = ["Which mill is it?", "When was mill #1 built?"]
     retriever = build(decomposer=divided(plan), reader=scripted("Answer: #1\nof 2"))

@@ -108,13 +108,6 @@ def test_the_decomposer_that_is_made_here_has_the_settings_that_every_decomposer
         assert made.decomposer.model_dump(exclude={"model"}) == Decomposer(model).model_dump(exclude={"model"})
 
 
-def test_a_batch_gives_what_single_calls_give() -> None:
-    retriever = build()
-    expected = [retriever.invoke(QUESTION)] * 3
-    assert retriever.batch([QUESTION] * 3) == expected
-    assert asyncio.run(retriever.abatch([QUESTION] * 3)) == expected
-
-
 # At once, and one after another
 
 
@@ -133,7 +126,7 @@ def test_independent_subquestions_are_searched_for_and_read_at_once(asynchronous
 def test_a_subquestion_waits_for_those_alone_that_it_refers_to(asynchronous: bool) -> None:
     plan = ["What is rain?", "What is snow of #1?", "What is ice of #1?", "What is hail of #2?"]
     retriever = build(
-        decomposer=divided(plan), retriever=Shelf(otherwise=["A text."], delay=0.02), reader=scripted("Answer: x")
+        decomposer=divided(plan), retriever=Shelf(otherwise=["A text."], delay=0.1), reader=scripted("Answer: x")
     )
     searched(retriever, QUESTION, asynchronous)
     waves = [{QUESTION, "What is rain?"}, {"What is snow of x?", "What is ice of x?"}, {"What is hail of x?"}]

@@ -261,19 +261,16 @@ SOLUTION = Solution(
 )
 
 
-def test_a_solution_comes_back_from_the_message_that_carries_it() -> None:
+def test_a_solution_comes_back_from_the_message_that_carries_it_as_plain_json() -> None:
     message = AIMessage(SOLUTION.text, response_metadata={"model_name": "m"})
     carrier = SOLUTION.to_message(message)
     assert Solution.from_message(carrier) == SOLUTION
+    read_back = json.loads(json.dumps(carrier.response_metadata))
+    assert Solution.from_message(AIMessage("29", response_metadata=read_back)) == SOLUTION
     assert carrier.text == SOLUTION.text
     assert carrier.response_metadata["model_name"] == "m"
     assert METADATA_KEY not in message.response_metadata
     assert SOLUTION.subquestions == ("How many pens are there?", "What is #1 - 7?")
-
-
-def test_the_message_is_plain_json() -> None:
-    metadata = SOLUTION.to_message(AIMessage("29")).response_metadata
-    assert Solution.from_message(AIMessage("29", response_metadata=json.loads(json.dumps(metadata)))) == SOLUTION
 
 
 def test_the_history_does_not_travel_with_the_solution() -> None:
