@@ -1,14 +1,12 @@
 """The adapter that ships, on the default weights, as users get it."""
 
-import hashlib
-import json
 from pathlib import Path
 
 import pytest
 
 from langchain_divconq import ChatGGUF, Decomposer, DivideAndConquer
 from langchain_divconq.llamacpp.engines.base import EngineName
-from langchain_divconq.llamacpp.weights import DEFAULT_SHA256, default_adapter
+from langchain_divconq.llamacpp.weights import default_adapter
 from langchain_divconq.types import references
 
 
@@ -22,14 +20,6 @@ def adapter() -> Path:
 @pytest.fixture
 def decomposer(adapter: Path, engine_name: EngineName) -> Decomposer:
     return Decomposer(model=ChatGGUF(adapter_path=adapter, engine=engine_name))
-
-
-def test_the_manifest_tells_the_files_and_the_base_they_are_for(adapter: Path) -> None:
-    manifest = json.loads(adapter.with_suffix(".manifest.json").read_text(encoding="utf-8"))
-    assert manifest["base"]["sha256"] == DEFAULT_SHA256
-    for name, recorded in manifest["files"].items():
-        content = (adapter.parent / name).read_bytes()
-        assert recorded == {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}, name
 
 
 def test_the_chain_divides_with_it_unless_told_otherwise(adapter: Path) -> None:

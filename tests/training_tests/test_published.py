@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from langchain_divconq.llamacpp.weights import DEFAULT_SHA256, MEDIUM_SHA256
 from tests.repository import LIBRARY, ROOT
 from training.config import DATA
 from training.data.sources import read_source
@@ -18,6 +19,7 @@ from training.measure.verdicts import judge
 
 RESULTS = ROOT / "training" / "results" / "smollm2-135m-decomposer"
 ADAPTERS = LIBRARY / "adapters"
+BASES = {"smollm2": DEFAULT_SHA256, "qwen2.5": MEDIUM_SHA256}
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +32,19 @@ def test_the_table_of_metrics_is_made_of_the_figures(evaluation: Any) -> None:
 
 
 @pytest.mark.parametrize("adapter", sorted(ADAPTERS.glob("*.gguf")), ids=lambda path: path.stem)
-def test_figures_beside_an_adapter_are_its_own(adapter: Path) -> None:
+def test_what_stands_beside_an_adapter_is_of_it_and_of_the_base_it_is_for(adapter: Path) -> None:
+    def checksum(name: str) -> str:
+        return hashlib.sha256((ADAPTERS / name).read_bytes()).hexdigest()
+
     beside = adapter.with_suffix(".evaluation.json")
     if beside.exists():
         found = json.loads(beside.read_text(encoding="utf-8"))
-        assert hashlib.sha256(adapter.read_bytes()).hexdigest() == found["weights"]["adapter"]
+        assert checksum(adapter.name) == found["weights"]["adapter"]
     manifest = json.loads(adapter.with_suffix(".manifest.json").read_text(encoding="utf-8"))
-    assert hashlib.sha256(adapter.read_bytes()).hexdigest() == manifest["files"][adapter.name]["sha256"]
+    assert manifest["base"]["sha256"] == BASES[adapter.name.partition("-")[0]]
+    assert adapter.name in manifest["files"]
+    for name, recorded in manifest["files"].items():
+        assert recorded == {"sha256": checksum(name), "bytes": (ADAPTERS / name).stat().st_size}, name
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmark data is not at {DATA}")

@@ -9,18 +9,11 @@ from pathlib import Path
 import pytest
 from langchain_core.exceptions import ModelAuthenticationError, ModelInvalidRequestError, ModelRateLimitError
 
+from tests.training_tests.test_example import examples
 from training.example import Example, Outcome
 from training.teach.requests import Journal, UnfinishedError, run_durably
 
 SETTINGS = {"teacher": "scripted", "max_subquestions": 3}
-
-
-def example(number: int) -> Example:
-    return Example(id=f"own/{number}", source="own", split="train", question=f"How many legs have {number} cows?")
-
-
-def examples(count: int) -> list[Example]:
-    return [example(number) for number in range(count)]
 
 
 def plan(given: Example) -> Outcome:
@@ -67,7 +60,7 @@ def test_what_is_finished_is_not_asked_again(tmp_path: Path) -> None:
 
 def test_two_examples_of_one_id_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Two examples have the same id"):
-        run_durably([example(1)] * 2, plan, Journal(tmp_path / "journal", SETTINGS), concurrency=1, attempts=1)
+        run_durably(examples(1) * 2, plan, Journal(tmp_path / "journal", SETTINGS), concurrency=1, attempts=1)
 
 
 def test_a_flaky_teacher_is_asked_again_until_it_answers(tmp_path: Path) -> None:

@@ -20,13 +20,6 @@ CHAT = {"messages": [{"role": "user", "content": "Who?"}]}
 LOCAL = {"Host": "127.0.0.1:8080", "Content-Type": "application/json"}
 
 
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    fake = FakeEngine(["1. ", "Who", "?"])
-    install(monkeypatch, fake)
-    return fake
-
-
 def exchange(request: bytes, api: Api, *, close: bool = False) -> tuple[int, dict[str, str], bytes]:
     """Return status, headers and body of what comes back; `close`: the client goes away at once."""
     ours, theirs = socket.socketpair()
@@ -74,9 +67,10 @@ def test_a_reply_has_openais_shape(engine: FakeEngine) -> None:
     status, reply = post({**CHAT, "logprobs": True, "top_logprobs": 2, "max_completion_tokens": 9, "stop": "x"})
     assert (status, reply["object"], reply["model"]) == (200, "chat.completion", "tiny")
     (choice,) = reply["choices"]
-    assert (choice["message"], choice["finish_reason"]) == ({"role": "assistant", "content": "1. Who?"}, "stop")
-    assert [len(entry["top_logprobs"]) for entry in choice["logprobs"]["content"]] == [2, 2, 2]
-    assert reply["usage"]["completion_tokens"] == 3
+    assert choice["message"] == {"role": "assistant", "content": "The sky is blue."}
+    assert choice["finish_reason"] == "stop"
+    assert [len(entry["top_logprobs"]) for entry in choice["logprobs"]["content"]] == [2] * 5
+    assert reply["usage"]["completion_tokens"] == 5
     assert (engine.requests[0].max_tokens, engine.requests[0].temperature) == (9, 0.0)
 
 
@@ -87,8 +81,8 @@ def test_a_stream_ends_with_reason_usage_and_done(engine: FakeEngine) -> None:
     *events, done = [line.removeprefix("data: ") for line in answer.decode().split("\n\n") if line]
     chunks = [json.loads(event) for event in events]
     assert done == "[DONE]"
-    assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks[:-1]) == "1. Who?"
-    assert (chunks[-2]["choices"][0]["finish_reason"], chunks[-1]["usage"]["completion_tokens"]) == ("stop", 3)
+    assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks[:-1]) == "The sky is blue."
+    assert (chunks[-2]["choices"][0]["finish_reason"], chunks[-1]["usage"]["completion_tokens"]) == ("stop", 5)
 
 
 @pytest.mark.parametrize(
