@@ -181,8 +181,9 @@ def test_reasoning_ends_with_the_answer_or_with_the_last_search(tmp_path: Path) 
     thoughts = iter(range(100))
     endless = ask(multihop(tmp_path / "a", "ircot"), scripted(lambda _: f"The step {next(thoughts)}."))
     assert {one.solve.calls for one in endless.values()} == {MOST_SEARCHES - 1}
-    done = ask(multihop(tmp_path / "b", "ircot"), scripted("So the answer is: Ada Holm."))
+    done = ask(multihop(tmp_path / "b", "ircot"), scripted("So the answer is: Ada Holm, first mayor of Lund."))
     assert {one.solve.calls for one in done.values()} == {1}
+    assert done["musique/2hop__2"].found[1] is not None, "the answer is searched for"
 
 
 def test_an_agent_searches_a_few_times_and_is_then_told_to_answer(tmp_path: Path) -> None:

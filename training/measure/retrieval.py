@@ -28,7 +28,7 @@ from training.measure.plans import Planned, undivided
 from training.measure.published import load_published
 from training.measure.readers import Reader
 from training.measure.records import AnswerRecord, Found, RetrievalRecord
-from training.measure.rivals import RIVALS_VERSION, SEARCHERS, Asked, first_prompt
+from training.measure.rivals import RIVAL_VERSIONS, SEARCHERS, Asked, first_prompt
 from training.measure.search import load_retriever, retriever_weights
 from training.measure.task import Task
 from training.store import Records
@@ -251,7 +251,7 @@ def _solver_settings(arm: Arm, shelf: Shelf) -> dict[str, Any]:
     """Return how the solver of an arm that searches reads or rewrites."""
     if arm.mode.startswith(("sequential", "candidates")):
         return {"read_k": shelf.search.read_k}
-    return {"rivals_version": RIVALS_VERSION} if arm.mode in SEARCHERS else {}
+    return {"rivals_version": RIVAL_VERSIONS[arm.mode]} if arm.mode in SEARCHERS else {}
 
 
 def _found(config: Measurement, arm: str) -> Records[Found]:

@@ -18,8 +18,8 @@ from langchain_divconq.calls import as_message
 from langchain_divconq.retrieval import Fuse, Query, Search, fused
 from training.measure.config import AGENT, IRCOT, MULTIQUERY, REWRITE
 
-RIVALS_VERSION = "1"
-"""Changes with every change of the prompts below."""
+RIVAL_VERSIONS = {REWRITE: "1", MULTIQUERY: "1", IRCOT: "2", AGENT: "1"}
+"""Each changes with what the rival asks or searches for."""
 
 MOST_SEARCHES = 4
 
@@ -92,17 +92,22 @@ async def multiquery(asked: Asked) -> list[Document]:
 
 
 async def ircot(asked: Asked) -> list[Document]:
-    """Search for each step of the model's reasoning over what the earlier searches found (after IRCoT)."""
+    """Search for each step of the model's reasoning over what the earlier searches found (after IRCoT).
+
+    For the last step too, since a small model often gives its answer in the first.
+    """
     searches = [await asked.search(0, asked.question)]
     thoughts: list[str] = []
     while len(searches) < MOST_SEARCHES:
         read = [hit.document.page_content[:_SHOWN] for hit in fused(searches)[: _READ + len(searches)]]
         passages = "\n\n".join(f"[{number}] {text}" for number, text in enumerate(read, start=1))
         thought = " ".join((await asked.ask(_IRCOT, passages=passages, thoughts=" ".join(thoughts) or "none")).split())
-        if not thought or _DONE in thought.casefold() or thought in thoughts:
+        if not thought or thought in thoughts:
             break
         thoughts.append(thought)
         searches.append(await asked.search(len(searches), thought))
+        if _DONE in thought.casefold():
+            break
     return [hit.document for hit in fused(searches)]
 
 
