@@ -8,6 +8,7 @@ from typing import TypeAlias
 from tests.benchmarks.table import render as render_measured
 from tests.benchmarks.table import render_budgets
 from tests.outputs.results import render_differences, render_helps, render_modes, render_plans, render_students
+from tests.outputs.rivals import render_rivals
 from tests.outputs.shown import render_diagram, render_failure, render_library
 
 Piece: TypeAlias = Callable[[], str]
@@ -15,6 +16,7 @@ Piece: TypeAlias = Callable[[], str]
 TABLES: Mapping[str, Piece] = {
     "helps": render_helps,
     "differences": render_differences,
+    "rivals": render_rivals,
     "students": render_students,
     "modes": render_modes,
     "plans": render_plans,

@@ -159,7 +159,7 @@ def _cells(row: Row) -> dict[int, Cell]:
         suffix = "" if column.is_planless else row.suffix
         names = [f"{row.prefix}{arm}{suffix}" for arm in column.arms]
         for name in names:
-            records = _records(row.folder, name)
+            records = records_of(row.folder, name)
             if len(records) < FEWEST:
                 continue
             scores = {record["id"]: row.score(record) for record in records}
@@ -188,7 +188,8 @@ def _settings(folder: str) -> Mapping[str, Any]:
     return arms
 
 
-def _records(folder: str, arm: str) -> list[Record]:
+def records_of(folder: str, arm: str) -> list[Record]:
+    """Return the records of an arm as they lie; none: there are none."""
     path = RESULTS / folder / f"{arm}.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return [json.loads(line) for line in lines]
@@ -262,7 +263,7 @@ def render_modes() -> str:
 
 def _arms(folder: str, named: Mapping[str, str]) -> str:
     """Return a table of arms that answer: the share of right answers to the questions that all were asked."""
-    found = {words: records for words, arm in named.items() if len(records := _records(folder, arm)) >= FEWEST}
+    found = {words: records for words, arm in named.items() if len(records := records_of(folder, arm)) >= FEWEST}
     common = set.intersection(*({record["id"] for record in records} for records in found.values())) if found else set()
     lines = [f"| of {len(common)} problems | right, % | solver's tokens, in and out |", "| --- | --- | --- |"]
     for words, records in found.items():

@@ -9,6 +9,7 @@ import pytest
 
 from tests.outputs.documents import DOCUMENTS, Block, Step, blocks, python_blocks, read, steps, without_times
 from tests.outputs.marks import SHOWN, TABLES, names, piece, with_pieces
+from tests.outputs.rivals import render_rivals
 from tests.outputs.shown import by_hand
 from tests.repository import EXAMPLES, ROOT, files
 
@@ -144,3 +145,22 @@ def test_what_prints_is_told_from_what_does_not() -> None:
 def test_seconds_are_no_difference_between_outputs() -> None:
     assert without_times("22 out, 40.1 s; 3 s\n") == without_times("22 out, 0.5 s; 12.25 s \n\n")
     assert without_times("22 out") != without_times("23 out")
+
+
+def test_rivals_are_compared_over_the_questions_that_all_were_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def record(number: int, *found: int | None) -> dict[str, object]:
+        used = {"input_tokens": 10, "output_tokens": 2, "seconds": 1.0}
+        return {"id": f"{number:03}", "found": found, "decompose": None, "solve": used}
+
+    made = {
+        "whole": [record(number, 1, None) for number in range(30)],
+        "small-sequential": [record(number, 1, 9 if number < 20 else 10) for number in range(25)],
+        "agent": [record(0, 1)],  # too few for a figure
+    }
+    monkeypatch.setattr(
+        "tests.outputs.rivals.records_of", lambda folder, way: made.get(way, []) if "musique" in folder else []
+    )
+    _, _, whole, ours = render_rivals().splitlines()
+    assert whole.startswith("| MuSiQue, n = 25 | the question alone | 0 | +80 [")
+    assert whole.endswith("| 50 | 10 / 2 | 1 |")
+    assert "| 80 | \u2013 | 50 | 10 / 2 | 1 |" in ours
