@@ -22,8 +22,8 @@ _NEGATION = re.compile(
 _NEGATIVE = re.compile(
     r"\b(?:un\w{3,}|in(?:active|valid|complete)|ir\w{4,}|dis\w{3,}|non\w{2,}|\w+less|out of|miss(?:ing|ed)?|lacks?|"
     r"lacking|fail\w*|still|only|left|remain\w*|skip\w*|drop\w*|overdue|outside|avoid\w*|other|else|rather|"
-    r"opposite|refus\w*|deni\w*|reject\w*|exempt\w*|before|until|yet|lost|stop\w*|leav\w*|absen\w*|short|fewer|less|"
-    r"false)\b",
+    r"opposite|instead|omit\w*|refus\w*|deni\w*|reject\w*|exempt\w*|before|until|yet|lost|stop\w*|leav\w*|absen\w*|"
+    r"short|fewer|less|false)\b",
     re.I,
 )
 _NO_NEGATION = re.compile(
@@ -34,6 +34,10 @@ _NO_NEGATION = re.compile(
     re.I,
 )
 _EXCLUDED = re.compile(r"\b(?:but not|except(?: for)?|excluding|other than|apart from)\b([^,;?]+)", re.I)
+# What these set aside may be asked for, to be compared or subtracted; it must not vanish.
+_SET_ASIDE = re.compile(
+    r"\b(?:instead of|rather than|leav(?:e|ing) out|all but|omit(?:ting)?|skip(?:ping)?|minus)\b([^,;?]+)", re.I
+)
 _SENTENCES = re.compile(r"(?<=[.?!])\s+|\n+")
 _PART = re.compile(
     r"(?:,|\band\b|\bbut\b)\s+(?:(?:in|on|at|for|from|by|to|with|of|also|if so|then)\s+)?"
@@ -49,11 +53,32 @@ _PART_STEM = 3  # "logged", "log"
 _SHORTENED = 3  # "dec", "December"
 _YES_OR_NO = re.compile(r"\W*(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|if)\b", re.I)
 _COMPARES = re.compile(r"\b(?:more|less|fewer|first|last|\w{2,}(?:er|est))\b", re.I)
-_BORN_OR_DIED = re.compile(r"\b(?:born|birth|die[ds]?|death)\b", re.I)
-_LIVES = re.compile(
-    r"\b(?:born|birth\w*|die[ds]?|dying|death|dead|age[ds]?|old|older|oldest|elder|eldest|young\w*|(?:out)?live[ds]?|"
-    r"living|alive|life|surviv\w*)\b",
-    re.I,
+# What a plan may compare things by, how its lines ask for that, and the words of a question or context that let it.
+_ATTRIBUTES = tuple(
+    (attribute, re.compile(rf"\b(?:{asked})\b", re.I), re.compile(rf"\b(?:{let})\b", re.I))
+    for attribute, asked, let in (
+        (
+            "births or deaths",
+            r"born|birth|die[ds]?|death",
+            r"born|birth\w*|die[ds]?|dying|death|dead|age[ds]?|old|older|oldest|elder|eldest|young\w*|(?:out)?live[ds]?|"
+            r"living|alive|life|surviv\w*",
+        ),
+        (
+            "heights",
+            "tall|height",
+            r"tall\w*|high\w*|height|short\w*|big\w*|larg\w*|small\w*|low\w*|elevation|size|fit\w*",
+        ),
+        (
+            "weights",
+            "weighs?|weight|heavy",
+            r"w[ei]{2}gh\w*|heav\w*|light\w*|mass|big\w*|larg\w*|small\w*|kg|kilos?|pounds?|ton\w*",
+        ),
+        (
+            "populations",
+            "population",
+            r"popul\w*|people|inhabitants|residents|big\w*|larg\w*|small\w*|dens\w*|many|more|most|few\w*",
+        ),
+    )
 )
 _WITHOUT = re.compile(r"\b(?:without|no)\W+(?:\w+\W+){0,3}\w+", re.I)
 _SENTENCE = re.compile(r"[^.?!\n]*\?")
@@ -70,7 +95,7 @@ def fault(plan: Sequence[str], question: Question, demonstration: str = "") -> s
         _negation_lost,
         _part_lost,
         _name_lost,
-        _lives_mixed_in,
+        _attribute_mixed_in,
     )
     if told := _demonstrated(plan, question, demonstration):
         return told
@@ -134,7 +159,9 @@ def _negation_lost(plan: Sequence[str], question: Question) -> str | None:
     text = "\n".join(plan)
     if _YES_OR_NO.match(asked):  # "Is it legal without a licence?" may well be two questions about the licence
         asked = _WITHOUT.sub(lambda match: " " if stems(match[0]) & stems(text) else match[0], asked)
-    if not _NEGATION.search(asked):
+    aside = [wanted for match in _SET_ASIDE.finditer(asked) if (wanted := stems(match[1]))]
+    is_lost = not all(wanted & stems(text) for wanted in aside)
+    if not _NEGATION.search(asked) and not is_lost:
         return None
     excluded = (stems(match[1]) for match in _EXCLUDED.finditer(asked))
     named = all(not wanted or wanted & stems(text) for wanted in excluded)
@@ -170,13 +197,14 @@ def _name_lost(plan: Sequence[str], question: Question) -> str | None:
     return None
 
 
-def _lives_mixed_in(plan: Sequence[str], question: Question) -> str | None:
+def _attribute_mixed_in(plan: Sequence[str], question: Question) -> str | None:
     """Who "has been with the company longer" is not told by dates of birth; "older" and "outlived" are."""
     if _YES_OR_NO.match(_asked(question.text)) or not _COMPARES.search(question.text):
         return None
-    if _LIVES.search(question.words) or sum(bool(_BORN_OR_DIED.search(line)) for line in plan) < 2:
-        return None
-    return "the plan asks for births or deaths, which the question does not"
+    for attribute, asked, let in _ATTRIBUTES:
+        if sum(bool(asked.search(line)) for line in plan) >= 2 and not let.search(question.words):
+            return f"the plan asks for {attribute}, which the question does not"
+    return None
 
 
 def _asked(text: str) -> str:

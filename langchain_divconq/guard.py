@@ -26,10 +26,28 @@ _OPENING = re.compile(
     r"\W*(?:hi|hiya|hello|hey|yo|good (?:morning|afternoon|evening|night|day)|greetings|thanks|thank you|thx|cheers|"
     r"ta|great|perfect|nice|cool|awesome|excellent|wonderful|lovely|ok|okay|k|fine|alright|all right|right|sure|yes|"
     r"yep|yeah|yup|no|nope|nah|not really|never ?mind|go ahead|do it|continue|go on|stop|sorry|bye|goodbye|see you|"
-    r"good job|well done|got it|i see|understood|agreed|correct|exactly|welcome|please do|no problem)\b",
+    r"good job|well done|got it|i see|understood|agreed|correct|exactly|welcome|please do|no problem|no worries|"
+    r"(?:that )?(?:sounds|looks) (?:good|great|fine|right)|that works|works for me|will do|good to know|makes sense|"
+    r"same here|me too|you too|ha(?:ha)+|lol|take care|have a (?:good|nice|great)|talk (?:soon|later)|my pleasure)\b",
     re.I,
 )
 _LONGEST_PLEASANTRY = 12
+# How a statement begins, and what makes it one: "My order number is 4711." "I already tried that."
+_TOLD_OF = re.compile(
+    r"\W*(?:(?:well|so|but|and|also|actually|sorry|yes|no|ok|okay|fyi)\W+)*"
+    r"(?:(?:i|we|he|she|they|it|you|that|this|there)(?:['\u2019](?:m|re|s|ve|d|ll))?\b|"
+    r"(?:my|our|your|his|her|their|the|a|an|this|that|these|those)\b(?:(?!\bthat\b)[^,;:])*?\b"
+    r"(?:is|are|was|were|isn['\u2019]t|aren['\u2019]t|wasn['\u2019]t|weren['\u2019]t|has been|have been|will be)\b)",
+    re.I,
+)
+_WISHES = re.compile(
+    r"\b(?:need|want|wants|wanted|looking|like|love|wonder\w*|curious|trying|wish|must|should|help|know|hear|see|"
+    r"decide|torn|after|deciding|hoping|interested|unsure|asked|asking|guess|calculate|compute|give|show|get|please|"
+    r"forget\w*|forgot\w*|remember|recall|figure)\b"
+    r"|[,;:\u2013-]\s*(?:(?:and|so|but) )?(?:is|are|was|were|do|does|did|has|have|can|could|will|would|should)\b",
+    re.I,
+)
+_SENTENCES = re.compile(r"(?<=[.!])\s+|\n+")
 _SEEKS = re.compile(r"\b(?:find|compare|list|name|tell me|look up|check)\b", re.I)
 _ADDITION = re.compile(r"\W*(?:and|but|or|(?:and )?(?:what|how) about|same (?:as|for)|also)\b", re.I)
 _PRONOUN = re.compile(r"(?:it|its|he|him|his|she|her|hers|they|them|their|theirs|this|that|these|those|one|ones|there)")
@@ -47,9 +65,21 @@ _ORDERS = """
     rename reply rephrase reschedule restart resume rewrite run save schedule send set share shorten show shut
     skip sort start stop submit sum summarise summarize switch text translate turn type undo uninstall unmute
     update upload volume wake write"""
+_VERBS = "|".join(_ORDERS.split())
+# "sending", "writing", "setting"
+_DOING = "|".join(rf"{verb.removesuffix('e')}{verb[-1]}?ing" for verb in _ORDERS.split())
+_FILLERS = r"\W*(?:(?:please|kindly|now|just|then|hey|hi|ok|okay|so|also|maybe)\W+)*"
+_POLITELY = (
+    r"(?:(?:can|could|would|will) (?:you please|someone|somebody)|(?:could|would|will) you|"
+    r"(?:i|we) (?:need|want|would like) (?:you )?to|"
+    r"(?:i|we)['\u2019]d like (?:you )?to|let['\u2019]?s|let us|help me(?: to)?|go ahead and|be sure to|"
+    r"(?:remember|make sure|don['\u2019]?t forget|do not forget) to|(?:i|we) have to)\W+"
+)
 _ORDER = re.compile(
-    r"\W*(?:(?:please|kindly|now|just|then|hey|ok|okay|so)\W+)*(?:(?:can|could|would|will) you please )?"
-    rf"(?:{'|'.join(_ORDERS.split())})\b",
+    rf"{_FILLERS}(?:{_POLITELY}{_FILLERS})?(?:{_VERBS})\b"
+    # "Can you order a book on a train?" asks what one can do.
+    rf"|{_FILLERS}can you {_FILLERS}(?:{_VERBS})\b(?!\s+(?:an?|any|some|\w+s)\b)"
+    rf"|{_FILLERS}(?:would|do) you mind{_FILLERS}\W(?:{_DOING})\b",
     re.I,
 )
 # What an order has in it when something must be found out first: a clause about something unnamed, a choice, a look-up.
@@ -69,7 +99,7 @@ def reason_to_leave_whole(question: Question, *, english_only: bool) -> str | No
         return "it holds no words"
     if (language := other_language(text)) is not None:
         return f"it is {language}, and the decomposer was taught English" if english_only else None
-    if is_pleasantry(text):
+    if is_pleasantry(text) or is_statement(text):
         return "it is a turn of a conversation and asks nothing"
     if leans_on_earlier_turns(question):
         return "it leans on earlier turns of the conversation, which the decomposer is not shown"
@@ -91,8 +121,18 @@ def has_few_words(text: str) -> bool:
 
 def is_pleasantry(text: str) -> bool:
     """Return whether a text is a greeting, thanks, or a word of agreement or refusal, and asks nothing beside."""
-    asks = "?" in text or _ASKS.search(text) or _SEEKS.search(text)
-    return bool(_OPENING.match(text)) and not asks and len(words(text)) <= _LONGEST_PLEASANTRY
+    opening = _OPENING.match(text)
+    if opening is None or "?" in text or _ASKS.search(text) or _SEEKS.search(text):
+        return False
+    return not _YES_OR_NO.match(text[opening.end() :]) and len(words(text)) <= _LONGEST_PLEASANTRY
+
+
+def is_statement(text: str) -> bool:
+    """Return whether every sentence of a text tells something, and none asks or wishes for anything."""
+    if "?" in text or _ASKS.search(text) or _SEEKS.search(text) or _WISHES.search(text):
+        return False
+    sentences = [sentence for sentence in _SENTENCES.split(text) if words(sentence)]
+    return all(_TOLD_OF.match(sentence) or is_pleasantry(sentence) for sentence in sentences)
 
 
 def leans_on_earlier_turns(question: Question) -> bool:

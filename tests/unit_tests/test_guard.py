@@ -35,7 +35,15 @@ def test_what_holds_no_words_stays_whole(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Who wrote Emma?", "capital of Peru", "tell me more", "How do I reset it?", "what about the second one"]
+    "text",
+    [
+        "Who wrote Emma?",
+        "capital of Peru",
+        "What is #333333?",
+        "tell me more",
+        "How do I reset it?",
+        "what about the second one",
+    ],
 )
 def test_too_few_words_for_two_facts_stay_whole(text: str) -> None:
     assert why(text) == "it has too few words to hold two facts"
@@ -49,10 +57,33 @@ def test_too_few_words_for_two_facts_stay_whole(text: str) -> None:
         "please translate 'the ship is late' into Danish",
         "Could you please turn off the lights in the hall and the kitchen",
         "Remind me at four to call the plumber and the joiner.",
+        "Can you email Ben the report and tell Carla?",
+        "I need you to book two rooms in Lund for Friday and mail Anna",
+        "Let's schedule a call with Ben and Carla on Friday at ten",
+        "Would you mind sending Ben the slides and sharing them with Carla?",
+        "Please could you set the alarm to seven and dim the lights",
+        "I'd like you to write a poem about ships and translate it into Danish",
+        "Don't forget to cancel the room in Lund and reschedule the call",
     ],
 )
 def test_orders_with_nothing_to_find_out_stay_whole(text: str) -> None:
     assert why(text) == "it is an order with nothing to find out"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "My order number is 4711.",
+        "The meeting was moved to Friday and Anna knows.",
+        "I already tried that, it did not work.",
+        "sounds good, see you then at the station",
+        "It's the blue one with the long handle. She bought it in Lund.",
+        "haha, the cat of my neighbour sleeps in the flower pot",
+        "Our office in Lund has been closed since May.",
+    ],
+)
+def test_what_tells_something_and_asks_nothing_stays_whole(text: str) -> None:
+    assert why(text) == "it is a turn of a conversation and asks nothing"
 
 
 @pytest.mark.parametrize(
@@ -69,6 +100,15 @@ def test_orders_with_nothing_to_find_out_stay_whole(text: str) -> None:
         "age of verdi at premiere of falstaff",
         "Can you order a Fiat at a petrol station?",
         "and when was her husband born, before or after the war?",
+        "Can you tell me who built the Kell bridge and when?",
+        "Can you send Ben the phone number of the manager of Luigi's?",
+        "biggest order from last week, has it shipped",
+        "phone number of the manager of the bakery in Lund",
+        "I need the opening hours of the museum in Lund and the price of a ticket",
+        "The board games by Ute Karlsen that are for two players, please.",
+        "lol is Greta Holm taller than the hoop at Pine Court",
+        "ok weird one. the wood of the bow comes from some country, is it hot there",
+        "What is the colour #333333 called, and what is #c0ffee?",
     ],
 )
 def test_what_may_hold_two_facts_is_shown_to_the_model(text: str) -> None:

@@ -130,6 +130,10 @@ def test_what_cannot_be_written_is_refused_by_name(thing: Callable[[], Any], sai
         dumpd(thing())
 
 
+def test_a_model_in_this_process_is_written_as_not_implemented() -> None:
+    assert dumpd(ChatGGUF())["type"] == "not_implemented"
+
+
 # Typed answers
 
 
