@@ -25,7 +25,7 @@ from langchain_divconq.llamacpp.engines.base import (
     TokenLogprob,
 )
 from langchain_divconq.llamacpp.engines.gbnf import check_grammar
-from langchain_divconq.llamacpp.engines.gguf import GgufHeader, read_header, read_strings
+from langchain_divconq.llamacpp.engines.gguf import GgufHeader, read_array, read_header
 from langchain_divconq.llamacpp.engines.prompt import Prompt, Specials
 from langchain_divconq.llamacpp.engines.pump import or_ending
 from langchain_divconq.llamacpp.engines.turn import Turn
@@ -152,7 +152,7 @@ class XllamacppEngine:
 
     def _spelling(self, token: int | None) -> str:
         if self._vocabulary is None:
-            self._vocabulary = read_strings(self._header, "tokenizer.ggml.tokens")
+            self._vocabulary = read_array(self._header, "tokenizer.ggml.tokens")
         return self._vocabulary[token] if token is not None and 0 <= token < len(self._vocabulary) else ""
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
