@@ -10,7 +10,6 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -25,7 +24,7 @@ from langchain_core.messages import (
     message_chunk_to_message,
 )
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import ContextThreadPoolExecutor, get_executor_for_config, merge_configs
+from langchain_core.runnables.config import ContextThreadPoolExecutor, merge_configs
 
 from langchain_divconq.errors import ConfigurationError, GenerationCancelled
 from langchain_divconq.types import METADATA_KEY
@@ -256,60 +255,30 @@ def _own_cancellation_as_error() -> Iterator[None]:
         raise GenerationCancelled(_CANCELLED) from error
 
 
-def run_all(
-    work: Callable[[int], T], count: int, limit: int | None, return_exceptions: bool
-) -> Iterator[tuple[int, T | Exception]]:
-    """Do pieces of work on at most `limit` threads and yield each one's position and result as soon as it is there.
-
-    At the first failure what has not begun is dropped and the error raised, unless exceptions are to be returned.
-    """
-
-    def one(position: int) -> tuple[int, T | Exception]:
-        try:
-            return position, work(position)
-        except Exception as error:  # whatever a model raises may be asked for as a result
-            if return_exceptions:
-                return position, error
-            raise
-
-    with get_executor_for_config({"max_concurrency": limit}) as executor:
-        futures = [executor.submit(one, position) for position in range(count)]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            for future in futures:
-                future.cancel()
-
-
 async def arun_all(
     work: Callable[[int], Coroutine[Any, Any, T]], count: int, limit: int | None, return_exceptions: bool
 ) -> AsyncIterator[tuple[int, T | Exception]]:
-    """Do the same on the event loop; at the first failure, the work under way is cancelled too."""
-    at_work, is_over = Limiter(limit), False
+    """Do pieces of work, at most `limit` at once, and yield each one's position and result as soon as it is there.
+
+    At the first failure the others are cancelled and the error raised, unless exceptions are to be returned.
+    """
+    at_work = Limiter(limit)
 
     async def one(position: int) -> tuple[int, T | Exception]:
-        try:
-            async with at_work.ahold():
-                return position, await work(position)
-        except asyncio.CancelledError as error:
-            if is_over:
+        async with at_work.ahold():
+            try:
+                with _own_cancellation_as_error():
+                    return position, await work(position)
+            except Exception as error:  # whatever a model raises may be asked for as a result
+                if return_exceptions:
+                    return position, error
                 raise
-            fault = GenerationCancelled(_CANCELLED)
-            if return_exceptions:
-                return position, fault
-            raise fault from error
-        except Exception as error:  # whatever a model raises may be asked for as a result
-            if return_exceptions:
-                return position, error
-            raise
 
     tasks = [asyncio.ensure_future(one(position)) for position in range(count)]
     try:
         for task in asyncio.as_completed(tasks):
             yield await task
     finally:
-        is_over = True
         for pending in tasks:
             pending.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -374,5 +343,4 @@ def as_chunk(output: object) -> AIMessageChunk:
         # A Solution of the model's own, which may be a chain too, is not ours, and could not be added to ours.
         metadata = {key: value for key, value in output.response_metadata.items() if key != METADATA_KEY}
         return output.model_copy(update={"response_metadata": metadata})
-    message = as_message(output)
-    return AIMessageChunk(**message.model_dump(exclude={"type"}))
+    return AIMessageChunk(**as_message(output).model_dump(exclude={"type"}))

@@ -7,9 +7,9 @@ makes; and one question more is at work than calls may be in flight, so the next
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import closing, suppress
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -35,7 +35,6 @@ from langchain_divconq.calls import (
     astream_model,
     call_model,
     drive,
-    run_all,
     stream_model,
 )
 from langchain_divconq.decomposer import Decomposer
@@ -45,8 +44,6 @@ from langchain_divconq.runnable import Dumpable
 from langchain_divconq.solver import Closing, Solver
 from langchain_divconq.types import QUESTION_SCHEMA, Question, QuestionInput, Solution
 from langchain_divconq.unwrap import models, named_model
-
-T = TypeVar("T")
 
 DECOMPOSITION_EVENT = "divconq_decomposition"
 """Custom event with the Decomposition, as plain JSON values, sent the moment there is one."""
@@ -222,8 +219,9 @@ class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage])
     ) -> Iterator[tuple[int, AIMessage | Exception]]:
         """Answer many questions, within one budget, and yield each with its position as soon as it is done."""
         if inputs:
-            answer, at_once = self._together(self.invoke, inputs, config, kwargs)
-            yield from run_all(answer, len(inputs), at_once, return_exceptions)
+            configs, kwargs = self._together(inputs, config, kwargs)
+            given: Any = {"return_exceptions": return_exceptions, **kwargs}
+            yield from super().batch_as_completed(inputs, configs, **given)
 
     async def abatch_as_completed(  # type: ignore[override]  # as in batch_as_completed
         self,
@@ -235,22 +233,26 @@ class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage])
     ) -> AsyncIterator[tuple[int, AIMessage | Exception]]:
         """Answer many questions, within one budget, and yield each with its position as soon as it is done."""
         if inputs:
-            answer, at_once = self._together(self.ainvoke, inputs, config, kwargs)
-            async for result in arun_all(answer, len(inputs), at_once, return_exceptions):
+            configs, kwargs = self._together(inputs, config, kwargs)
+
+            def answer(at: int) -> Coroutine[Any, Any, AIMessage]:
+                return self.ainvoke(inputs[at], configs[at], **kwargs)
+
+            async for result in arun_all(answer, len(inputs), configs[0].get("max_concurrency"), return_exceptions):
                 yield result
 
     def _together(
         self,
-        answer: Callable[..., T],
         inputs: Sequence[QuestionInput],
         config: RunnableConfig | Sequence[RunnableConfig] | None,
         kwargs: dict[str, Any],
-    ) -> tuple[Callable[[int], T], int | None]:
-        """Return what answers the question in a position, and how many of them may be at work; None: all."""
+    ) -> tuple[list[RunnableConfig], dict[str, Any]]:
+        """Return the configs of a batch, which let one question more be at work, and what its questions are given."""
         configs = get_config_list(config, len(inputs))
         limit = configs[0].get("max_concurrency")
-        kwargs |= {"budget": self._pool(kwargs, inputs), "limiter": Limiter(limit)}
-        return lambda at: answer(inputs[at], configs[at], **kwargs), None if limit is None else limit + 1
+        shared = {"budget": self._pool(kwargs, inputs), "limiter": Limiter(limit)}
+        more = None if limit is None else limit + 1
+        return [{**one, "max_concurrency": more} for one in configs], {**kwargs, **shared}
 
     def _pool(self, kwargs: dict[str, Any], inputs: Sequence[QuestionInput] = ()) -> Pool:
         """Return what pays for a call: its own budget, the chain's, or the pool of the batch it belongs to."""
