@@ -156,9 +156,7 @@ class Purse:
             raise _refused(shortage)
 
     def walk(self, ways: Iterable[tuple[Name, Strategy]]) -> Stage[tuple[Name, Held, list[str]]]:
-        """Make the calls of the first way that is paid for, but for its closing one.
-
-        The way that was asked for first comes first, the cheapest last.
+        """Make the calls of the first way that is paid for, but for its closing one; the cheapest comes last.
 
         Returns:
             The way's name, its closing call, and in words what was not paid for.

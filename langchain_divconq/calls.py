@@ -10,7 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -211,7 +211,7 @@ async def acall_model(call: Call, config: RunnableConfig, limiter: Limiter) -> R
     async with limiter.ahold() if call.waits else nullcontext():
         start = time.perf_counter()
         try:
-            with _own_cancellation_as_error():
+            with _cancelled_as_error():
                 output = await call.runnable.ainvoke(call.prompt, call.config(config), **call.options)
         except Exception as error:  # as in call_model
             if not call.may_fail:
@@ -236,21 +236,14 @@ async def astream_model(call: Call, config: RunnableConfig, limiter: Limiter) ->
 
 @contextmanager
 def _cancelled_as_error() -> Iterator[None]:
-    """Turn a cancellation into an error: without an event loop nobody but the model itself can have cancelled it."""
+    """Turn a cancellation by the model itself into an error."""
     try:
         yield
     except asyncio.CancelledError as error:
-        raise GenerationCancelled(_CANCELLED) from error
-
-
-@contextmanager
-def _own_cancellation_as_error() -> Iterator[None]:
-    """Do the same on an event loop, where nobody has cancelled the task."""
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        task = None
+        with suppress(RuntimeError):  # there is no event loop, so nobody else can have cancelled the call
+            task = asyncio.current_task()
+        if task is not None and task.cancelling():
             raise
         raise GenerationCancelled(_CANCELLED) from error
 
@@ -267,7 +260,7 @@ async def arun_all(
     async def one(position: int) -> tuple[int, T | Exception]:
         async with at_work.ahold():
             try:
-                with _own_cancellation_as_error():
+                with _cancelled_as_error():
                     return position, await work(position)
             except Exception as error:  # whatever a model raises may be asked for as a result
                 if return_exceptions:

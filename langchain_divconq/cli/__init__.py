@@ -7,6 +7,7 @@ known to be wanted, so that `divconq --help` answers at once.
 from __future__ import annotations
 
 import argparse
+import importlib
 import math
 import os
 import sys
@@ -67,21 +68,9 @@ def main(argv: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a character the terminal lacks must not end the run
     args = _parser().parse_args(argv)
     try:
-        if args.command == "serve":
-            from langchain_divconq.cli.serve import serve
-
-            return serve(args)
-        if args.command == "evaluate":
-            from langchain_divconq.cli.evaluate import evaluate
-
-            return evaluate(args)
-        if args.command == "doctor":
-            from langchain_divconq.cli.doctor import doctor
-
-            return doctor(args)
-        from langchain_divconq.cli.commands import ask, decompose
-
-        return {"ask": ask, "decompose": decompose}[args.command](args)
+        module = "commands" if args.command in ("ask", "decompose") else args.command
+        run = getattr(importlib.import_module(f"langchain_divconq.cli.{module}"), args.command)
+        return int(run(args))
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED

@@ -13,7 +13,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config, merge_configs, patch_config
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from langchain_divconq.asking import DecomposerLike, OnTrouble, ask_decomposer
 from langchain_divconq.calls import Announcement, Limiter, Stage, adrive, drive
@@ -93,16 +93,6 @@ class DecomposedRetriever(BaseRetriever):
     """What happens when the decomposer, a search or a reading fails twice: "go_on" without it, and say so in the
     metadata and the log; "raise". A broken set-up, and searches that all fail, always raise."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_solver(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "solver" in values:
-            raise ConfigurationError(
-                "DecomposedRetriever takes no solver=. What reads is its reader=, which may be the same chat model; "
-                "answer the question itself from the documents it returns."
-            )
-        return values
-
     @field_validator("reader", mode="before")
     @classmethod
     def _as_reader(cls, value: object) -> object:
@@ -166,48 +156,32 @@ class DecomposedRetriever(BaseRetriever):
         return make_tool(self, args_schema, name, description)
 
     def _get_relevant_documents(
-        self,
-        query: str,
-        *,
-        run_manager: CallbackManagerForRetrieverRun,
-        k: int | None = None,
-        gate: Gate | None = None,
-        call_config: RunnableConfig | None = None,
-        **options: Any,
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
-        call, config, limiter = self._for_one_call(k, gate, call_config, run_manager)
+        call, config, limiter = self._for_one_call(options, run_manager)
         plan = drive(call._divide(query), config, limiter)
         return drive(call._retrieve(plan, options), call._traced(config, plan), limiter)
 
     async def _aget_relevant_documents(
-        self,
-        query: str,
-        *,
-        run_manager: AsyncCallbackManagerForRetrieverRun,
-        k: int | None = None,
-        gate: Gate | None = None,
-        call_config: RunnableConfig | None = None,
-        **options: Any,
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
-        call, config, limiter = self._for_one_call(k, gate, call_config, run_manager)
+        call, config, limiter = self._for_one_call(options, run_manager)
         plan = await adrive(call._divide(query), config, limiter)
         return await adrive(call._retrieve(plan, options), call._traced(config, plan), limiter)
 
     def _for_one_call(
         self,
-        k: int | None,
-        gate: Gate | None,
-        config: RunnableConfig | None,
+        options: dict[str, Any],
         run_manager: CallbackManagerForRetrieverRun | AsyncCallbackManagerForRetrieverRun,
     ) -> tuple[DecomposedRetriever, RunnableConfig, Limiter]:
-        """Return the retriever with what one call asks for in its fields' place, and what its parts run within."""
-        changes: dict[str, Any] = {}
-        if k is not None:
-            changes["k"] = self._check_k(k)
-        if gate is not None:
-            changes["gate"] = check_gate(gate)
-        config = patch_config(config, callbacks=run_manager.get_child())
-        return self.model_copy(update=changes) if changes else self, config, limiter_of(config)
+        """Take out of `options` what is not the searches'; return the retriever as a call asks, and what it runs in."""
+        config = patch_config(options.pop("call_config", None), callbacks=run_manager.get_child())
+        k, gate = options.pop("k", None), options.pop("gate", None)
+        changes = {
+            "k": self.k if k is None else self._check_k(k),
+            "gate": self.gate if gate is None else check_gate(gate),
+        }
+        return self.model_copy(update=changes), config, limiter_of(config)
 
     def _divide(self, query: Any) -> Stage[Decomposition]:
         question = Question.from_input(query)

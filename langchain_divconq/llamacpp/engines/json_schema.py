@@ -33,16 +33,11 @@ _BASICS = {
 }
 _MOST_REPEATED = 2000  # llama.cpp's own limit
 _TYPES = ("string", "integer", "number", "boolean", "null", "object", "array")
-# The type that a keyword speaks of, for schemas that leave the type out.
+# The keywords that speak of a type, for schemas that leave the type out.
 _IMPLIED = {
-    "properties": "object",
-    "additionalProperties": "object",
-    "items": "array",
-    "prefixItems": "array",
-    "minItems": "array",
-    "maxItems": "array",
-    "minLength": "string",
-    "maxLength": "string",
+    "object": {"properties", "additionalProperties"},
+    "array": {"items", "prefixItems", "minItems", "maxItems"},
+    "string": {"minLength", "maxLength"},
 }
 
 
@@ -92,15 +87,14 @@ class _Converter:
         if isinstance(kind, list):
             return _any(self.rule({**schema, "type": choice}) for choice in kind)
         if kind is None:
-            kind = next((guess for keyword, guess in _IMPLIED.items() if keyword in schema), "value")
-            if kind == "value":
-                return kind
+            kind = next((guess for guess, keywords in _IMPLIED.items() if keywords & schema.keys()), None)
+            if kind is None:
+                return "value"
         if kind not in _TYPES:
             raise GrammarError(f"There is no JSON type {_show(kind)}; there are {', '.join(_TYPES)}.")
-        if _IMPLIED.keys().isdisjoint(schema):
+        if _IMPLIED.get(kind, set()).isdisjoint(schema):
             return str(kind)
-        build = {"object": self.object, "array": self.array, "string": self.string}.get(str(kind))
-        return build(schema) if build else str(kind)
+        return {"object": self.object, "array": self.array, "string": self.string}[kind](schema)
 
     def reference(self, path: object) -> str:
         if not isinstance(path, str) or not path.startswith("#"):
