@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableMap, RunnableSerializable
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableMap
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import get_config_list, patch_config
 from langchain_core.runnables.configurable import DynamicRunnable
@@ -40,7 +40,7 @@ from langchain_divconq.calls import (
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError, DivConqError
 from langchain_divconq.llamacpp.structured import reader, reader_with_raw
-from langchain_divconq.runnable import Dumpable
+from langchain_divconq.runnable import StageRunnable
 from langchain_divconq.solver import Closing, Solver
 from langchain_divconq.types import QUESTION_SCHEMA, Question, QuestionInput, Solution
 from langchain_divconq.unwrap import models, named_model
@@ -49,7 +49,7 @@ DECOMPOSITION_EVENT = "divconq_decomposition"
 """Custom event with the Decomposition, as plain JSON values, sent the moment there is one."""
 
 
-class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage]):
+class DivideAndConquer(StageRunnable[QuestionInput, AIMessage]):
     """Divides a question with a small local model and conquers it with any chat model.
 
     Takes what a chat model takes (text, messages, a prompt value), a `Question`, or a mapping with `question` and
@@ -160,14 +160,6 @@ class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage])
     def OutputType(self) -> type[AIMessage]:  # noqa: N802  # likewise
         """A chat model's message."""
         return AIMessage
-
-    def invoke(self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
-        """Answer one question; keyword arguments go to the solver's model."""
-        return self._call_with_config(self._invoke, input, config, **kwargs)
-
-    async def ainvoke(self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
-        """Answer one question without blocking the event loop."""
-        return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
 
     def stream(self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[AIMessage]:
         """Yield the closing reply as it is written; the last chunk carries the Solution."""
@@ -314,7 +306,7 @@ class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage])
             yield from solver.open(question, options, purse)
             decomposition = yield from ask_decomposer(self.decomposer, question, self.on_trouble)
             yield Announcement(DECOMPOSITION_EVENT, decomposition.model_dump(mode="json"))
-            return (yield from solver.stage(decomposition, options, purse))
+            return (yield from solver.before_closing(decomposition, options, purse))
 
         return stage(), config
 

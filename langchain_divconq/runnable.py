@@ -1,10 +1,17 @@
-"""Runnables that LangChain can write and read again."""
+"""Runnables that do a stage's work, and that LangChain can write and read again."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.load.serializable import Serializable, SerializedConstructor, SerializedNotImplemented
+from langchain_core.runnables import RunnableConfig, RunnableSerializable
+from langchain_core.runnables.config import patch_config
+from langchain_core.runnables.utils import Input, Output
 from pydantic import BaseModel
 
+from langchain_divconq.calls import Limiter, Stage, adrive, drive
 from langchain_divconq.errors import ConfigurationError
 
 
@@ -42,3 +49,31 @@ class Dumpable(Serializable):
             f"The {name} of this {own}, a {kind}, cannot be written by LangChain's dumpd. Keep the code that makes the "
             f"{own} instead."
         )
+
+
+class StageRunnable(Dumpable, RunnableSerializable[Input, Output]):
+    """A Runnable whose work is a stage, driven with and without an event loop."""
+
+    def stage(self, value: Input, options: dict[str, Any]) -> Stage[Output]:
+        """Return the work on one input; `options` are a call's keyword arguments."""
+        raise NotImplementedError
+
+    def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
+        """Do the work on one input."""
+        return self._call_with_config(self._invoke, input, config, **kwargs)
+
+    async def ainvoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
+        """Do the work on one input without blocking the event loop."""
+        return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
+
+    def _invoke(
+        self, value: Input, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **options: Any
+    ) -> Output:
+        config = patch_config(config, callbacks=run_manager.get_child())
+        return drive(self.stage(value, options), config, Limiter(config.get("max_concurrency")))
+
+    async def _ainvoke(
+        self, value: Input, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **options: Any
+    ) -> Output:
+        config = patch_config(config, callbacks=run_manager.get_child())
+        return await adrive(self.stage(value, options), config, Limiter(config.get("max_concurrency")))
