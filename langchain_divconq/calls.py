@@ -10,7 +10,14 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    closing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -145,40 +152,40 @@ class Limiter:
 def drive(stage: Stage[T], config: RunnableConfig, limiter: Limiter) -> T:
     """Run a stage to its result, on threads where calls may run at once."""
     replies: list[Reply] | None = None
-    while True:
-        try:
-            calls = next(stage) if replies is None else stage.send(replies)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]  # a generator's result is untyped in StopIteration
-        if isinstance(calls, Announcement):
-            dispatch_custom_event(calls.name, calls.data, config=config)
+    with closing(stage):  # a failure ends what it has begun
+        while True:
+            try:
+                calls = next(stage) if replies is None else stage.send(replies)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]  # a generator's result is untyped in StopIteration
             replies = []
-        elif isinstance(calls, Pause):
-            time.sleep(calls.seconds)
-            replies = []
-        elif len(calls) <= 1:
-            replies = [call_model(call, config, limiter) for call in calls]
-        else:
-            with ContextThreadPoolExecutor(max_workers=len(calls)) as executor:
-                replies = list(executor.map(partial(call_model, config=config, limiter=limiter), calls))
+            if isinstance(calls, Announcement):
+                dispatch_custom_event(calls.name, calls.data, config=config)
+            elif isinstance(calls, Pause):
+                time.sleep(calls.seconds)
+            elif len(calls) <= 1:
+                replies = [call_model(call, config, limiter) for call in calls]
+            else:
+                with ContextThreadPoolExecutor(max_workers=len(calls)) as executor:
+                    replies = list(executor.map(partial(call_model, config=config, limiter=limiter), calls))
 
 
 async def adrive(stage: Stage[T], config: RunnableConfig, limiter: Limiter) -> T:
     """Run a stage to its result on the event loop."""
     replies: list[Reply] | None = None
-    while True:
-        try:
-            calls = next(stage) if replies is None else stage.send(replies)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]  # as in drive
-        if isinstance(calls, Announcement):
-            await adispatch_custom_event(calls.name, calls.data, config=config)
+    with closing(stage):
+        while True:
+            try:
+                calls = next(stage) if replies is None else stage.send(replies)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]  # as in drive
             replies = []
-        elif isinstance(calls, Pause):
-            await asyncio.sleep(calls.seconds)
-            replies = []
-        else:
-            replies = await gather(*(acall_model(call, config, limiter) for call in calls))
+            if isinstance(calls, Announcement):
+                await adispatch_custom_event(calls.name, calls.data, config=config)
+            elif isinstance(calls, Pause):
+                await asyncio.sleep(calls.seconds)
+            else:
+                replies = await gather(*(acall_model(call, config, limiter) for call in calls))
 
 
 async def gather(*coroutines: Coroutine[Any, Any, T]) -> list[T]:

@@ -15,7 +15,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackMa
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableMap
 from langchain_core.runnables.base import RunnableBindingBase
-from langchain_core.runnables.config import get_config_list, patch_config
+from langchain_core.runnables.config import get_config_list
 from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langchain_core.runnables.graph import Graph
@@ -29,11 +29,9 @@ from langchain_divconq.calls import (
     Limiter,
     Reply,
     Stage,
-    acall_model,
     adrive,
     arun_all,
     astream_model,
-    call_model,
     drive,
     stream_model,
 )
@@ -261,54 +259,27 @@ class DivideAndConquer(StageRunnable[QuestionInput, AIMessage]):
                     pool.expect(solver.cheapest(Question.from_input(value), kwargs))
         return pool
 
-    def _invoke(
-        self,
-        value: QuestionInput,
-        run_manager: CallbackManagerForChainRun,
-        config: RunnableConfig,
-        *,
-        limiter: Limiter | None = None,
-        **kwargs: Any,
-    ) -> AIMessage:
-        config = patch_config(config, callbacks=run_manager.get_child())
-        limiter = limiter or Limiter(config.get("max_concurrency"))
-        with closing(Purse(self._pool(kwargs))) as purse:
-            stage, config = self._stage(value, config, kwargs, purse)
-            last = drive(stage, config, limiter)
-            reply = call_model(last.call, config, limiter)
-            return last.message(reply)
-
-    async def _ainvoke(
-        self,
-        value: QuestionInput,
-        run_manager: AsyncCallbackManagerForChainRun,
-        config: RunnableConfig,
-        *,
-        limiter: Limiter | None = None,
-        **kwargs: Any,
-    ) -> AIMessage:
-        config = patch_config(config, callbacks=run_manager.get_child())
-        limiter = limiter or Limiter(config.get("max_concurrency"))
-        with closing(Purse(self._pool(kwargs))) as purse:
-            stage, config = self._stage(value, config, kwargs, purse)
-            last = await adrive(stage, config, limiter)
-            reply = await acall_model(last.call, config, limiter)
-            return last.message(reply)
-
-    def _stage(
-        self, value: QuestionInput, config: RunnableConfig, options: dict[str, Any], purse: Purse
-    ) -> tuple[Stage[Closing], RunnableConfig]:
-        """Return what divides, announces the plan and asks what comes before the closing call, and its config."""
+    def _begin(
+        self, value: QuestionInput, config: RunnableConfig, options: dict[str, Any]
+    ) -> tuple[Stage[AIMessage], RunnableConfig]:
         solver, config = _resolve(self.solver, config)
+        return self._answer(value, solver, options), config
+
+    def _answer(self, value: QuestionInput, solver: Solver, options: dict[str, Any]) -> Stage[AIMessage]:
+        with closing(Purse(self._pool(options))) as purse:
+            last = yield from self._before_closing(value, solver, options, purse)
+            [reply] = yield [last.call]
+            return last.message(reply)
+
+    def _before_closing(
+        self, value: QuestionInput, solver: Solver, options: dict[str, Any], purse: Purse
+    ) -> Stage[Closing]:
+        """Divide, announce the plan, and ask what comes before the closing call."""
         question = Question.from_input(value)
-
-        def stage() -> Stage[Closing]:
-            yield from solver.open(question, options, purse)
-            decomposition = yield from ask_decomposer(self.decomposer, question, self.on_trouble)
-            yield Announcement(DECOMPOSITION_EVENT, decomposition.model_dump(mode="json"))
-            return (yield from solver.before_closing(decomposition, options, purse))
-
-        return stage(), config
+        yield from solver.open(question, options, purse)
+        decomposition = yield from ask_decomposer(self.decomposer, question, self.on_trouble)
+        yield Announcement(DECOMPOSITION_EVENT, decomposition.model_dump(mode="json"))
+        return (yield from solver.before_closing(decomposition, options, purse))
 
     def _stream(
         self,
@@ -319,9 +290,9 @@ class DivideAndConquer(StageRunnable[QuestionInput, AIMessage]):
     ) -> Iterator[AIMessage]:
         # Unlike in _invoke, the config handed over already belongs to this run: its callbacks are the run's children.
         limiter = Limiter(config.get("max_concurrency"))
+        solver, config = _resolve(self.solver, config)
         with closing(Purse(self._pool(kwargs))) as purse:
-            stage, config = self._stage(next(inputs), config, kwargs, purse)
-            last = drive(stage, config, limiter)
+            last = drive(self._before_closing(next(inputs), solver, kwargs, purse), config, limiter)
             start, total = time.perf_counter(), AIMessageChunk(content="")
             for chunk in stream_model(last.call, config, limiter):
                 total += chunk
@@ -336,9 +307,9 @@ class DivideAndConquer(StageRunnable[QuestionInput, AIMessage]):
         **kwargs: Any,
     ) -> AsyncIterator[AIMessage]:
         limiter = Limiter(config.get("max_concurrency"))
+        solver, config = _resolve(self.solver, config)
         with closing(Purse(self._pool(kwargs))) as purse:
-            stage, config = self._stage(await anext(inputs), config, kwargs, purse)
-            last = await adrive(stage, config, limiter)
+            last = await adrive(self._before_closing(await anext(inputs), solver, kwargs, purse), config, limiter)
             start, total = time.perf_counter(), AIMessageChunk(content="")
             async for chunk in astream_model(last.call, config, limiter):
                 total += chunk

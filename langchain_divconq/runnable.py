@@ -15,10 +15,11 @@ from langchain_divconq.calls import Limiter, Stage, adrive, drive
 from langchain_divconq.errors import ConfigurationError
 
 
-class Dumpable(Serializable):
-    """What `langchain_core.load.dumpd` writes and `load` reads, as far as its parts are such.
+class StageRunnable(RunnableSerializable[Input, Output]):
+    """A Runnable whose work is a stage, driven with and without an event loop.
 
-    To read one, name what may be made: `load(manifest, allowed_objects=[DivideAndConquer, Solver, ChatOpenAI])`.
+    `langchain_core.load.dumpd` writes it and `load` reads it, as far as its parts are such. To read one, name what may
+    be made: `load(manifest, allowed_objects=[DivideAndConquer, Solver, ChatOpenAI])`.
     """
 
     @classmethod
@@ -50,13 +51,15 @@ class Dumpable(Serializable):
             f"{own} instead."
         )
 
-
-class StageRunnable(Dumpable, RunnableSerializable[Input, Output]):
-    """A Runnable whose work is a stage, driven with and without an event loop."""
-
     def stage(self, value: Input, options: dict[str, Any]) -> Stage[Output]:
         """Return the work on one input; `options` are a call's keyword arguments."""
         raise NotImplementedError
+
+    def _begin(
+        self, value: Input, config: RunnableConfig, options: dict[str, Any]
+    ) -> tuple[Stage[Output], RunnableConfig]:
+        """Return the work on one input, and the config of the calls that it makes."""
+        return self.stage(value, options), config
 
     def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
         """Do the work on one input."""
@@ -67,13 +70,25 @@ class StageRunnable(Dumpable, RunnableSerializable[Input, Output]):
         return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
 
     def _invoke(
-        self, value: Input, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **options: Any
+        self,
+        value: Input,
+        run_manager: CallbackManagerForChainRun,
+        config: RunnableConfig,
+        limiter: Limiter | None = None,
+        **options: Any,
     ) -> Output:
-        config = patch_config(config, callbacks=run_manager.get_child())
-        return drive(self.stage(value, options), config, Limiter(config.get("max_concurrency")))
+        limiter = limiter or Limiter(config.get("max_concurrency"))
+        work, config = self._begin(value, patch_config(config, callbacks=run_manager.get_child()), options)
+        return drive(work, config, limiter)
 
     async def _ainvoke(
-        self, value: Input, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **options: Any
+        self,
+        value: Input,
+        run_manager: AsyncCallbackManagerForChainRun,
+        config: RunnableConfig,
+        limiter: Limiter | None = None,
+        **options: Any,
     ) -> Output:
-        config = patch_config(config, callbacks=run_manager.get_child())
-        return await adrive(self.stage(value, options), config, Limiter(config.get("max_concurrency")))
+        limiter = limiter or Limiter(config.get("max_concurrency"))
+        work, config = self._begin(value, patch_config(config, callbacks=run_manager.get_child()), options)
+        return await adrive(work, config, limiter)
