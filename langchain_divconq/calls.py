@@ -47,8 +47,7 @@ class Call:
     """One call of a model.
 
     Attributes:
-        model: What to call.
-        prompt: Its input: messages, or what a Runnable of another kind takes.
+        prompt: The model's input: messages, or what a Runnable of another kind takes.
         name: The run's name in a trace, also its tag.
         quiet: Whether its tokens stay out of a graph's message stream.
         options: Keyword arguments of the call.

@@ -9,9 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import closing, suppress
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
-from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableMap
 from langchain_core.runnables.base import RunnableBindingBase
@@ -43,6 +42,9 @@ from langchain_divconq.solver import Closing, Solver
 from langchain_divconq.types import QUESTION_SCHEMA, Question, QuestionInput, Solution
 from langchain_divconq.unwrap import models, named_model
 
+Configs: TypeAlias = RunnableConfig | Sequence[RunnableConfig] | None
+"""One config for all inputs of a batch, or one for each."""
+
 DECOMPOSITION_EVENT = "divconq_decomposition"
 """Custom event with the Decomposition, as plain JSON values, sent the moment there is one."""
 
@@ -52,7 +54,7 @@ class DivideAndConquer(StageRunnable[QuestionInput, AIMessage]):
 
     Takes what a chat model takes (text, messages, a prompt value), a `Question`, or a mapping with `question` and
     `context`; returns the solver's message, so it stands wherever a chat model's answer is used. The typed result comes
-    back with `Solution.from_message`.
+    back with `Solution.from_message`. Keyword arguments of a call are the solver's model's.
 
     Example:
         ```python
@@ -74,8 +76,7 @@ class DivideAndConquer(StageRunnable[QuestionInput, AIMessage]):
     or a `Solver`."""
 
     decomposer: DecomposerLike = Field(default_factory=Decomposer)
-    """A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`; default: the
-    bundled one, on this machine."""
+    """A `Decomposer`, what one is made of, or any Runnable from `Question` to `Decomposition`."""
 
     budget: Budget | None = None
     """What a call may cost at most; None: there is no limit. `budget=` with a call takes its place; a batch shares
@@ -174,52 +175,28 @@ class DivideAndConquer(StageRunnable[QuestionInput, AIMessage]):
         async for chunk in self._atransform_stream_with_config(one(), self._astream, config, **kwargs):
             yield chunk
 
-    def batch(
-        self,
-        inputs: Sequence[QuestionInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[AIMessage]:
+    # As in core, `return_exceptions` says whether an error is a result; it is one of the keyword arguments.
+
+    def batch(self, inputs: Sequence[QuestionInput], config: Configs = None, **kwargs: Any) -> list[AIMessage]:
         """Answer many questions, in order; `max_concurrency` is the number of solver calls in flight."""
-        results = dict(self.batch_as_completed(inputs, config, return_exceptions=return_exceptions, **kwargs))
+        results = dict(self.batch_as_completed(inputs, config, **kwargs))
         return cast("list[AIMessage]", [results[at] for at in range(len(inputs))])  # core's type names no exceptions
 
-    async def abatch(
-        self,
-        inputs: Sequence[QuestionInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[AIMessage]:
+    async def abatch(self, inputs: Sequence[QuestionInput], config: Configs = None, **kwargs: Any) -> list[AIMessage]:
         """Answer many questions, in order; `max_concurrency` is the number of solver calls in flight."""
-        results = self.abatch_as_completed(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        found = {at: message async for at, message in results}
-        return cast("list[AIMessage]", [found[at] for at in range(len(inputs))])
+        results = {at: message async for at, message in self.abatch_as_completed(inputs, config, **kwargs)}
+        return cast("list[AIMessage]", [results[at] for at in range(len(inputs))])
 
-    def batch_as_completed(  # type: ignore[override]  # core tells return_exceptions apart by overloads; one signature serves
-        self,
-        inputs: Sequence[QuestionInput],
-        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
+    def batch_as_completed(  # type: ignore[override]  # core tells return_exceptions apart by overloads
+        self, inputs: Sequence[QuestionInput], config: Configs = None, **kwargs: Any
     ) -> Iterator[tuple[int, AIMessage | Exception]]:
         """Answer many questions, within one budget, and yield each with its position as soon as it is done."""
         if inputs:
             configs, kwargs = self._together(inputs, config, kwargs)
-            given: Any = {"return_exceptions": return_exceptions, **kwargs}
-            yield from super().batch_as_completed(inputs, configs, **given)
+            yield from super().batch_as_completed(inputs, configs, **kwargs)
 
     async def abatch_as_completed(  # type: ignore[override]  # as in batch_as_completed
-        self,
-        inputs: Sequence[QuestionInput],
-        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
+        self, inputs: Sequence[QuestionInput], config: Configs = None, *, return_exceptions: bool = False, **kwargs: Any
     ) -> AsyncIterator[tuple[int, AIMessage | Exception]]:
         """Answer many questions, within one budget, and yield each with its position as soon as it is done."""
         if inputs:
@@ -232,10 +209,7 @@ class DivideAndConquer(StageRunnable[QuestionInput, AIMessage]):
                 yield result
 
     def _together(
-        self,
-        inputs: Sequence[QuestionInput],
-        config: RunnableConfig | Sequence[RunnableConfig] | None,
-        kwargs: dict[str, Any],
+        self, inputs: Sequence[QuestionInput], config: Configs, kwargs: dict[str, Any]
     ) -> tuple[list[RunnableConfig], dict[str, Any]]:
         """Return the configs of a batch, which let one question more be at work, and what its questions are given."""
         configs = get_config_list(config, len(inputs))
@@ -282,11 +256,7 @@ class DivideAndConquer(StageRunnable[QuestionInput, AIMessage]):
         return (yield from solver.before_closing(decomposition, options, purse))
 
     def _stream(
-        self,
-        inputs: Iterator[QuestionInput],
-        run_manager: CallbackManagerForChainRun,
-        config: RunnableConfig,
-        **kwargs: Any,
+        self, inputs: Iterator[QuestionInput], run_manager: Any, config: RunnableConfig, **kwargs: Any
     ) -> Iterator[AIMessage]:
         # Unlike in _invoke, the config handed over already belongs to this run: its callbacks are the run's children.
         limiter = Limiter(config.get("max_concurrency"))
@@ -300,11 +270,7 @@ class DivideAndConquer(StageRunnable[QuestionInput, AIMessage]):
             yield last.last_chunk(Reply(total, time.perf_counter() - start))
 
     async def _astream(
-        self,
-        inputs: AsyncIterator[QuestionInput],
-        run_manager: AsyncCallbackManagerForChainRun,
-        config: RunnableConfig,
-        **kwargs: Any,
+        self, inputs: AsyncIterator[QuestionInput], run_manager: Any, config: RunnableConfig, **kwargs: Any
     ) -> AsyncIterator[AIMessage]:
         limiter = Limiter(config.get("max_concurrency"))
         solver, config = _resolve(self.solver, config)

@@ -37,18 +37,13 @@ class Draft:
     """How one question is put to a model, and what is known of its plan while it is made.
 
     Attributes:
-        question: What is divided.
-        model: The chat model.
-        gguf: The `ChatGGUF` behind it; None: it is another.
+        gguf: The `ChatGGUF` behind the model; None: it is another.
         llama_server: Whether it is a llama.cpp server, which takes a grammar in the body.
-        prompt: The messages.
-        max_subquestions: The cap.
         is_shown_a_demonstration: Whether the prompt holds a worked example.
         options: Keyword arguments of each call.
-        price: What the model costs.
-        usage: What its calls used so far.
-        message: Its last reply.
-        probability: Its own that no decomposition is needed.
+        usage: What the calls used so far.
+        message: The last reply.
+        probability: The model's own, from 0 to 1, that no decomposition is needed.
     """
 
     question: Question

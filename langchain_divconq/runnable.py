@@ -70,25 +70,15 @@ class StageRunnable(RunnableSerializable[Input, Output]):
         return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
 
     def _invoke(
-        self,
-        value: Input,
-        run_manager: CallbackManagerForChainRun,
-        config: RunnableConfig,
-        limiter: Limiter | None = None,
-        **options: Any,
+        self, value: Input, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **options: Any
     ) -> Output:
-        limiter = limiter or Limiter(config.get("max_concurrency"))
+        limiter = options.pop("limiter", None) or Limiter(config.get("max_concurrency"))
         work, config = self._begin(value, patch_config(config, callbacks=run_manager.get_child()), options)
         return drive(work, config, limiter)
 
     async def _ainvoke(
-        self,
-        value: Input,
-        run_manager: AsyncCallbackManagerForChainRun,
-        config: RunnableConfig,
-        limiter: Limiter | None = None,
-        **options: Any,
+        self, value: Input, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **options: Any
     ) -> Output:
-        limiter = limiter or Limiter(config.get("max_concurrency"))
+        limiter = options.pop("limiter", None) or Limiter(config.get("max_concurrency"))
         work, config = self._begin(value, patch_config(config, callbacks=run_manager.get_child()), options)
         return await adrive(work, config, limiter)

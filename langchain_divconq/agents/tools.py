@@ -84,8 +84,7 @@ class DecomposeTool(_QuestionTool):
         "for the answer to subquestion 1."
     )
     decomposer: DecomposerLike = Field(default_factory=Decomposer)
-    """A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`; default: the
-    bundled one, on this machine."""
+    """A `Decomposer`, what one is made of, or any Runnable from `Question` to `Decomposition`."""
 
     on_trouble: OnTrouble = "go_on"
     """What happens when the decomposer fails: "go_on" tells the agent why, and to answer the question directly;

@@ -36,8 +36,6 @@ questions in a file:
   that was stopped or killed goes on where it was; questions that failed are named on stderr, have no record, and are
   asked again. A record keeps the options it was made with; other options need another file.
 
-exit codes:
-  0: all is well; 1: something failed, in a file perhaps one question of many; 2: wrong use; 130: interrupted
 """
 _EVALUATE_EPILOG = """\
 questions and passages:
@@ -48,16 +46,10 @@ questions and passages:
 
   The same command run again skips what is finished; the table is made of all records.
 
-exit codes:
-  0: all is well; 1: a question failed; 2: wrong use; 130: interrupted
 """
-_DOCTOR_EPILOG = """\
+_EXIT_CODES = """\
 exit codes:
-  0: the engine that is chosen made a plan; 1: it did not, and the lines shown say what mends it
-"""
-_SERVE_EPILOG = """\
-exit codes:
-  0: stopped by Ctrl-C or SIGTERM; 1: the model cannot be served; 2: wrong use, such as a port that is taken
+  0: all is well; 1: something failed, in a file perhaps one question of many; 2: wrong use; 130: interrupted
 """
 
 
@@ -121,21 +113,19 @@ def _parser() -> argparse.ArgumentParser:
     for command in (ask, decompose):
         _add_dividing(command)
     _add_evaluating(_command(commands, "evaluate", "measure retrieval on questions of your own", _EVALUATE_EPILOG))
-    _add_serving(
-        _command(commands, "serve", "serve the decomposer to others, as an OpenAI-compatible API", _SERVE_EPILOG)
-    )
-    _command(commands, "doctor", "say what is installed, try it, and tell what mends it", _DOCTOR_EPILOG)
+    _add_serving(_command(commands, "serve", "serve the decomposer to others, as an OpenAI-compatible API"))
+    _command(commands, "doctor", "say what is installed, try it, and tell what mends it")
     return parser
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, epilog: str
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, epilog: str = ""
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(
         name,
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.",
-        epilog=epilog,
+        epilog=epilog + _EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")

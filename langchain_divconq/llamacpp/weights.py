@@ -101,28 +101,17 @@ def default_weights(size: Size = "small") -> Path:
 
 
 def default_adapter(size: Size = "small") -> Path | None:
-    """Return the LoRA adapter shipped for the default weights.
+    """Return the LoRA adapter shipped for the default weights; None where this version ships none.
 
-    None where this version ships none. For the small model also where DIVCONQ_MODEL is set, since that may name a model
-    that has been taught already; DIVCONQ_MEDIUM_MODEL names only where the medium one is.
-
-    Raises:
-        InvalidWeightsError: There are several, so that none is the default.
+    For the small model None also where DIVCONQ_MODEL is set, since that may name a model that has been taught already;
+    DIVCONQ_MEDIUM_MODEL names only where the medium one is.
     """
     return None if size == "small" and os.environ.get(ENVIRONMENT_VARIABLE) else shipped_adapter(size)
 
 
 def shipped_adapter(size: Size) -> Path | None:
-    """Return the LoRA adapter in the package, whatever weights are in use; None where this version ships none.
-
-    Raises:
-        InvalidWeightsError: There are several, so that none is the default.
-    """
-    adapters = sorted(_ADAPTERS.glob(_ADAPTER_NAMES[size]))
-    if len(adapters) > 1:
-        names = ", ".join(adapter.name for adapter in adapters)
-        raise InvalidWeightsError(f"{_ADAPTERS} holds {len(adapters)} {size} adapters ({names}); it may hold one.")
-    return adapters[0] if adapters else None
+    """Return the LoRA adapter in the package, whatever weights are in use; None where this version ships none."""
+    return min(_ADAPTERS.glob(_ADAPTER_NAMES[size]), default=None)
 
 
 def _cache() -> Path:

@@ -70,8 +70,7 @@ class DecomposedRetriever(BaseRetriever):
     "documents": …}` to an answer, several in a list, or None. None: nobody reads."""
 
     decomposer: DecomposerLike = Field(default_factory=Decomposer)
-    """A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`; default: the
-    bundled one, on this machine."""
+    """A `Decomposer`, what one is made of, or any Runnable from `Question` to `Decomposition`."""
 
     gate: Gate | None = None
     """When a question is divided, in the place of the decomposer's own gate; None: as the decomposer says. `invoke(…,
