@@ -7,6 +7,7 @@ import pytest
 
 from langchain_divconq import WeightsNotFoundError
 from langchain_divconq.llamacpp import weights
+from tests.repository import LIBRARY
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +113,7 @@ def test_the_shipped_adapter_is_left_out_where_other_weights_are_named(
 
 def test_one_adapter_is_shipped_for_each_size() -> None:
     for size in ("small", "medium"):
-        assert len(list(weights._ADAPTERS.glob(weights._ADAPTER_NAMES[size]))) == 1
+        assert len(list((LIBRARY / "adapters").glob(weights._ADAPTER_NAMES[size]))) == 1
 
 
 def test_each_size_has_its_own_adapter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
