@@ -143,11 +143,7 @@ class Purse:
         return hold(call) if self._pool.limits_replies else Held(call)
 
     def open(self, cheapest: Call) -> Stage[None]:
-        """Keep what the cheapest way to answer may cost.
-
-        Raises:
-            BudgetExceededError: There is not as much.
-        """
+        """Keep what the cheapest way to answer may cost, or raise a BudgetExceededError."""
         self._promise = cost_of(self.hold(cheapest))
         with self._pool.lock:
             self._pool.promised += self._promise

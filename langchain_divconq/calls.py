@@ -84,13 +84,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """What became of a call.
-
-    Attributes:
-        output: What the model returned; None where the call failed.
-        seconds: How long it took.
-        error: Why it failed, where it may.
-    """
+    """What became of a call: what the model returned, the seconds it took, and where it may fail, why it did."""
 
     output: Any
     seconds: float
@@ -98,11 +92,7 @@ class Reply:
 
     @cached_property
     def message(self) -> AIMessage:
-        """The output as a message.
-
-        Raises:
-            ConfigurationError: It is none.
-        """
+        """The output as a message; what is none raises a ConfigurationError."""
         return as_message(self.output)
 
 

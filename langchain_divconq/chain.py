@@ -155,11 +155,6 @@ class DivideAndConquer(StageRunnable[QuestionInput, AIMessage]):
         """What a question may come as, in types a schema can show."""
         return QUESTION_SCHEMA
 
-    @property
-    def OutputType(self) -> type[AIMessage]:  # noqa: N802  # likewise
-        """A chat model's message."""
-        return AIMessage
-
     def stream(self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[AIMessage]:
         """Yield the closing reply as it is written; the last chunk carries the Solution."""
         yield from self._transform_stream_with_config(iter([input]), self._stream, config, **kwargs)

@@ -33,11 +33,7 @@ _OTHERS = StudentCard(languages=())  # nothing is known of what another model wa
 
 
 def check_gate(value: Gate) -> Gate:
-    """Return a gate as it is.
-
-    Raises:
-        ConfigurationError: It is none.
-    """
+    """Return a gate as it is; what is none raises a ConfigurationError."""
     if value not in ("always", "never") and not (isinstance(value, (int, float)) and 0 <= value <= 1):
         raise ConfigurationError(f'gate is {value}; it must be "always", "never" or a probability from 0 to 1.')
     return value
@@ -154,7 +150,7 @@ class Decomposer(StageRunnable[QuestionInput, Decomposition]):
         """Return this decomposer's own decomposition, and whether another may do better."""
         gguf = _chat_gguf(self.model)
         card = self._card(gguf)
-        if reason := reason_to_leave_whole(question, english_only=card.english_only):
+        if reason := reason_to_leave_whole(question, english_only=card.languages == ("en",)):
             speaks_english = reason_to_leave_whole(question, english_only=False) is not None
             return Decomposition(question=question, reason=reason), not speaks_english
         draft = self._draft(question, options, gguf)

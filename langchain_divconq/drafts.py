@@ -65,11 +65,7 @@ class Draft:
         return self.gguf is not None or self.llama_server
 
     def call(self, *, allow_none: bool, again: bool = False) -> Call:
-        """Return the call that asks for a plan.
-
-        `allow_none`: the model may say that no decomposition is needed. `again`: a plan has been refused, and another
-        is wanted.
-        """
+        """Return the call for a plan, or the word that none is needed (`allow_none`); `again`: one has been refused."""
         constraint: dict[str, Any] = {}
         if self.has_grammar:
             hashes = users_hashes(self.question.words)
@@ -84,11 +80,7 @@ class Draft:
         return Call(self.model, self.prompt, RUN_NAME, options={**constraint, **self.options})
 
     def take(self, reply: Reply) -> tuple[str, ...]:
-        """Count a reply, keep it, and return its subquestions; a line that was cut at the token limit does not count.
-
-        Raises:
-            DecompositionError: It holds no plan.
-        """
+        """Count a reply, keep it, and return its subquestions, a cut line left out; no plan is a DecompositionError."""
         self.message = message = reply.message
         self.usage += StageUsage.of_call(message, seconds=reply.seconds, price=self.price)
         text = str(message.text)

@@ -28,11 +28,7 @@ class StageRunnable(RunnableSerializable[Input, Output]):
         return True
 
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
-        """Return what it was made of.
-
-        Raises:
-            ConfigurationError: A part of it cannot be written.
-        """
+        """Return what it was made of; a part that cannot be written raises a ConfigurationError."""
         given = {name: getattr(self, name) for name in sorted(self.model_fields_set)}
         options = {name: self._plain(name, value) for name, value in given.items()}
         return SerializedConstructor(lc=1, type="constructor", id=self.lc_id(), kwargs=options)

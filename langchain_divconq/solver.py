@@ -146,11 +146,7 @@ class Solver(StageRunnable[Decomposition, Solution]):
         return Closing(decomposition, call, mode, "; ".join(filter(None, reasons)), found, purse, read)
 
     def with_schema(self, schema: type[Any] | dict[str, Any]) -> Solver:
-        """Return this solver with final answers that are a schema's JSON.
-
-        Raises:
-            ConfigurationError: The model has no structured output.
-        """
+        """Return this solver with final answers that are a schema's JSON; without such output, a ConfigurationError."""
         if not can_hold(self.model):
             raise ConfigurationError(_NO_STRUCTURE.format(type(self.model).__name__))
         return self.model_copy(update={"structured": schema})

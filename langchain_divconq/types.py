@@ -121,10 +121,8 @@ class Question(BaseModel):
     def from_input(cls, value: QuestionInput) -> Question:
         """Return the question in whatever a chain or chat model may be given.
 
-        Args:
-            value: A string, a `Question`, a mapping with `question` and perhaps `context` (text, or documents as a
-                retriever finds them; other keys are ignored), a prompt value, or chat messages of which the last is the
-                user's.
+        That is a string, a `Question`, a mapping with `question` and perhaps `context` (text, or documents as a
+        retriever finds them; other keys are ignored), a prompt value, or chat messages of which the last is the user's.
 
         Raises:
             InvalidQuestionError: It is empty, holds no text, holds more than text, or does not end with a user message.

@@ -69,11 +69,7 @@ class Api:
 
     @contextmanager
     def model(self, is_gone: Callable[[], bool]) -> Iterator[ChatGGUF]:
-        """Hold one of the models, once one is free.
-
-        Raises:
-            Refusal: None was free in time, or the client has gone.
-        """
+        """Hold one of the models once one is free; a Refusal where none was in time, or where the client has gone."""
         deadline = time.monotonic() + MOST_SECONDS
         while True:
             with suppress(Empty):

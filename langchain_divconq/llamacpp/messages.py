@@ -33,11 +33,7 @@ _ROLES = {"human": "user", "ai": "assistant", "user": "user", "assistant": "assi
 
 
 def check_ranges(options: Mapping[str, Any]) -> None:
-    """Refuse options that are out of range; None counts as not given.
-
-    Raises:
-        ConfigurationError: Which option, what it is and what it may be.
-    """
+    """Raise ConfigurationError for an option that is out of range; None counts as not given."""
     for name, value in options.items():
         low, high = _RANGES.get(name, (None, None))
         if value is None or name not in _RANGES:

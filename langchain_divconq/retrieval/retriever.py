@@ -31,9 +31,8 @@ class DecomposedRetriever(BaseRetriever):
     """Retrieves for each subquestion of a question, and for the question itself, with any retriever.
 
     A subquestion that refers to an earlier one (`#1`) is searched for with the earlier one's answer in that place, read
-    in the documents found for the earlier one. Answers nobody refers to are not asked for. Where none is read, the
-    title of the best of those documents takes its place, or else the earlier subquestion's own words. What has no words
-    to search for, or was searched for already, is not searched for.
+    in the documents found for the earlier one. Where none is read, the title of the best of those documents takes its
+    place, or else the earlier subquestion's own words. What has no words, or was searched for, is not searched for.
 
     The documents of all searches share the budget `k`, the whole question's best always among them; a plan that finds
     no more than the whole question gives exactly the whole question's documents. They are copies, with what found them
@@ -123,10 +122,7 @@ class DecomposedRetriever(BaseRetriever):
     # The base class hands a retriever its callbacks alone; whatever else is in the config has to reach the parts too.
 
     def invoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
-        """Return the documents for one question.
-
-        `k` and `gate` take the fields' places; whatever else there is goes to every search.
-        """
+        """Return the documents for one question; `k` and `gate` replace the fields, other arguments are a search's."""
         config = ensure_config(config)
         return super().invoke(input, config, call_config=config, **kwargs)
 
@@ -237,8 +233,5 @@ def _labelled(hits: Sequence[Hit], walk: Walk) -> list[Document]:
 
 
 def limiter_of(config: RunnableConfig) -> Limiter:
-    """Return what holds one question's calls: one after another where the number in flight is limited.
-
-    What is in flight in a batch is then bounded by the questions at once.
-    """
+    """Return what lets the calls of one question go one after another where those of a batch are limited."""
     return Limiter(None if config.get("max_concurrency") is None else 1)

@@ -29,11 +29,7 @@ _LAST = 0x10FFFF
 
 @lru_cache(maxsize=64)
 def check_grammar(grammar: str) -> None:
-    """Refuse a GBNF grammar that would end the process, hang it, or hold nothing.
-
-    Raises:
-        GrammarError: What is wrong, on which line.
-    """
+    """Raise a GrammarError, with the line, for a grammar that would end the process, hang it, or hold nothing."""
     at = depth = 0
     before = "end"  # the kind of token before, or the end of a rule
     rules: set[str] = set()

@@ -150,11 +150,7 @@ def read_array(header: GgufHeader, key: str) -> list[Any]:
 
 
 def check_model(header: GgufHeader) -> None:
-    """Refuse a GGUF that is not a language model's weights.
-
-    Raises:
-        InvalidWeightsError: It is an adapter, a vocabulary or something else.
-    """
+    """Raise InvalidWeightsError for a GGUF that is not a language model's weights: an adapter, a vocabulary."""
     kind = header.text("general.type") or "model"
     if kind == "adapter":
         raise InvalidWeightsError(f"{header.path} is a LoRA adapter, not a model. Pass it as adapter_path.")
@@ -181,12 +177,9 @@ def check_model(header: GgufHeader) -> None:
 
 
 def check_numbers(header: GgufHeader) -> None:
-    """Refuse weights or an adapter with values that are no numbers, by reading its 16- and 32-bit floats.
+    """Raise InvalidWeightsError, with file and tensor, for values among 16- and 32-bit floats that are no numbers.
 
     Of a model only the 32-bit ones are read: llama.cpp looks at the others.
-
-    Raises:
-        InvalidWeightsError: Names the file and the tensor.
     """
     kinds = {0: ("f", 4), 1: ("e", 2)} if header.text("general.type") == "adapter" else {0: ("f", 4)}
     with open_weights(header.path) as file:
@@ -207,11 +200,7 @@ def check_numbers(header: GgufHeader) -> None:
 
 
 def check_adapter(model: GgufHeader, adapter: GgufHeader) -> None:
-    """Refuse an adapter that was not made for this model.
-
-    Raises:
-        AdapterMismatchError: It is no LoRA, or its architecture, tensor names or shapes differ from the model's.
-    """
+    """Raise AdapterMismatchError for what is no LoRA, or has other architecture, tensors or shapes than the model."""
     where = f"The adapter {adapter.path} does not fit {model.path}"
     kinds = adapter.text("general.type"), adapter.text("adapter.type")
     if kinds != ("adapter", "lora"):
@@ -232,14 +221,12 @@ def check_adapter(model: GgufHeader, adapter: GgufHeader) -> None:
             raise AdapterMismatchError(
                 f"{where}: the model has no tensor {target!r}. Load the model it was trained on."
             )
-        # llama.cpp stores the embedding's pair the other way round; every other pair is in→rank and rank→out.
-        inner, outer = model.shapes[target][:2] if len(model.shapes[target]) > 1 else (0, 0)
-        inner, outer = (outer, inner) if target == "token_embd.weight" else (inner, outer)
-        pair = adapter.shapes.get(f"{target}.lora_a", ()), adapter.shapes.get(f"{target}.lora_b", ())
-        found = (pair[0][0], pair[1][1]) if len(pair[0]) == len(pair[1]) == 2 else None
-        if target == "token_embd.weight" and found is not None:
-            found = (pair[0][1], pair[1][1])
-        if found != (inner, outer):
+        # A pair is in→rank and rank→out; of the embedding llama.cpp stores the first one the other way round.
+        is_embedding = target == "token_embd.weight"
+        inner, outer, *_ = (*model.shapes[target], 0, 0)
+        a, b = (adapter.shapes.get(f"{target}.{half}", ()) for half in ("lora_a", "lora_b"))
+        found = (a[is_embedding], b[1]) if len(a) == len(b) == 2 else None
+        if found != ((outer, inner) if is_embedding else (inner, outer)):
             raise AdapterMismatchError(
                 f"{where}: {name} has shape {shape}, but {target} maps {inner} to {outer} values and the pair of "
                 f"lora_a and lora_b maps {found}. Load the model it was trained on."

@@ -94,11 +94,7 @@ def _is_built_for_amx() -> bool:
 
 
 def run_trial(settings: EngineSettings, name: EngineName, *, plain: bool = False) -> None:
-    """Load a model in a child process, read a prompt and write a token.
-
-    Raises:
-        EngineError: What was raised there; or the child died or hung, and of what.
-    """
+    """Try a model in a child process; raise an EngineError as there, or of what the child died or hung."""
     files = [path for path in (settings.model_path, settings.adapter_path) if path is not None]
     limit = round(_SECONDS + sum(path.stat().st_size for path in files) / _BYTES_A_SECOND)
     asked = {"settings": asdict(settings), "engine": name, "plain": plain, "seconds": limit}
@@ -141,10 +137,7 @@ def _endless(files: list[Path], name: EngineName, seconds: int) -> InvalidWeight
 
 
 def explain_death(code: int, name: str) -> str:
-    """Return in words why a child that ran an engine ended without a reply.
-
-    A code below zero is a signal's.
-    """
+    """Return in words why a child that ran an engine ended without a reply; a code below zero is a signal's."""
     kind = signal.Signals(-code).name if code < 0 and -code in signal.valid_signals() else f"exit code {code}"
     if code == -getattr(signal, "SIGILL", 0) or code == 132:
         remedy = (
@@ -191,8 +184,8 @@ def create_engine(
 ) -> Engine:
     """Load a model into this process.
 
-    `plain`: without llama.cpp's own layouts of the weights (llama-cpp-python alone). `check_tensors`: llama.cpp looks
-    at every value of the weights.
+    `plain`: without llama.cpp's own layouts of the weights, some of which use AMX (llama-cpp-python alone).
+    `check_tensors`: every value of the weights is looked at, and those that are no numbers are refused.
 
     Raises:
         EngineError: llama.cpp does not load it.
