@@ -79,11 +79,8 @@ def _passages(path: Path, folder: Path) -> Iterator[Document]:
 def _rows(path: Path) -> list[dict[str, Any]]:
     text = _read(path)
     try:
-        rows = (
-            json.loads(text)
-            if text.lstrip().startswith("[")
-            else [json.loads(line) for line in text.split("\n") if line.strip()]
-        )
+        is_list = text.lstrip().startswith("[")
+        rows = json.loads(text) if is_list else [json.loads(line) for line in text.split("\n") if line.strip()]
     except ValueError as error:
         raise ConfigurationError(f"{path} is neither JSON lines nor a JSON list: {error}") from error
     if not all(isinstance(row, dict) for row in rows):

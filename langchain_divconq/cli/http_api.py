@@ -6,7 +6,8 @@
 
 Everything else is refused: other paths and methods, what a page in a browser sends (it carries an Origin), names of
 this machine that are not its own (DNS rebinding), bodies that are not JSON or too large. No reply shows a path, nothing
-that a client sent is printed, and each request has a bound in size, in time and in what it may ask of a grammar.
+that a client sent is printed (but by llama.cpp a grammar whose nested repetitions it refuses), and each request has a
+bound in size, in time and in what it may ask of a grammar.
 """
 
 import hmac
