@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -273,10 +272,7 @@ def test_a_plan_of_ones_own_is_cleaned_too(how: str) -> None:
     assert Solution.model_validate_json(solution.model_dump_json()) == solution
 
 
-_TELLS = pytest.mark.skipif(sys.version_info < (3, 11), reason="a task cannot tell who cancelled it")
-
-
-@pytest.mark.parametrize("how", ["batch", pytest.param("abatch", marks=_TELLS)])
+@pytest.mark.parametrize("how", ["batch", "abatch"])
 def test_a_model_that_cancels_itself_is_one_questions_fault(how: str) -> None:
     def reply(messages: list[BaseMessage]) -> str:
         if "poison" in messages[-1].text:
