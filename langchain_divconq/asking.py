@@ -66,8 +66,6 @@ def ask_decomposer(
 
     The call does not count among those that `max_concurrency` limits: they are the solver's.
 
-    Drive it alone, `drive(ask_decomposer(…), config, Limiter(None))`, or as a part of a stage, with `yield from`.
-
     Args:
         decomposer: Any Runnable from `Question` to `Decomposition`.
         question: What to divide. The decomposition holds this very question, whatever the decomposer made of it.

@@ -143,11 +143,7 @@ class Purse:
         return hold(call) if self._pool.limits_replies else Held(call)
 
     def open(self, cheapest: Call) -> Stage[None]:
-        """Keep what the cheapest way to answer may cost.
-
-        Raises:
-            BudgetExceededError: There is not as much.
-        """
+        """Keep what the cheapest way to answer may cost, or raise a BudgetExceededError."""
         self._promise = cost_of(self.hold(cheapest))
         with self._pool.lock:
             self._pool.promised += self._promise
@@ -156,9 +152,7 @@ class Purse:
             raise _refused(shortage)
 
     def walk(self, ways: Iterable[tuple[Name, Strategy]]) -> Stage[tuple[Name, Held, list[str]]]:
-        """Make the calls of the first way that is paid for, but for its closing one.
-
-        The way that was asked for first comes first, the cheapest last.
+        """Make the calls of the first way that is paid for, but for its closing one; the cheapest comes last.
 
         Returns:
             The way's name, its closing call, and in words what was not paid for.

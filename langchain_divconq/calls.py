@@ -10,8 +10,14 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    closing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -25,7 +31,7 @@ from langchain_core.messages import (
     message_chunk_to_message,
 )
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import ContextThreadPoolExecutor, get_executor_for_config, merge_configs
+from langchain_core.runnables.config import ContextThreadPoolExecutor, merge_configs
 
 from langchain_divconq.errors import ConfigurationError, GenerationCancelled
 from langchain_divconq.types import METADATA_KEY
@@ -41,8 +47,7 @@ class Call:
     """One call of a model.
 
     Attributes:
-        model: What to call.
-        prompt: Its input: messages, or what a Runnable of another kind takes.
+        prompt: The model's input: messages, or what a Runnable of another kind takes.
         name: The run's name in a trace, also its tag.
         quiet: Whether its tokens stay out of a graph's message stream.
         options: Keyword arguments of the call.
@@ -79,13 +84,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """What became of a call.
-
-    Attributes:
-        output: What the model returned; None where the call failed.
-        seconds: How long it took.
-        error: Why it failed, where it may.
-    """
+    """What became of a call: what the model returned, the seconds it took, and where it may fail, why it did."""
 
     output: Any
     seconds: float
@@ -93,11 +92,7 @@ class Reply:
 
     @cached_property
     def message(self) -> AIMessage:
-        """The output as a message.
-
-        Raises:
-            ConfigurationError: It is none.
-        """
+        """The output as a message; what is none raises a ConfigurationError."""
         return as_message(self.output)
 
 
@@ -146,40 +141,40 @@ class Limiter:
 def drive(stage: Stage[T], config: RunnableConfig, limiter: Limiter) -> T:
     """Run a stage to its result, on threads where calls may run at once."""
     replies: list[Reply] | None = None
-    while True:
-        try:
-            calls = next(stage) if replies is None else stage.send(replies)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]  # a generator's result is untyped in StopIteration
-        if isinstance(calls, Announcement):
-            dispatch_custom_event(calls.name, calls.data, config=config)
+    with closing(stage):  # a failure ends what it has begun
+        while True:
+            try:
+                calls = next(stage) if replies is None else stage.send(replies)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]  # a generator's result is untyped in StopIteration
             replies = []
-        elif isinstance(calls, Pause):
-            time.sleep(calls.seconds)
-            replies = []
-        elif len(calls) <= 1:
-            replies = [call_model(call, config, limiter) for call in calls]
-        else:
-            with ContextThreadPoolExecutor(max_workers=len(calls)) as executor:
-                replies = list(executor.map(partial(call_model, config=config, limiter=limiter), calls))
+            if isinstance(calls, Announcement):
+                dispatch_custom_event(calls.name, calls.data, config=config)
+            elif isinstance(calls, Pause):
+                time.sleep(calls.seconds)
+            elif len(calls) <= 1:
+                replies = [call_model(call, config, limiter) for call in calls]
+            else:
+                with ContextThreadPoolExecutor(max_workers=len(calls)) as executor:
+                    replies = list(executor.map(partial(call_model, config=config, limiter=limiter), calls))
 
 
 async def adrive(stage: Stage[T], config: RunnableConfig, limiter: Limiter) -> T:
     """Run a stage to its result on the event loop."""
     replies: list[Reply] | None = None
-    while True:
-        try:
-            calls = next(stage) if replies is None else stage.send(replies)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]  # as in drive
-        if isinstance(calls, Announcement):
-            await adispatch_custom_event(calls.name, calls.data, config=config)
+    with closing(stage):
+        while True:
+            try:
+                calls = next(stage) if replies is None else stage.send(replies)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]  # as in drive
             replies = []
-        elif isinstance(calls, Pause):
-            await asyncio.sleep(calls.seconds)
-            replies = []
-        else:
-            replies = await gather(*(acall_model(call, config, limiter) for call in calls))
+            if isinstance(calls, Announcement):
+                await adispatch_custom_event(calls.name, calls.data, config=config)
+            elif isinstance(calls, Pause):
+                await asyncio.sleep(calls.seconds)
+            else:
+                replies = await gather(*(acall_model(call, config, limiter) for call in calls))
 
 
 async def gather(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
@@ -212,7 +207,7 @@ async def acall_model(call: Call, config: RunnableConfig, limiter: Limiter) -> R
     async with limiter.ahold() if call.waits else nullcontext():
         start = time.perf_counter()
         try:
-            with _own_cancellation_as_error():
+            with _cancelled_as_error():
                 output = await call.runnable.ainvoke(call.prompt, call.config(config), **call.options)
         except Exception as error:  # as in call_model
             if not call.may_fail:
@@ -237,79 +232,42 @@ async def astream_model(call: Call, config: RunnableConfig, limiter: Limiter) ->
 
 @contextmanager
 def _cancelled_as_error() -> Iterator[None]:
-    """Turn a cancellation into an error: without an event loop nobody but the model itself can have cancelled it."""
+    """Turn a cancellation by the model itself into an error."""
     try:
         yield
     except asyncio.CancelledError as error:
-        raise GenerationCancelled(_CANCELLED) from error
-
-
-@contextmanager
-def _own_cancellation_as_error() -> Iterator[None]:
-    """Do the same on an event loop, where nobody has cancelled the task."""
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        task = None
+        with suppress(RuntimeError):  # there is no event loop, so nobody else can have cancelled the call
+            task = asyncio.current_task()
+        if task is not None and task.cancelling():
             raise
         raise GenerationCancelled(_CANCELLED) from error
-
-
-def run_all(
-    work: Callable[[int], T], count: int, limit: int | None, return_exceptions: bool
-) -> Iterator[tuple[int, T | Exception]]:
-    """Do pieces of work on at most `limit` threads and yield each one's position and result as soon as it is there.
-
-    At the first failure what has not begun is dropped and the error raised, unless exceptions are to be returned.
-    """
-
-    def one(position: int) -> tuple[int, T | Exception]:
-        try:
-            return position, work(position)
-        except Exception as error:  # whatever a model raises may be asked for as a result
-            if return_exceptions:
-                return position, error
-            raise
-
-    with get_executor_for_config({"max_concurrency": limit}) as executor:
-        futures = [executor.submit(one, position) for position in range(count)]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            for future in futures:
-                future.cancel()
 
 
 async def arun_all(
     work: Callable[[int], Coroutine[Any, Any, T]], count: int, limit: int | None, return_exceptions: bool
 ) -> AsyncIterator[tuple[int, T | Exception]]:
-    """Do the same on the event loop; at the first failure, the work under way is cancelled too."""
-    at_work, is_over = Limiter(limit), False
+    """Do pieces of work, at most `limit` at once, and yield each one's position and result as soon as it is there.
+
+    At the first failure the others are cancelled and the error raised, unless exceptions are to be returned.
+    """
+    at_work = Limiter(limit)
 
     async def one(position: int) -> tuple[int, T | Exception]:
-        try:
-            async with at_work.ahold():
-                return position, await work(position)
-        except asyncio.CancelledError as error:
-            if is_over:
+        async with at_work.ahold():
+            try:
+                with _cancelled_as_error():
+                    return position, await work(position)
+            except Exception as error:  # whatever a model raises may be asked for as a result
+                if return_exceptions:
+                    return position, error
                 raise
-            fault = GenerationCancelled(_CANCELLED)
-            if return_exceptions:
-                return position, fault
-            raise fault from error
-        except Exception as error:  # whatever a model raises may be asked for as a result
-            if return_exceptions:
-                return position, error
-            raise
 
     tasks = [asyncio.ensure_future(one(position)) for position in range(count)]
     try:
         for task in asyncio.as_completed(tasks):
             yield await task
     finally:
-        is_over = True
         for pending in tasks:
             pending.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -374,5 +332,4 @@ def as_chunk(output: object) -> AIMessageChunk:
         # A Solution of the model's own, which may be a chain too, is not ours, and could not be added to ours.
         metadata = {key: value for key, value in output.response_metadata.items() if key != METADATA_KEY}
         return output.model_copy(update={"response_metadata": metadata})
-    message = as_message(output)
-    return AIMessageChunk(**message.model_dump(exclude={"type"}))
+    return AIMessageChunk(**as_message(output).model_dump(exclude={"type"}))

@@ -7,15 +7,14 @@ makes; and one question more is at work than calls may be in flight, so the next
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import closing, suppress
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, cast
 
-from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableMap, RunnableSerializable
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableMap
 from langchain_core.runnables.base import RunnableBindingBase
-from langchain_core.runnables.config import get_config_list, patch_config
+from langchain_core.runnables.config import get_config_list
 from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langchain_core.runnables.graph import Graph
@@ -29,35 +28,33 @@ from langchain_divconq.calls import (
     Limiter,
     Reply,
     Stage,
-    acall_model,
     adrive,
     arun_all,
     astream_model,
-    call_model,
     drive,
-    run_all,
     stream_model,
 )
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError, DivConqError
 from langchain_divconq.llamacpp.structured import reader, reader_with_raw
-from langchain_divconq.runnable import Dumpable
+from langchain_divconq.runnable import StageRunnable
 from langchain_divconq.solver import Closing, Solver
 from langchain_divconq.types import QUESTION_SCHEMA, Question, QuestionInput, Solution
 from langchain_divconq.unwrap import models, named_model
 
-T = TypeVar("T")
+Configs: TypeAlias = RunnableConfig | Sequence[RunnableConfig] | None
+"""One config for all inputs of a batch, or one for each."""
 
 DECOMPOSITION_EVENT = "divconq_decomposition"
 """Custom event with the Decomposition, as plain JSON values, sent the moment there is one."""
 
 
-class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage]):
+class DivideAndConquer(StageRunnable[QuestionInput, AIMessage]):
     """Divides a question with a small local model and conquers it with any chat model.
 
     Takes what a chat model takes (text, messages, a prompt value), a `Question`, or a mapping with `question` and
     `context`; returns the solver's message, so it stands wherever a chat model's answer is used. The typed result comes
-    back with `Solution.from_message`.
+    back with `Solution.from_message`. Keyword arguments of a call are the solver's model's.
 
     Example:
         ```python
@@ -79,8 +76,7 @@ class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage])
     or a `Solver`."""
 
     decomposer: DecomposerLike = Field(default_factory=Decomposer)
-    """A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`; default: the
-    bundled one, on this machine."""
+    """A `Decomposer`, what one is made of, or any Runnable from `Question` to `Decomposition`."""
 
     budget: Budget | None = None
     """What a call may cost at most; None: there is no limit. `budget=` with a call takes its place; a batch shares
@@ -159,19 +155,6 @@ class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage])
         """What a question may come as, in types a schema can show."""
         return QUESTION_SCHEMA
 
-    @property
-    def OutputType(self) -> type[AIMessage]:  # noqa: N802  # likewise
-        """A chat model's message."""
-        return AIMessage
-
-    def invoke(self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
-        """Answer one question; keyword arguments go to the solver's model."""
-        return self._call_with_config(self._invoke, input, config, **kwargs)
-
-    async def ainvoke(self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
-        """Answer one question without blocking the event loop."""
-        return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
-
     def stream(self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[AIMessage]:
         """Yield the closing reply as it is written; the last chunk carries the Solution."""
         yield from self._transform_stream_with_config(iter([input]), self._stream, config, **kwargs)
@@ -187,70 +170,48 @@ class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage])
         async for chunk in self._atransform_stream_with_config(one(), self._astream, config, **kwargs):
             yield chunk
 
-    def batch(
-        self,
-        inputs: Sequence[QuestionInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[AIMessage]:
+    # As in core, `return_exceptions` says whether an error is a result; it is one of the keyword arguments.
+
+    def batch(self, inputs: Sequence[QuestionInput], config: Configs = None, **kwargs: Any) -> list[AIMessage]:
         """Answer many questions, in order; `max_concurrency` is the number of solver calls in flight."""
-        results = dict(self.batch_as_completed(inputs, config, return_exceptions=return_exceptions, **kwargs))
+        results = dict(self.batch_as_completed(inputs, config, **kwargs))
         return cast("list[AIMessage]", [results[at] for at in range(len(inputs))])  # core's type names no exceptions
 
-    async def abatch(
-        self,
-        inputs: Sequence[QuestionInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[AIMessage]:
+    async def abatch(self, inputs: Sequence[QuestionInput], config: Configs = None, **kwargs: Any) -> list[AIMessage]:
         """Answer many questions, in order; `max_concurrency` is the number of solver calls in flight."""
-        results = self.abatch_as_completed(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        found = {at: message async for at, message in results}
-        return cast("list[AIMessage]", [found[at] for at in range(len(inputs))])
+        results = {at: message async for at, message in self.abatch_as_completed(inputs, config, **kwargs)}
+        return cast("list[AIMessage]", [results[at] for at in range(len(inputs))])
 
-    def batch_as_completed(  # type: ignore[override]  # core tells return_exceptions apart by overloads; one signature serves
-        self,
-        inputs: Sequence[QuestionInput],
-        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
+    def batch_as_completed(  # type: ignore[override]  # core tells return_exceptions apart by overloads
+        self, inputs: Sequence[QuestionInput], config: Configs = None, **kwargs: Any
     ) -> Iterator[tuple[int, AIMessage | Exception]]:
         """Answer many questions, within one budget, and yield each with its position as soon as it is done."""
         if inputs:
-            answer, at_once = self._together(self.invoke, inputs, config, kwargs)
-            yield from run_all(answer, len(inputs), at_once, return_exceptions)
+            configs, kwargs = self._together(inputs, config, kwargs)
+            yield from super().batch_as_completed(inputs, configs, **kwargs)
 
     async def abatch_as_completed(  # type: ignore[override]  # as in batch_as_completed
-        self,
-        inputs: Sequence[QuestionInput],
-        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
+        self, inputs: Sequence[QuestionInput], config: Configs = None, *, return_exceptions: bool = False, **kwargs: Any
     ) -> AsyncIterator[tuple[int, AIMessage | Exception]]:
         """Answer many questions, within one budget, and yield each with its position as soon as it is done."""
         if inputs:
-            answer, at_once = self._together(self.ainvoke, inputs, config, kwargs)
-            async for result in arun_all(answer, len(inputs), at_once, return_exceptions):
+            configs, kwargs = self._together(inputs, config, kwargs)
+
+            def answer(at: int) -> Coroutine[Any, Any, AIMessage]:
+                return self.ainvoke(inputs[at], configs[at], **kwargs)
+
+            async for result in arun_all(answer, len(inputs), configs[0].get("max_concurrency"), return_exceptions):
                 yield result
 
     def _together(
-        self,
-        answer: Callable[..., T],
-        inputs: Sequence[QuestionInput],
-        config: RunnableConfig | Sequence[RunnableConfig] | None,
-        kwargs: dict[str, Any],
-    ) -> tuple[Callable[[int], T], int | None]:
-        """Return what answers the question in a position, and how many of them may be at work; None: all."""
+        self, inputs: Sequence[QuestionInput], config: Configs, kwargs: dict[str, Any]
+    ) -> tuple[list[RunnableConfig], dict[str, Any]]:
+        """Return the configs of a batch, which let one question more be at work, and what its questions are given."""
         configs = get_config_list(config, len(inputs))
         limit = configs[0].get("max_concurrency")
-        kwargs |= {"budget": self._pool(kwargs, inputs), "limiter": Limiter(limit)}
-        return lambda at: answer(inputs[at], configs[at], **kwargs), None if limit is None else limit + 1
+        shared = {"budget": self._pool(kwargs, inputs), "limiter": Limiter(limit)}
+        more = None if limit is None else limit + 1
+        return [{**one, "max_concurrency": more} for one in configs], {**kwargs, **shared}
 
     def _pool(self, kwargs: dict[str, Any], inputs: Sequence[QuestionInput] = ()) -> Pool:
         """Return what pays for a call: its own budget, the chain's, or the pool of the batch it belongs to."""
@@ -267,67 +228,36 @@ class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage])
                     pool.expect(solver.cheapest(Question.from_input(value), kwargs))
         return pool
 
-    def _invoke(
-        self,
-        value: QuestionInput,
-        run_manager: CallbackManagerForChainRun,
-        config: RunnableConfig,
-        *,
-        limiter: Limiter | None = None,
-        **kwargs: Any,
-    ) -> AIMessage:
-        config = patch_config(config, callbacks=run_manager.get_child())
-        limiter = limiter or Limiter(config.get("max_concurrency"))
-        with closing(Purse(self._pool(kwargs))) as purse:
-            stage, config = self._stage(value, config, kwargs, purse)
-            last = drive(stage, config, limiter)
-            reply = call_model(last.call, config, limiter)
-            return last.message(reply)
-
-    async def _ainvoke(
-        self,
-        value: QuestionInput,
-        run_manager: AsyncCallbackManagerForChainRun,
-        config: RunnableConfig,
-        *,
-        limiter: Limiter | None = None,
-        **kwargs: Any,
-    ) -> AIMessage:
-        config = patch_config(config, callbacks=run_manager.get_child())
-        limiter = limiter or Limiter(config.get("max_concurrency"))
-        with closing(Purse(self._pool(kwargs))) as purse:
-            stage, config = self._stage(value, config, kwargs, purse)
-            last = await adrive(stage, config, limiter)
-            reply = await acall_model(last.call, config, limiter)
-            return last.message(reply)
-
-    def _stage(
-        self, value: QuestionInput, config: RunnableConfig, options: dict[str, Any], purse: Purse
-    ) -> tuple[Stage[Closing], RunnableConfig]:
-        """Return what divides, announces the plan and asks what comes before the closing call, and its config."""
+    def _begin(
+        self, value: QuestionInput, config: RunnableConfig, options: dict[str, Any]
+    ) -> tuple[Stage[AIMessage], RunnableConfig]:
         solver, config = _resolve(self.solver, config)
+        return self._answer(value, solver, options), config
+
+    def _answer(self, value: QuestionInput, solver: Solver, options: dict[str, Any]) -> Stage[AIMessage]:
+        with closing(Purse(self._pool(options))) as purse:
+            last = yield from self._before_closing(value, solver, options, purse)
+            [reply] = yield [last.call]
+            return last.message(reply)
+
+    def _before_closing(
+        self, value: QuestionInput, solver: Solver, options: dict[str, Any], purse: Purse
+    ) -> Stage[Closing]:
+        """Divide, announce the plan, and ask what comes before the closing call."""
         question = Question.from_input(value)
-
-        def stage() -> Stage[Closing]:
-            yield from solver.open(question, options, purse)
-            decomposition = yield from ask_decomposer(self.decomposer, question, self.on_trouble)
-            yield Announcement(DECOMPOSITION_EVENT, decomposition.model_dump(mode="json"))
-            return (yield from solver.stage(decomposition, options, purse))
-
-        return stage(), config
+        yield from solver.open(question, options, purse)
+        decomposition = yield from ask_decomposer(self.decomposer, question, self.on_trouble)
+        yield Announcement(DECOMPOSITION_EVENT, decomposition.model_dump(mode="json"))
+        return (yield from solver.before_closing(decomposition, options, purse))
 
     def _stream(
-        self,
-        inputs: Iterator[QuestionInput],
-        run_manager: CallbackManagerForChainRun,
-        config: RunnableConfig,
-        **kwargs: Any,
+        self, inputs: Iterator[QuestionInput], run_manager: Any, config: RunnableConfig, **kwargs: Any
     ) -> Iterator[AIMessage]:
         # Unlike in _invoke, the config handed over already belongs to this run: its callbacks are the run's children.
         limiter = Limiter(config.get("max_concurrency"))
+        solver, config = _resolve(self.solver, config)
         with closing(Purse(self._pool(kwargs))) as purse:
-            stage, config = self._stage(next(inputs), config, kwargs, purse)
-            last = drive(stage, config, limiter)
+            last = drive(self._before_closing(next(inputs), solver, kwargs, purse), config, limiter)
             start, total = time.perf_counter(), AIMessageChunk(content="")
             for chunk in stream_model(last.call, config, limiter):
                 total += chunk
@@ -335,16 +265,12 @@ class DivideAndConquer(Dumpable, RunnableSerializable[QuestionInput, AIMessage])
             yield last.last_chunk(Reply(total, time.perf_counter() - start))
 
     async def _astream(
-        self,
-        inputs: AsyncIterator[QuestionInput],
-        run_manager: AsyncCallbackManagerForChainRun,
-        config: RunnableConfig,
-        **kwargs: Any,
+        self, inputs: AsyncIterator[QuestionInput], run_manager: Any, config: RunnableConfig, **kwargs: Any
     ) -> AsyncIterator[AIMessage]:
         limiter = Limiter(config.get("max_concurrency"))
+        solver, config = _resolve(self.solver, config)
         with closing(Purse(self._pool(kwargs))) as purse:
-            stage, config = self._stage(await anext(inputs), config, kwargs, purse)
-            last = await adrive(stage, config, limiter)
+            last = await adrive(self._before_closing(await anext(inputs), solver, kwargs, purse), config, limiter)
             start, total = time.perf_counter(), AIMessageChunk(content="")
             async for chunk in astream_model(last.call, config, limiter):
                 total += chunk

@@ -25,12 +25,7 @@ _LOWEST_LOGPROB = -5.0
 
 @dataclass(frozen=True)
 class Calibration:
-    """A logistic function of a plan's features.
-
-    Attributes:
-        intercept: Log-odds where every feature is 0.
-        weights: What one unit of a feature adds to the log-odds.
-    """
+    """A logistic function of a plan's features: log-odds where each is 0, and what one unit of each adds to them."""
 
     intercept: float
     weights: Mapping[str, float]
@@ -53,19 +48,10 @@ class StudentCard:
     languages: tuple[str, ...] = ("en",)
     calibration: Calibration | None = field(default=None)
 
-    @property
-    def english_only(self) -> bool:
-        """Whether English is all it was taught."""
-        return self.languages == ("en",)
-
 
 @lru_cache(maxsize=8)
 def load_card(adapter: Path) -> StudentCard:
-    """Return the card beside an adapter; without one, that of a student that was taught English.
-
-    Raises:
-        InvalidWeightsError: There is a card, and it cannot be read.
-    """
+    """Return the card beside an adapter, or raise InvalidWeightsError; without one, that of a student of English."""
     path = adapter.with_suffix(".json")
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
@@ -103,8 +89,7 @@ def plan_features(
 ) -> dict[str, float]:
     """Return what a plan's confidence is computed from, by the names in `FEATURES`.
 
-    Log-probabilities are natural, and none count as certain; no `probability` counts as 0. There is a subquestion at
-    least.
+    Log-probabilities are natural, and none count as certain; no `probability` counts as 0. No plan is empty.
     """
     written = stems("\n".join(plan))
     known = {word[:5] for word in words(question.words)}

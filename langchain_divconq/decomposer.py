@@ -6,23 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
-from langchain_core.runnables.config import patch_config
+from langchain_core.runnables import Runnable
 from langchain_core.runnables.utils import ConfigurableFieldSpec
 from pydantic import ConfigDict, Field, field_validator
 
-from langchain_divconq.calls import Limiter, Stage, adrive, drive
+from langchain_divconq.calls import Stage
 from langchain_divconq.checks import fault
 from langchain_divconq.confidence import StudentCard, load_card, plan_features, token_logprobs
-from langchain_divconq.drafts import Asking, Draft, no_decomposition_probability
+from langchain_divconq.drafts import Draft, no_decomposition_probability
 from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.grammar import DEFAULT_CAP, check_cap
 from langchain_divconq.guard import reason_to_leave_whole
 from langchain_divconq.llamacpp.chat_models import ChatGGUF
 from langchain_divconq.plans import asks, clean_plan
 from langchain_divconq.prompts import DEMONSTRATION, PromptStyle, decomposition_prompt
-from langchain_divconq.runnable import Dumpable
+from langchain_divconq.runnable import StageRunnable
 from langchain_divconq.students import bundled_model, decomposer_model, served_card, with_shipped_adapter
 from langchain_divconq.types import QUESTION_SCHEMA, Decomposition, Question, QuestionInput
 from langchain_divconq.unwrap import models
@@ -35,17 +33,13 @@ _OTHERS = StudentCard(languages=())  # nothing is known of what another model wa
 
 
 def check_gate(value: Gate) -> Gate:
-    """Return a gate as it is.
-
-    Raises:
-        ConfigurationError: It is none.
-    """
+    """Return a gate as it is; what is none raises a ConfigurationError."""
     if value not in ("always", "never") and not (isinstance(value, (int, float)) and 0 <= value <= 1):
         raise ConfigurationError(f'gate is {value}; it must be "always", "never" or a probability from 0 to 1.')
     return value
 
 
-class Decomposer(Dumpable, RunnableSerializable[QuestionInput, Decomposition]):
+class Decomposer(StageRunnable[QuestionInput, Decomposition]):
     """Breaks a question into subquestions.
 
     What holds no two facts never reaches the model, and what it writes is checked: greetings, orders and single facts
@@ -83,7 +77,7 @@ class Decomposer(Dumpable, RunnableSerializable[QuestionInput, Decomposition]):
     divides whatever the model thinks of that, "never" asks no model at all. A model that reports no
     log-probabilities is taken at its word."""
 
-    min_confidence: float = 0.2
+    min_confidence: float = Field(default=0.2, ge=0, le=1)
     """Plans of lower confidence are dropped, from 0 to 1; see `Decomposition.confidence`. Those that have none are
     kept."""
 
@@ -130,13 +124,6 @@ class Decomposer(Dumpable, RunnableSerializable[QuestionInput, Decomposition]):
     def _check_gate(cls, value: Gate) -> Gate:
         return check_gate(value)
 
-    @field_validator("min_confidence")
-    @classmethod
-    def _check_confidence(cls, value: float) -> float:
-        if not 0 <= value <= 1:
-            raise ConfigurationError(f"min_confidence is {value}; it must be a probability from 0 to 1.")
-        return value
-
     @property
     def InputType(self) -> Any:  # noqa: N802  # the name is langchain-core's
         """What a question may come as, in types a schema can show."""
@@ -147,73 +134,54 @@ class Decomposer(Dumpable, RunnableSerializable[QuestionInput, Decomposition]):
         """The configurable fields of the model."""
         return self.model.config_specs
 
-    def invoke(self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any) -> Decomposition:
-        """Return the decomposition of one question."""
-        return self._call_with_config(self._invoke, input, config, **kwargs)
-
-    async def ainvoke(self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any) -> Decomposition:
-        """Return the decomposition of one question, without blocking the event loop."""
-        return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
-
-    def _invoke(
-        self, value: QuestionInput, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
-    ) -> Decomposition:
-        config = patch_config(config, callbacks=run_manager.get_child())
-        return drive(self._stage(Question.from_input(value), kwargs), config, Limiter(None))
-
-    async def _ainvoke(
-        self, value: QuestionInput, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
-    ) -> Decomposition:
-        config = patch_config(config, callbacks=run_manager.get_child())
-        return await adrive(self._stage(Question.from_input(value), kwargs), config, Limiter(None))
-
-    def _stage(self, question: Question, options: dict[str, Any]) -> Stage[Decomposition]:
+    def stage(self, value: QuestionInput, options: dict[str, Any]) -> Stage[Decomposition]:
+        """Divide one question."""
+        question = Question.from_input(value)
         if self.gate == "never":
             return Decomposition(question=question, reason="the gate is 'never'")
         decomposition, is_unsure = yield from self._divide(question, options)
         if self.fallback is None or not is_unsure:
             return decomposition
-        other = yield from self.fallback._stage(question, {})
+        other = yield from self.fallback.stage(question, {})
         reason = f"{decomposition.reason}; the fallback was asked" + (f": {other.reason}" if other.reason else "")
         return other.model_copy(update={"usage": decomposition.usage + other.usage, "reason": reason})
 
     def _divide(self, question: Question, options: dict[str, Any]) -> Stage[tuple[Decomposition, bool]]:
         """Return this decomposer's own decomposition, and whether another may do better."""
-        card, asking = self._card(), self._asking(question, options)
-        if reason := reason_to_leave_whole(question, english_only=card.english_only):
+        gguf = _chat_gguf(self.model)
+        card = self._card(gguf)
+        if reason := reason_to_leave_whole(question, english_only=card.languages == ("en",)):
             speaks_english = reason_to_leave_whole(question, english_only=False) is not None
             return Decomposition(question=question, reason=reason), not speaks_english
-        draft = Draft(question, self.price)
-        [reply] = yield [asking.call(allow_none=self.gate != "always")]
-        written = draft.take(reply.message, reply.seconds, asking)
-        draft.probability = probability = no_decomposition_probability(reply.message)
+        draft = self._draft(question, options, gguf)
+        [reply] = yield [draft.call(allow_none=self.gate != "always")]
+        written = draft.take(reply)
+        draft.probability = probability = no_decomposition_probability(draft.message)
         if not isinstance(self.gate, str) and probability is not None:
             if probability >= self.gate:
                 reason = f"the probability that no decomposition is needed is {probability:.2f} (gate {self.gate:g})"
                 return draft.whole(reason), False
-            if not written and asking.has_grammar:
+            if not written and draft.has_grammar:
                 # The sentinel was likelier than a plan, but not by enough for this gate: ask for a plan alone.
-                [reply] = yield [asking.call(allow_none=False)]
-                written = draft.take(reply.message, reply.seconds, asking)
+                [reply] = yield [draft.call(allow_none=False)]
+                written = draft.take(reply)
         if not written:
             return draft.whole("the decomposer says that no decomposition is needed"), False
-        plan, reason = self._checked(written, question, asking)
-        if reason and asking.has_grammar:
-            [reply] = yield [asking.call(allow_none=False, again=True)]
-            written = draft.take(reply.message, reply.seconds, asking)
-            plan, reason = self._checked(written, question, asking)
+        plan, reason = self._checked(written, draft)
+        if reason and draft.has_grammar:
+            [reply] = yield [draft.call(allow_none=False, again=True)]
+            written = draft.take(reply)
+            plan, reason = self._checked(written, draft)
         if reason:
             return draft.whole(reason), True
         return self._finished(draft, written, plan, card)
 
-    def _checked(
-        self, written: Sequence[str], question: Question, asking: Asking
-    ) -> tuple[tuple[str, ...], str | None]:
+    def _checked(self, written: Sequence[str], draft: Draft) -> tuple[tuple[str, ...], str | None]:
         """Return what is kept of a plan, and what speaks against it."""
-        plan = clean_plan(written, question, self.max_subquestions)
+        plan = clean_plan(written, draft.question, self.max_subquestions)
         if not plan:
             return plan, "the plan only restates the question" if any(map(asks, written)) else "the plan asks nothing"
-        return plan, fault(plan, question, "\n".join(DEMONSTRATION) if asking.is_shown_a_demonstration else "")
+        return plan, fault(plan, draft.question, "\n".join(DEMONSTRATION) if draft.is_shown_a_demonstration else "")
 
     def _finished(
         self, draft: Draft, written: Sequence[str], plan: tuple[str, ...], card: StudentCard
@@ -231,25 +199,23 @@ class Decomposer(Dumpable, RunnableSerializable[QuestionInput, Decomposition]):
         reason = f"{removed} of {len(written)} subquestions were repeats, restatements or beyond the cap"
         return draft.divided(plan, confidence, reason if removed else ""), False
 
-    def _asking(self, question: Question, options: dict[str, Any]) -> Asking:
-        gguf = _chat_gguf(self.model)
+    def _draft(self, question: Question, options: dict[str, Any], gguf: ChatGGUF | None) -> Draft:
         has_adapter = gguf is not None and gguf.adapter_path is not None
         style = self.prompt_style or ("student" if has_adapter else "one_shot")
-        prompt = decomposition_prompt(question, self.max_subquestions, style)
-        return Asking(
+        return Draft(
+            question=question,
             model=self.model,
             gguf=gguf,
             llama_server=self.llama_server,
-            question=question,
-            prompt=prompt,
+            prompt=decomposition_prompt(question, self.max_subquestions, style),
             max_subquestions=self.max_subquestions,
             is_shown_a_demonstration=style == "one_shot",
             options=options,
+            price=self.price,
         )
 
-    def _card(self) -> StudentCard:
+    def _card(self, gguf: ChatGGUF | None) -> StudentCard:
         """Return what is known of the model: of a student its card, of any other nothing."""
-        gguf = _chat_gguf(self.model)
         if gguf is not None and gguf.adapter_path is not None:
             return load_card(gguf.adapter_path.expanduser())
         return StudentCard() if self.prompt_style == "student" else _OTHERS

@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable
 
-from langchain_divconq.calls import Call
+from langchain_divconq.calls import Call, Reply
 from langchain_divconq.grammar import MAX_TOKENS, decomposition_grammar
 from langchain_divconq.llamacpp.chat_models import ChatGGUF
 from langchain_divconq.plans import parse_plan
@@ -32,29 +32,32 @@ _CUT = ("length", "max_tokens")
 _AGAIN = {"temperature": 0.7, "seed": 1}
 
 
-@dataclass(frozen=True)
-class Asking:
-    """How one question is put to a model.
+@dataclass
+class Draft:
+    """How one question is put to a model, and what is known of its plan while it is made.
 
     Attributes:
-        model: The chat model.
-        gguf: The `ChatGGUF` behind it; None: it is another.
+        gguf: The `ChatGGUF` behind the model; None: it is another.
         llama_server: Whether it is a llama.cpp server, which takes a grammar in the body.
-        question: What is divided.
-        prompt: The messages.
-        max_subquestions: The cap.
         is_shown_a_demonstration: Whether the prompt holds a worked example.
         options: Keyword arguments of each call.
+        usage: What the calls used so far.
+        message: The last reply.
+        probability: The model's own, from 0 to 1, that no decomposition is needed.
     """
 
+    question: Question
     model: Runnable[Any, Any]
     gguf: ChatGGUF | None
     llama_server: bool
-    question: Question
     prompt: list[BaseMessage]
     max_subquestions: int
-    is_shown_a_demonstration: bool = False
-    options: Mapping[str, Any] = field(default_factory=dict)
+    is_shown_a_demonstration: bool
+    options: Mapping[str, Any]
+    price: Price | None
+    usage: StageUsage = field(default_factory=StageUsage)
+    message: AIMessage = field(default_factory=lambda: AIMessage(""))
+    probability: float | None = None
 
     @property
     def has_grammar(self) -> bool:
@@ -62,12 +65,7 @@ class Asking:
         return self.gguf is not None or self.llama_server
 
     def call(self, *, allow_none: bool, again: bool = False) -> Call:
-        """Return the call that asks for a plan.
-
-        Args:
-            allow_none: Whether the model may say that no decomposition is needed.
-            again: Whether a plan has been refused, and another is wanted.
-        """
+        """Return the call for a plan, or the word that none is needed (`allow_none`); `again`: one has been refused."""
         constraint: dict[str, Any] = {}
         if self.has_grammar:
             hashes = users_hashes(self.question.words)
@@ -81,41 +79,14 @@ class Asking:
             }
         return Call(self.model, self.prompt, RUN_NAME, options={**constraint, **self.options})
 
-    def read(self, message: AIMessage) -> tuple[str, ...]:
-        """Return the subquestions of a reply; a line that was cut at the token limit does not count.
-
-        Raises:
-            DecompositionError: It holds no plan.
-        """
+    def take(self, reply: Reply) -> tuple[str, ...]:
+        """Count a reply, keep it, and return its subquestions, a cut line left out; no plan is a DecompositionError."""
+        self.message = message = reply.message
+        self.usage += StageUsage.of_call(message, seconds=reply.seconds, price=self.price)
         text = str(message.text)
         if any(str(message.response_metadata.get(key)).lower() in _CUT for key in _END_KEYS):
             text = text[: text.rfind("\n") + 1]
         return parse_plan(text, self.question.words)
-
-
-@dataclass
-class Draft:
-    """What is known of a question's plan while it is made.
-
-    Attributes:
-        question: What is divided.
-        price: What the model costs.
-        usage: What its calls used so far.
-        message: Its last reply.
-        probability: Its own that no decomposition is needed.
-    """
-
-    question: Question
-    price: Price | None
-    usage: StageUsage = field(default_factory=StageUsage)
-    message: AIMessage = field(default_factory=lambda: AIMessage(""))
-    probability: float | None = None
-
-    def take(self, message: AIMessage, seconds: float, asking: Asking) -> tuple[str, ...]:
-        """Count a reply, keep it, and return the subquestions it holds."""
-        self.message = message
-        self.usage += StageUsage.of_call(message, seconds=seconds, price=self.price)
-        return asking.read(message)
 
     def whole(self, reason: str) -> Decomposition:
         """Return the question undivided."""

@@ -32,8 +32,7 @@ def excerpt(context: str, question: str) -> str:
     """Return a context as a decomposer is shown it: as it is where it keeps to the budget, else sentences of it.
 
     The sentences with most content words of the question come first, the earlier one where two have as many, as long as
-    they fit. The rest is filled up from the beginning; where no sentence has any, it is the beginning alone. They stand
-    in their own order, blanks between words made one.
+    they fit; the rest is filled up from the beginning. They stand in their own order, blanks between words made one.
     """
     if len(context) <= CONTEXT_BUDGET:
         return context

@@ -33,7 +33,6 @@ _NOT_SPACE = r'!-"$->@-~\u00a1-\U0010ffff'
 # What may follow a reference: "#1" and then "2" would read as "#12".
 _NOT_DIGIT = r' -"$-/:->@-~\u00a0-\U0010ffff'
 
-
 _MOST_HASHES = 16
 _LONGEST_HASH = 40
 

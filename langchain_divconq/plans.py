@@ -89,23 +89,23 @@ def parse_plan(text: str, asked: str = "") -> tuple[str, ...]:
         if _NONE_NEEDED.search(_words(reply)):
             return ()
         raise DecompositionError(
-            f"The decomposer wrote no plan: expected numbered lines or {NO_DECOMPOSITION!r}, got {_excerpt(reply)}.",
+            f"The decomposer wrote no plan: expected numbered lines or {NO_DECOMPOSITION!r}, got {reply!r:.120}.",
             llm_output=text,
         )
     subquestions = []
     for expected, (number, words) in enumerate(numbered, start=1):
         if number != expected:
             raise DecompositionError(
-                f"The plan's numbers do not run 1, 2, 3 …: line {expected} is numbered {number} in {_excerpt(reply)}.",
+                f"The plan's numbers do not run 1, 2, 3 …: line {expected} is numbered {number} in {reply!r:.120}.",
                 llm_output=text,
             )
         subquestion = _unmarked(words)
         if not subquestion:
-            raise DecompositionError(f"Subquestion {expected} is empty in {_excerpt(reply)}.", llm_output=text)
+            raise DecompositionError(f"Subquestion {expected} is empty in {reply!r:.120}.", llm_output=text)
         bad = [n for n in references(subquestion, asked) if not 1 <= n < expected and not has_hash(asked, n)]
         if bad:
             raise DecompositionError(
-                f"Subquestion {expected} refers to #{bad[0]}, which is not an earlier one: {_excerpt(subquestion)}.",
+                f"Subquestion {expected} refers to #{bad[0]}, which is not an earlier one: {subquestion!r:.120}.",
                 llm_output=text,
             )
         subquestions.append(subquestion)
@@ -123,10 +123,8 @@ def clean_plan(subquestions: Sequence[str], question: Question, max_subquestions
 
     "Given #1, …" asks nothing else than what follows it. A reference to a repeat is turned to the subquestion it
     repeats. What refers to a restatement goes with it, since its answer would be the answer to the question. References
-    are renumbered. A bare reference ("What is #1?"), or one that is set against itself ("Is #1 greater than #1?"), asks
-    nothing. A name or code whose inner marks were lost ("ECONN_1193") is spelled as the question spells it.
-
-    What comes after the cap is cut, so no reference is left hanging.
+    are renumbered. A bare reference ("What is #1?") asks nothing, nor does one against itself ("Is #1 more than #1?").
+    A name or code whose inner marks were lost ("ECONN_1193") is spelled as the question spells it.
     """
     asked = question.words
     subquestions = _respelled(subquestions, asked)
@@ -239,7 +237,3 @@ def _normalise(text: str) -> str:
 
 def _words(text: str) -> str:
     return " ".join(_WORD.findall(text.casefold()))
-
-
-def _excerpt(text: str) -> str:
-    return repr(text if len(text) <= 120 else text[:117] + "...")

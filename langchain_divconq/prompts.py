@@ -14,9 +14,8 @@ from langchain_divconq.excerpts import excerpt
 from langchain_divconq.types import Question, SingleStage, Subanswer
 
 PROMPT_VERSION = "4"
-"""Changes with every change of a text below; results and caches are recorded under it. It did not
-change when a decomposer began to be shown no more than an excerpt of a long context: prompts with a context within the
-budget are the same to the character, so what students learned holds, and so does all that was measured with those."""
+"""Changes with every change of a text below; results and caches are recorded under it. It did not change with excerpts
+of long contexts: prompts with a context within the budget, all that students learned from, are the same."""
 
 NO_DECOMPOSITION = "No decomposition needed."
 """What a decomposer writes instead of a plan when one step answers the question."""
@@ -67,9 +66,8 @@ _DIRECT = f"Reply with one line that begins with '{ANSWER_MARKER}' and holds the
 def decomposition_prompt(question: Question, max_subquestions: int, style: PromptStyle) -> list[BaseMessage]:
     """Return the messages that ask a model to decompose a question.
 
-    Whatever the model, it is shown no more than an excerpt of a long context. A plan follows from what is asked, and
-    what the context tells is the solver's to read, so a larger model would only be paid for reading it twice; and
-    models are compared, and students taught, on the same prompt.
+    Any model is shown no more than an excerpt of a long context: the solver reads it, and it would only be paid for
+    twice. So models are compared, and students taught, on the same prompt.
 
     Args:
         question: What to decompose; its history is not shown.

@@ -7,17 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
-from langchain_core.runnables.config import patch_config
+from langchain_core.runnables import Runnable
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from langchain_divconq.answers import parse_answer
 from langchain_divconq.budget import Cost, Pool, Purse, Strategy, Wave
-from langchain_divconq.calls import Call, Limiter, Reply, Stage, acall_model, adrive, call_model, drive
+from langchain_divconq.calls import Call, Reply, Stage
 from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.limits import Held
 from langchain_divconq.llamacpp.structured import can_hold, held_to, render_json, schema_tokens
@@ -28,7 +26,7 @@ from langchain_divconq.prompts import (
     single_stage_prompt,
     subquestion_prompt,
 )
-from langchain_divconq.runnable import Dumpable
+from langchain_divconq.runnable import StageRunnable
 from langchain_divconq.subsolvers import Route, pick, read_subanswer, subsolver_input
 from langchain_divconq.types import (
     METADATA_KEY,
@@ -55,7 +53,7 @@ class FinalAnswer(BaseModel):
     answer: str = Field(description="The final answer alone, as short as possible.")
 
 
-class Solver(Dumpable, RunnableSerializable[Decomposition, Solution]):
+class Solver(StageRunnable[Decomposition, Solution]):
     """Answers a question through its subquestions.
 
     Example:
@@ -116,31 +114,13 @@ class Solver(Dumpable, RunnableSerializable[Decomposition, Solution]):
         fixed = [self.subsolver] if isinstance(self.subsolver, Runnable) else []
         return get_unique_config_specs(spec for runnable in (self.model, *fixed) for spec in runnable.config_specs)
 
-    def invoke(self, input: Decomposition, config: RunnableConfig | None = None, **kwargs: Any) -> Solution:
-        """Return the solution of one decomposed question."""
-        return self._call_with_config(self._invoke, input, config, **kwargs)
+    def stage(self, value: Decomposition, options: dict[str, Any]) -> Stage[Solution]:
+        """Answer one decomposed question; keyword arguments of a call are the model's."""
+        closing = yield from self.before_closing(value, options)
+        [reply] = yield [closing.call]
+        return closing.finish(reply)
 
-    async def ainvoke(self, input: Decomposition, config: RunnableConfig | None = None, **kwargs: Any) -> Solution:
-        """Return the solution of one decomposed question, without blocking the event loop."""
-        return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
-
-    def _invoke(
-        self, value: Decomposition, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
-    ) -> Solution:
-        limiter = Limiter(config.get("max_concurrency"))
-        config = patch_config(config, callbacks=run_manager.get_child())
-        closing = drive(self.stage(value, kwargs), config, limiter)
-        return closing.finish(call_model(closing.call, config, limiter))
-
-    async def _ainvoke(
-        self, value: Decomposition, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
-    ) -> Solution:
-        limiter = Limiter(config.get("max_concurrency"))
-        config = patch_config(config, callbacks=run_manager.get_child())
-        closing = await adrive(self.stage(value, kwargs), config, limiter)
-        return closing.finish(await acall_model(closing.call, config, limiter))
-
-    def stage(
+    def before_closing(
         self, decomposition: Decomposition, options: dict[str, Any], purse: Purse | None = None
     ) -> Stage[Closing]:
         """Ask what has to be known before the closing call, and return that call.
@@ -166,11 +146,7 @@ class Solver(Dumpable, RunnableSerializable[Decomposition, Solution]):
         return Closing(decomposition, call, mode, "; ".join(filter(None, reasons)), found, purse, read)
 
     def with_schema(self, schema: type[Any] | dict[str, Any]) -> Solver:
-        """Return this solver with final answers that are a schema's JSON.
-
-        Raises:
-            ConfigurationError: The model has no structured output.
-        """
+        """Return this solver with final answers that are a schema's JSON; without such output, a ConfigurationError."""
         if not can_hold(self.model):
             raise ConfigurationError(_NO_STRUCTURE.format(type(self.model).__name__))
         return self.model_copy(update={"structured": schema})

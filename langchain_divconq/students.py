@@ -37,11 +37,7 @@ def bundled_model(size: Size | str = "small", **options: Any) -> ChatGGUF:
 
 
 def served_card(reply: AIMessage) -> StudentCard:
-    """Return what is known of a model behind a server that calls itself by a shipped adapter's name; else nothing.
-
-    Raises:
-        InvalidWeightsError: The adapter's card cannot be read.
-    """
+    """Return what is known of a model behind a server that calls itself by a shipped adapter's name; else nothing."""
     name = reply.response_metadata.get("model_name")
     adapters = filter(None, map(shipped_adapter, SIZES))
     return next((load_card(adapter) for adapter in adapters if adapter.stem == name), StudentCard())
@@ -63,12 +59,9 @@ def decomposer_model(name: str | Path) -> Runnable[Any, Any]:
 
 
 def gguf_model(option: str, name: str, **options: Any) -> ChatGGUF:
-    """Return the model in a GGUF file.
+    """Return the model in a GGUF file, or raise ConfigurationError, in which `option` tells where the name was given.
 
-    The path ends in .gguf, has "gguf:" before it, or is a file's. `option` tells in messages where the name was given.
-
-    Raises:
-        ConfigurationError: It names no file.
+    The path ends in .gguf, has "gguf:" before it, or is a file's.
     """
     path = Path(name.removeprefix("gguf:"))
     if not name.removeprefix("gguf:"):
@@ -85,8 +78,7 @@ def gguf_model(option: str, name: str, **options: Any) -> ChatGGUF:
 def with_shipped_adapter(model: Runnable[Any, Any]) -> Runnable[Any, Any]:
     """Return a model with the shipped adapter where it is the default weights, bound or not, and none is named.
 
-    So an engine or a number of threads can be chosen, `ChatGGUF(engine="xllamacpp")`, without losing what makes the
-    default weights a decomposer. The bare weights have their path: `ChatGGUF(model_path=default_weights())`.
+    So `ChatGGUF(engine="xllamacpp")` is a decomposer; the bare weights have a path: `ChatGGUF(model_path=…)`.
     """
     if isinstance(model, RunnableBindingBase):
         return model.model_copy(update={"bound": with_shipped_adapter(model.bound)})

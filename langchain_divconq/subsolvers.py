@@ -42,9 +42,7 @@ def subsolver_input(runnable: Runnable[Any, Any], subquestion: str) -> Any:
 def read_subanswer(message: AIMessage, *, is_told: bool) -> str | None:
     """Return the answer in a reply; None: there is none.
 
-    Args:
-        message: The reply.
-        is_told: Whether the one who wrote it was told how to mark the answer; if not, an unmarked reply is one whole.
+    `is_told`: whoever wrote it was told how to mark the answer; if not, an unmarked reply is one whole.
     """
     answer = parse_answer(message.text)
     return answer if answer is not None or is_told else " ".join(message.text.split()) or None

@@ -38,11 +38,7 @@ class MarksErrors(BaseTool):
 
 @contextmanager
 def told_to_the_agent() -> Iterator[None]:
-    """Turn errors about a question, ours and the models' overflow, into what a tool answers its agent with.
-
-    Raises:
-        ToolException: In their place, with the error as its cause.
-    """
+    """Raise errors about a question, ours and the models' overflow, as a ToolException, which an agent is told."""
     try:
         yield
     except (DivConqError, ContextOverflowError) as error:

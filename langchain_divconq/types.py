@@ -31,10 +31,8 @@ _LAST_WORD = re.compile(r"([^\W_]+)\W*\Z")
 def references(subquestion: str, asked: str = "") -> tuple[int, ...]:
     """Return the numbers of the earlier subquestions whose answers this one needs (`#1` → 1), each once, ascending.
 
-    Args:
-        subquestion: A line of a plan.
-        asked: The words of the question and its context. Where `#1` stands there ("issue #1"), a `#1` behind the same
-            word is the user's, and no reference.
+    `asked`: the words of the question and its context. Where `#1` stands there ("issue #1"), a `#1` behind the same
+    word is the user's, and no reference.
     """
     users = _users_hashes(asked)
     found = {int(match[1]) for match in _REFERENCE.finditer(subquestion) if _with_word_before(match) not in users}
@@ -42,10 +40,7 @@ def references(subquestion: str, asked: str = "") -> tuple[int, ...]:
 
 
 def fill_references(subquestion: str, answers: Mapping[int, str], asked: str = "") -> str:
-    """Return the subquestion with each `#n` replaced by answer n; those without an answer stay as they are.
-
-    `answers` are by number; as in `references`, what is the user's is left alone.
-    """
+    """Return the subquestion with each `#n` replaced by answer n; what has none, or is the user's own, stays."""
     users = _users_hashes(asked)
 
     def fill(match: re.Match[str]) -> str:
@@ -126,10 +121,8 @@ class Question(BaseModel):
     def from_input(cls, value: QuestionInput) -> Question:
         """Return the question in whatever a chain or chat model may be given.
 
-        Args:
-            value: A string, a `Question`, a mapping with `question` and perhaps `context` (text, or documents as a
-                retriever finds them; other keys are ignored), a prompt value, or chat messages of which the last is the
-                user's.
+        That is a string, a `Question`, a mapping with `question` and perhaps `context` (text, or documents as a
+        retriever finds them; other keys are ignored), a prompt value, or chat messages of which the last is the user's.
 
         Raises:
             InvalidQuestionError: It is empty, holds no text, holds more than text, or does not end with a user message.
@@ -193,13 +186,7 @@ def _as_messages(value: object) -> list[BaseMessage]:
     if isinstance(value, Sequence) and not isinstance(value, bytes):
         try:
             return convert_to_messages(value)
-        except (
-            ValueError,
-            NotImplementedError,
-            TypeError,
-            LookupError,
-            AttributeError,
-        ) as error:  # as the value is odd
+        except (ValueError, NotImplementedError, TypeError, LookupError, AttributeError) as error:
             raise InvalidQuestionError(f"The messages cannot be read: {error}") from error
     raise InvalidQuestionError(
         f"Expected a question as text, a mapping, messages or a prompt value, got {type(value).__name__}."
@@ -270,10 +257,7 @@ class Decomposition(BaseModel):
         return tuple(earlier for earlier in found if earlier < number)
 
     def filled(self, number: int, answers: Mapping[int, str]) -> str:
-        """Return subquestion `number` (from 1) with the answers it needs in the references' places.
-
-        Those without an answer stay as they are, and so does a `#` that is the user's own ("issue #1").
-        """
+        """Return subquestion `number` (from 1) with the answers it needs filled in; references without one stay."""
         needed = {earlier: answers[earlier] for earlier in self.needs(number) if earlier in answers}
         return fill_references(self.subquestions[number - 1], needed, self.question.words)
 

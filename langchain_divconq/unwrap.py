@@ -17,9 +17,8 @@ from langchain_divconq.errors import ConfigurationError
 def models(value: Any, options: Mapping[str, Any] | None = None) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Yield each Runnable that may answer, the preferred one first, with the keyword arguments it is called with.
 
-    Args:
-        value: A Runnable; anything else is yielded as it is. Of one that a config chooses, the default is yielded.
-        options: Keyword arguments of the call; they take the place of bound ones.
+    What is no Runnable is yielded as it is, of one that a config chooses the default. `options` are keyword arguments
+    of the call; they take the place of bound ones.
     """
     options = dict(options or {})
     if isinstance(value, RunnableBindingBase):  # retries are one too

@@ -30,10 +30,7 @@ def divide_and_conquer_node(chain: DivideAndConquer) -> Runnable[Any, dict[str, 
     """Return a node that answers the last of the state's `messages` and adds the reply to them.
 
     Its tokens reach `stream_mode="messages"`; the plan, as soon as there is one, reaches `stream_mode="custom"` as
-    `{"divconq_decomposition": …}`. Over another state, a function that calls the chain is a node too, without the
-    announcement.
-
-    The messages before the last reach the chain's solver as they are.
+    `{"divconq_decomposition": …}`. The messages before the last reach the chain's solver as they are.
     """
 
     def answer(state: dict[str, Any], config: RunnableConfig) -> dict[str, list[AIMessage]]:

@@ -53,8 +53,7 @@ class DecompositionMiddleware(AgentMiddleware[DecompositionState, ContextT, Resp
         ```
 
     Attributes:
-        decomposer: A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`;
-            None: the bundled one, on this machine.
+        decomposer: A `Decomposer`, what one is made of, or any Runnable from `Question` to `Decomposition`.
         on_trouble: What happens when the decomposer fails: "go_on" goes on without a plan, says why in the state's
             decomposition and logs a warning; "raise" raises. A broken set-up always raises.
     """

@@ -8,7 +8,7 @@ raised, as langchain-core's ToolException with our error as its cause.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
 from langchain_core.runnables import RunnableConfig
@@ -23,6 +23,8 @@ from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.plans import render_plan
 from langchain_divconq.tool_errors import MarksErrors, told_to_the_agent
 from langchain_divconq.types import Decomposition, Question, Solution
+
+Manager: TypeAlias = CallbackManagerForToolRun | AsyncCallbackManagerForToolRun
 
 
 class QuestionInput(BaseModel):
@@ -39,23 +41,13 @@ class _QuestionTool(MarksErrors):
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
 
     def _run(
-        self,
-        question: str,
-        context: str | None = None,
-        *,
-        config: RunnableConfig,
-        run_manager: CallbackManagerForToolRun,
+        self, question: str, context: str | None = None, *, config: RunnableConfig, run_manager: Manager
     ) -> tuple[str, Any]:
         with told_to_the_agent():
             return drive(self._stage(question, context), _child(config, run_manager), Limiter(None))
 
     async def _arun(
-        self,
-        question: str,
-        context: str | None = None,
-        *,
-        config: RunnableConfig,
-        run_manager: AsyncCallbackManagerForToolRun,
+        self, question: str, context: str | None = None, *, config: RunnableConfig, run_manager: Manager
     ) -> tuple[str, Any]:
         with told_to_the_agent():
             return await adrive(self._stage(question, context), _child(config, run_manager), Limiter(None))
@@ -84,8 +76,7 @@ class DecomposeTool(_QuestionTool):
         "for the answer to subquestion 1."
     )
     decomposer: DecomposerLike = Field(default_factory=Decomposer)
-    """A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`; default: the
-    bundled one, on this machine."""
+    """A `Decomposer`, what one is made of, or any Runnable from `Question` to `Decomposition`."""
 
     on_trouble: OnTrouble = "go_on"
     """What happens when the decomposer fails: "go_on" tells the agent why, and to answer the question directly;
@@ -130,8 +121,6 @@ class DivideAndConquerTool(_QuestionTool):
         return solution.answer or solution.text, solution
 
 
-def _child(
-    config: RunnableConfig, run_manager: CallbackManagerForToolRun | AsyncCallbackManagerForToolRun
-) -> RunnableConfig:
+def _child(config: RunnableConfig, run_manager: Manager) -> RunnableConfig:
     # A tool is handed the config of its caller: what it runs becomes its own child through its run manager.
     return merge_configs(patch_config(config, callbacks=run_manager.get_child()), {"tags": ["nostream"]})

@@ -7,6 +7,7 @@ known to be wanted, so that `divconq --help` answers at once.
 from __future__ import annotations
 
 import argparse
+import importlib
 import math
 import os
 import sys
@@ -35,8 +36,6 @@ questions in a file:
   that was stopped or killed goes on where it was; questions that failed are named on stderr, have no record, and are
   asked again. A record keeps the options it was made with; other options need another file.
 
-exit codes:
-  0: all is well; 1: something failed, in a file perhaps one question of many; 2: wrong use; 130: interrupted
 """
 _EVALUATE_EPILOG = """\
 questions and passages:
@@ -47,16 +46,10 @@ questions and passages:
 
   The same command run again skips what is finished; the table is made of all records.
 
-exit codes:
-  0: all is well; 1: a question failed; 2: wrong use; 130: interrupted
 """
-_DOCTOR_EPILOG = """\
+_EXIT_CODES = """\
 exit codes:
-  0: the engine that is chosen made a plan; 1: it did not, and the lines shown say what mends it
-"""
-_SERVE_EPILOG = """\
-exit codes:
-  0: stopped by Ctrl-C or SIGTERM; 1: the model cannot be served; 2: wrong use, such as a port that is taken
+  0: all is well; 1: something failed, in a file perhaps one question of many; 2: wrong use; 130: interrupted
 """
 
 
@@ -67,21 +60,9 @@ def main(argv: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a character the terminal lacks must not end the run
     args = _parser().parse_args(argv)
     try:
-        if args.command == "serve":
-            from langchain_divconq.cli.serve import serve
-
-            return serve(args)
-        if args.command == "evaluate":
-            from langchain_divconq.cli.evaluate import evaluate
-
-            return evaluate(args)
-        if args.command == "doctor":
-            from langchain_divconq.cli.doctor import doctor
-
-            return doctor(args)
-        from langchain_divconq.cli.commands import ask, decompose
-
-        return {"ask": ask, "decompose": decompose}[args.command](args)
+        module = "commands" if args.command in ("ask", "decompose") else args.command
+        run = getattr(importlib.import_module(f"langchain_divconq.cli.{module}"), args.command)
+        return int(run(args))
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED
@@ -132,21 +113,19 @@ def _parser() -> argparse.ArgumentParser:
     for command in (ask, decompose):
         _add_dividing(command)
     _add_evaluating(_command(commands, "evaluate", "measure retrieval on questions of your own", _EVALUATE_EPILOG))
-    _add_serving(
-        _command(commands, "serve", "serve the decomposer to others, as an OpenAI-compatible API", _SERVE_EPILOG)
-    )
-    _command(commands, "doctor", "say what is installed, try it, and tell what mends it", _DOCTOR_EPILOG)
+    _add_serving(_command(commands, "serve", "serve the decomposer to others, as an OpenAI-compatible API"))
+    _command(commands, "doctor", "say what is installed, try it, and tell what mends it")
     return parser
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, epilog: str
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, epilog: str = ""
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(
         name,
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.",
-        epilog=epilog,
+        epilog=epilog + _EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")

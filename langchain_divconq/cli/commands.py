@@ -35,7 +35,7 @@ from langchain_divconq.types import Decomposition, Question, Solution
 from langchain_divconq.unwrap import named_model
 from langchain_divconq.usage import Price
 
-_SETTINGS = (*("solver", "mode", "max_tokens", "price", "decomposer", "max_subquestions", "gate", "engine", "n_ctx"),)
+_SETTINGS = ("solver", "mode", "max_tokens", "price", "decomposer", "max_subquestions", "gate", "engine", "n_ctx")
 _REPLY_TOKENS = 1024
 _EMBEDDED_REPLY_TOKENS = 96  # a small model that does not come to an end goes in circles
 _EMBEDDED_NOTE = (

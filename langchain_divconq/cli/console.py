@@ -11,12 +11,7 @@ from langchain_divconq.usage import StageUsage, Usage
 
 
 def show(text: str) -> None:
-    """Show a piece of a result.
-
-    Raises:
-        BrokenPipeError: Whoever read it has gone.
-        ConfigurationError: It cannot be written, for a disk that is full, say.
-    """
+    """Show a piece of a result; a full disk raises a ConfigurationError, a reader that has gone a BrokenPipeError."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()

@@ -18,13 +18,10 @@ _TEXT_KEYS = ("text", "page_content", "paragraph_text", "contents")
 
 
 def read_corpus(folder: Path) -> list[Document]:
-    """Return the passages of a folder, in the order of its files' names.
+    """Return the passages of a folder, in the order of its files' names; what cannot be read is a ConfigurationError.
 
     A .txt or .md file is one passage, known by its name without the ending. A .jsonl file, or a .json file that is a
     list, has a passage in each row: `{"text": …}`, perhaps with "title" and "id".
-
-    Raises:
-        ConfigurationError: There is no such folder or no passage in it, or a file cannot be read; names it.
     """
     if not folder.is_dir():
         raise ConfigurationError(f"--corpus {folder}: there is no such folder.")
@@ -38,8 +35,6 @@ def read_questions(path: Path, documents: Sequence[Document]) -> list[tuple[Item
     """Return the questions of a file, JSON lines or a JSON list, with the passages that answer each.
 
     A row is `{"question": …, "passages": [id, title or text, …]}`, perhaps with "id" and "context".
-
-    Each question's passages must be among the documents.
 
     Raises:
         ConfigurationError: The file cannot be read, or a passage is not in the corpus.
@@ -84,16 +79,13 @@ def _passages(path: Path, folder: Path) -> Iterator[Document]:
 def _rows(path: Path) -> list[dict[str, Any]]:
     text = _read(path)
     try:
-        rows = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in _lines(text)]
+        is_list = text.lstrip().startswith("[")
+        rows = json.loads(text) if is_list else [json.loads(line) for line in text.split("\n") if line.strip()]
     except ValueError as error:
         raise ConfigurationError(f"{path} is neither JSON lines nor a JSON list: {error}") from error
     if not all(isinstance(row, dict) for row in rows):
         raise ConfigurationError(f"{path} must hold JSON objects, one a row.")
     return rows
-
-
-def _lines(text: str) -> list[str]:
-    return [line for line in text.split("\n") if line.strip()]
 
 
 def _read(path: Path) -> str:

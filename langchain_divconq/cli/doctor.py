@@ -12,7 +12,6 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +27,6 @@ from langchain_divconq.llamacpp.weights import DEFAULT_SHA256, ENVIRONMENT_VARIA
 
 _QUESTION = "Who was born first, the author of Emma or the author of Middlemarch?"
 _MOST_SECONDS = 180
-_PACKAGES: dict[EngineName, str] = {"llama-cpp-python": "llama_cpp_python", "xllamacpp": "xllamacpp"}
 _EXTRAS = {
     "langchain": ("solvers by name (--solver openai:...), agents", 'pip install "langchain-divconq[agents]"'),
     "langchain_openai": ("OpenAI's models, and divconq serve as a client", "pip install langchain-openai"),
@@ -94,10 +92,10 @@ def _engines(*, has_weights: bool) -> bool:
             continue
         chosen = name == installed[0]
         role = "chosen, the first that is installed" if chosen else "installed"
-        show(f"engine {name} {_version(_PACKAGES[name])}: {role}\n")
+        show(f"engine {name} {_version(name)}: {role}\n")
         if has_weights:
-            fine[name], lines = _trial(name)
-            show("".join(f"  {line}\n" for line in lines))
+            fine[name], outcome = _trial(name)
+            show(f"  {outcome}\n")
     if not installed or not fine:
         return False
     others = [name for name, works in fine.items() if works]
@@ -106,7 +104,7 @@ def _engines(*, has_weights: bool) -> bool:
     return fine[installed[0]]
 
 
-def _trial(name: EngineName) -> tuple[bool, list[str]]:
+def _trial(name: EngineName) -> tuple[bool, str]:
     """Return whether a plan was made in a child process, and what to say of it."""
     command = [sys.executable, "-m", "langchain_divconq.cli", "decompose", "--engine", name, "--json", _QUESTION]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "GGML_NO_BACKTRACE": "1"}
@@ -114,31 +112,20 @@ def _trial(name: EngineName) -> tuple[bool, list[str]]:
     try:
         child = subprocess.run(command, env=environment, capture_output=True, timeout=_MOST_SECONDS)
     except subprocess.TimeoutExpired:
-        return False, [f"a trial plan was not there after {_MOST_SECONDS} seconds: is the machine very busy?"]
+        return False, f"a trial plan was not there after {_MOST_SECONDS} seconds: is the machine very busy?"
     seconds = time.monotonic() - start
     if child.returncode:
-        return False, list(_failure(child, name))
+        return False, _failure(child, name)
     plan = json.loads(child.stdout)
     count = len(plan.get("subquestions", ()))
-    return True, [f"a trial plan in a child process: {count} subquestions, {seconds:.1f} s with loading"]
+    return True, f"a trial plan in a child process: {count} subquestions, {seconds:.1f} s with loading"
 
 
-def _failure(child: subprocess.CompletedProcess[bytes], name: EngineName) -> Iterator[str]:
+def _failure(child: subprocess.CompletedProcess[bytes], name: EngineName) -> str:
     said = child.stderr.decode(errors="replace").strip().splitlines()
     if child.returncode < 0 or child.returncode > 128:
-        yield f"a trial plan ended with {explain_death(child.returncode, name)}"
-        if "amx" in _processor_flags():
-            yield "(the processor's flags name AMX, which some virtual machines do without having it)"
-    else:
-        yield f"a trial plan failed: {said[-1] if said else f'exit code {child.returncode}'}"
-
-
-def _processor_flags() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return ""
-    return next((line for line in text.splitlines() if line.startswith("flags")), "")
+        return f"a trial plan ended with {explain_death(child.returncode, name)}"
+    return f"a trial plan failed: {said[-1] if said else f'exit code {child.returncode}'}"
 
 
 def _version(package: str) -> str:

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from langchain_divconq.cli.batch import run_batch
 from langchain_divconq.cli.commands import make_decomposer, make_model
@@ -43,7 +42,8 @@ def evaluate(args: argparse.Namespace) -> int:
         decomposer=make_decomposer(args),
         k=args.k,
     )
-    settings = _settings(args, len(documents))
+    options = {name: getattr(args, name) for name in ("k", "reader", "decomposer", "max_subquestions")}
+    settings = {"corpus": str(args.corpus), "documents": len(documents), **options}
     path = args.output or args.questions.with_suffix(".evaluated.jsonl")
     with RecordFile(path, "evaluation", settings) as file:
         left = [(item, passages) for item, passages in asked if not file.is_finished(item)]
@@ -88,11 +88,7 @@ def render_outcomes(outcomes: Sequence[Outcome], k: int, price: tuple[float, flo
 
 
 def plot_outcomes(outcomes: Sequence[Outcome], k: int, path: Path) -> None:
-    """Draw what each way finds, with intervals.
-
-    Raises:
-        ConfigurationError: matplotlib is not installed, or the file cannot be written.
-    """
+    """Draw what each way finds, with intervals; without matplotlib, or a place to write, a ConfigurationError."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -155,15 +151,3 @@ def _spread(gains: Sequence[Interval], budgets: int) -> list[str]:
 
 def _percent(share: Interval) -> str:
     return f"{100 * share.value:.1f} [{100 * share.low:.1f}, {100 * share.high:.1f}]"
-
-
-def _settings(args: argparse.Namespace, documents: int) -> dict[str, Any]:
-    """Return what the records depend on: mixed, they would say nothing."""
-    return {
-        "corpus": str(args.corpus),
-        "documents": documents,
-        "k": args.k,
-        "reader": args.reader,
-        "decomposer": args.decomposer,
-        "max_subquestions": args.max_subquestions,
-    }

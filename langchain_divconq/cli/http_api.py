@@ -6,7 +6,8 @@
 
 Everything else is refused: other paths and methods, what a page in a browser sends (it carries an Origin), names of
 this machine that are not its own (DNS rebinding), bodies that are not JSON or too large. No reply shows a path, nothing
-that a client sent is printed, and each request has a bound in size, in time and in what it may ask of a grammar.
+that a client sent is printed (but by llama.cpp a grammar whose nested repetitions it refuses), and each request has a
+bound in size, in time and in what it may ask of a grammar.
 """
 
 import hmac
@@ -19,7 +20,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from email.message import Message
-from functools import partial
 from http.server import BaseHTTPRequestHandler
 from queue import Empty, SimpleQueue
 from socketserver import TCPServer, ThreadingMixIn
@@ -56,33 +56,21 @@ class Api:
         self.connections = threading.BoundedSemaphore(_MOST_CONNECTIONS)
 
     def check_sender(self, headers: Message) -> None:
-        """Refuse what a page in a browser sends, and without a key whoever calls this machine by a foreign name.
-
-        Raises:
-            Refusal: It does not say more than that.
-        """
+        """Raise a Refusal of a page in a browser, and without a key of whoever calls this machine by a foreign name."""
         if headers.get("Origin") is not None or headers.get("Sec-Fetch-Site", "none") != "none":
             raise Refusal(403, "Pages in a browser may not use this server.")
         if self.key is None and not _LOOPBACK.fullmatch(headers.get("Host", "")):
             raise Refusal(403, "Without a key this server is called by 127.0.0.1 or localhost alone.")
 
     def check_key(self, headers: Message) -> None:
-        """Refuse whoever does not send the key.
-
-        Raises:
-            Refusal: The key is missing or another.
-        """
+        """Raise a Refusal of whoever does not send the key."""
         sent = headers.get("Authorization", "").removeprefix("Bearer ").strip()
         if self.key is not None and not hmac.compare_digest(sent.encode(), self.key.encode()):
             raise Refusal(401, "Invalid API Key", "invalid_api_key")
 
     @contextmanager
     def model(self, is_gone: Callable[[], bool]) -> Iterator[ChatGGUF]:
-        """Hold one of the models, once one is free.
-
-        Raises:
-            Refusal: None was free in time, or the client has gone.
-        """
+        """Hold one of the models once one is free; a Refusal where none was in time, or where the client has gone."""
         deadline = time.monotonic() + MOST_SECONDS
         while True:
             with suppress(Empty):
@@ -198,8 +186,11 @@ class Handler(BaseHTTPRequestHandler):
     def _stream(self, model: ChatGGUF, asked: Asked) -> None:
         call = model._call(asked.messages, asked.stop, asked.options)
         frame = self._frame("chat.completion.chunk")
+
+        def work(emit: Callable[[Any], None], is_cancelled: Callable[[], bool]) -> None:
+            call.run(emit, lambda: is_cancelled() or self._is_gone())
+
         # Written by this thread, decoded in another: a client that reads slowly does not hold the model.
-        work = partial(_run, call, self._is_gone)
         with closing(iterate(work)) as parts:
             for part in parts:
                 message = call.chunk(part).message
@@ -291,7 +282,3 @@ class Server(ThreadingMixIn, TCPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of a connection that failed: what clients send is not to be printed."""
-
-
-def _run(call: Any, is_gone: Callable[[], bool], emit: Callable[[Any], None], is_cancelled: Callable[[], bool]) -> None:
-    call.run(emit, lambda: is_cancelled() or is_gone())

@@ -56,8 +56,7 @@ def read_items(lines: Iterable[bytes], source: str, context: str | None = None) 
     `source` names them in messages; `context` is for questions that bring none.
 
     Raises:
-        InvalidQuestionError: A line is no JSON object, its question is none, or its id stands there already; or there
-            is no question at all.
+        InvalidQuestionError: There is no question, a line holds none, or its id stands there already.
     """
     items: dict[Key, tuple[int, Item]] = {}
     for number, line in enumerate(lines, start=1):
@@ -115,8 +114,7 @@ class RecordFile:
     def __init__(self, path: Path, kind: str, settings: Record | None = None) -> None:
         """Open the file, or begin it.
 
-        `kind` is what records hold: "solution", "decomposition" or "evaluation"; `settings` are what results depend on,
-        as plain values.
+        `kind` is what records hold: "solution", "decomposition" or "evaluation"; results depend on `settings`.
 
         Raises:
             ConfigurationError: The file holds something else, was made with other settings, is no regular file or
@@ -153,11 +151,7 @@ class RecordFile:
         self._file.close()
 
     def add(self, record: Record) -> None:
-        """Add a record; when this returns, it survives the process and the machine.
-
-        Raises:
-            ConfigurationError: It cannot be written; the file is as it was before.
-        """
+        """Add a record, which then survives process and machine; after a ConfigurationError the file is as it was."""
         line = json.dumps({**record, "settings": self._settings}, ensure_ascii=False) + "\n"
         data = line.encode(errors="backslashreplace")  # half a surrogate pair: in JSON, too, this is its escape
         try:
@@ -176,11 +170,7 @@ class RecordFile:
         self._keep(record)
 
     def is_finished(self, item: Item) -> bool:
-        """Return whether an earlier run finished this question.
-
-        Raises:
-            ConfigurationError: It finished another question under the same id or line.
-        """
+        """Return whether an earlier run finished this question; another of the same key raises ConfigurationError."""
         if item.key not in self.finished:
             return False
         if (asked := _question(self.finished[item.key])) != item.question.model_dump(mode="json"):

@@ -44,11 +44,7 @@ class Asked(NamedTuple):
 
 
 def read_body(data: bytes) -> Asked:
-    """Return what a chat completion's body asks.
-
-    Raises:
-        Refusal: It is not JSON, or asks for what there is not.
-    """
+    """Return what a chat completion's body asks; a Refusal says what there is not."""
     try:
         body = json.loads(data)
     except (ValueError, RecursionError):

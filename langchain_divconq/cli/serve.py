@@ -98,11 +98,7 @@ def _load(
 
 
 def _key(option: str | None) -> str | None:
-    """Return the key that clients are to send; None: there is none.
-
-    Raises:
-        ConfigurationError: It is blank, or no header can carry it.
-    """
+    """Return the key that clients are to send (None: there is none); refuse one that is blank or no header takes."""
     key = os.environ.get(KEY_VARIABLE) or None if option is None else option
     if key is not None and not (key.isascii() and key.isprintable() and key.strip() == key != ""):
         raise ConfigurationError(
@@ -133,11 +129,7 @@ def render_client(host: str, port: int, *, has_key: bool, has_adapter: bool) -> 
 
 
 def _address(host: str, port: int, key: str | None) -> tuple[socket.AddressFamily, tuple[str, int]]:
-    """Return what to bind; refuse an address that is not this machine's or is taken, or open without a key.
-
-    Raises:
-        ConfigurationError: What is wrong with it.
-    """
+    """Return what to bind; refuse an address that is not this machine's or is taken, or open without a key."""
     if key is None and not _is_loopback(host):
         raise ConfigurationError(
             f"--host {host} lets other machines in, and there is no key to keep them out. Set {KEY_VARIABLE} to a "

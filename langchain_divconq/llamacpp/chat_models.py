@@ -120,13 +120,10 @@ class ChatGGUF(BaseChatModel):
         check_ranges({name: getattr(self, name) for name in type(self).model_fields})
         return self
 
-    @model_validator(mode="after")
-    def _set_divconq_profile(self) -> Self:
-        if self.profile is None:
-            self.profile = {**_PROFILE, "max_output_tokens": self.max_tokens}
-            if self.n_ctx:  # else what the model was trained with, which is in the file
-                self.profile["max_input_tokens"] = self.n_ctx
-        return self
+    def _resolve_model_profile(self) -> ModelProfile:
+        # With n_ctx=0 it is what the model was trained with, which is in the file.
+        most_read: ModelProfile = {"max_input_tokens": self.n_ctx} if self.n_ctx else {}
+        return {**_PROFILE, "max_output_tokens": self.max_tokens, **most_read}
 
     @model_validator(mode="after")
     def _set_divconq_version(self) -> Self:
@@ -272,13 +269,12 @@ class ChatGGUF(BaseChatModel):
     ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
         """Return a runnable whose output follows a schema: decoding is held to it.
 
-        The model is not told of the schema; describe the fields in the prompt. With "json_mode" it may write any JSON
-        object.
+        The model is not told of the schema; describe the fields in the prompt.
 
         Args:
             schema: A pydantic class, a TypedDict or a JSON schema.
             include_raw: Return {"raw", "parsed", "parsing_error"} and raise nothing when parsing fails.
-            method: "json_schema" or "json_mode"; "function_calling" means the former, for the model has no tools.
+            method: "json_schema", also as "function_calling", for the model has no tools; "json_mode": any JSON object.
             kwargs: `strict` is accepted, for every schema is enforced.
 
         Raises:

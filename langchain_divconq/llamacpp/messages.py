@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage
@@ -26,27 +27,13 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     "top_logprobs": (0, 1000),
 }
 _WHOLE = set(_RANGES) - {"temperature", "top_p", "timeout"}
-_CALL_OPTIONS = {
-    "max_tokens",
-    "temperature",
-    "top_k",
-    "top_p",
-    "seed",
-    "grammar",
-    "response_format",
-    "logprobs",
-    "top_logprobs",
-}
+_CALL_OPTIONS = {field.name for field in fields(Request)} - {"prompt"} | {"response_format", "logprobs"}
 _LANGCHAIN_OPTIONS = {"stream", "ls_structured_output_format", "structured_output_format"}
 _ROLES = {"human": "user", "ai": "assistant", "user": "user", "assistant": "assistant", "system": "system"}
 
 
 def check_ranges(options: Mapping[str, Any]) -> None:
-    """Refuse options that are out of range; None counts as not given.
-
-    Raises:
-        ConfigurationError: Which option, what it is and what it may be.
-    """
+    """Raise ConfigurationError for an option that is out of range; None counts as not given."""
     for name, value in options.items():
         low, high = _RANGES.get(name, (None, None))
         if value is None or name not in _RANGES:

@@ -30,11 +30,7 @@ _METHODS = ("json_schema", "function_calling", "json_mode")
 def structured_output(
     model: BaseChatModel, schema: dict[str, Any] | type, method: str, include_raw: bool, options: Mapping[str, Any]
 ) -> Runnable[Any, Any]:
-    """Return `model` held to a schema, followed by what reads its reply.
-
-    Raises:
-        ConfigurationError: The method or an option is unknown.
-    """
+    """Return `model` held to a schema, and what reads its reply; see `ChatGGUF.with_structured_output`."""
     if method not in _METHODS:
         raise ConfigurationError(f"method is {method!r}; it must be one of {', '.join(_METHODS)}.")
     if unknown := sorted(set(options) - {"strict"}):
@@ -71,7 +67,6 @@ def held_to(model: Any, schema: Any, write: Callable[[Any], str]) -> Runnable[An
     """Return a chat model held to a schema, its reply written anew; one that cannot be read stays as it was.
 
     `with_structured_output` itself leaves out what is bound to a model, what a config chooses, and a call's arguments.
-
     `write` makes the reply's text of what was read.
 
     Raises:

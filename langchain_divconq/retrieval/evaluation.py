@@ -104,9 +104,8 @@ class Recommendation(NamedTuple):
 def evaluator(retriever: DecomposedRetriever) -> Runnable[Asked, Outcome]:
     """Return a Runnable that searches for a question in every way: one plan, one search for each subquestion.
 
-    Args:
-        retriever: Its `k` is the most passages that count. Let it divide every question (a gate of 1): what other gates
-            give follows from the outcomes.
+    The retriever's `k` is the most passages that count. Let it divide every question (a gate of 1): what other gates
+    give follows from the outcomes.
     """
 
     def search(asked: Asked, config: RunnableConfig) -> Outcome:

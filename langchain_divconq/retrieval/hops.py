@@ -64,13 +64,9 @@ class Query:
 
 @dataclass(frozen=True)
 class Hop:
-    """A subquestion that has been searched for.
+    """A subquestion that has been searched for, by its number from 1: references filled in, documents best first.
 
-    Attributes:
-        number: From 1, as references count.
-        asked: The subquestion, references filled in.
-        documents: What was found for it, best first.
-        answers: What was read in them, likeliest first; empty: nothing.
+    The answers are those that were read in them, likeliest first; empty: nothing.
     """
 
     number: int

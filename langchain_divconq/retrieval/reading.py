@@ -41,12 +41,7 @@ answer as text or a message, several as a list, likeliest first, None where the 
 
 
 def as_reader(value: object) -> object:
-    """Return a Runnable that reads; what cannot be one, as it is.
-
-    Raises:
-        ConfigurationError: A name is given, and `langchain`, which knows the names, or the provider's package or key is
-            missing.
-    """
+    """Return a Runnable that reads; what cannot be one, as it is. A name fails as `named_model` does."""
     if isinstance(value, str):
         return named_model("reader", value)
     if isinstance(value, Solver):

@@ -13,7 +13,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config, merge_configs, patch_config
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from langchain_divconq.asking import DecomposerLike, OnTrouble, ask_decomposer
 from langchain_divconq.calls import Announcement, Limiter, Stage, adrive, drive
@@ -31,9 +31,8 @@ class DecomposedRetriever(BaseRetriever):
     """Retrieves for each subquestion of a question, and for the question itself, with any retriever.
 
     A subquestion that refers to an earlier one (`#1`) is searched for with the earlier one's answer in that place, read
-    in the documents found for the earlier one. Answers nobody refers to are not asked for. Where none is read, the
-    title of the best of those documents takes its place, or else the earlier subquestion's own words. What has no words
-    to search for, or was searched for already, is not searched for.
+    in the documents found for the earlier one. Where none is read, the title of the best of those documents takes its
+    place, or else the earlier subquestion's own words. What has no words, or was searched for, is not searched for.
 
     The documents of all searches share the budget `k`, the whole question's best always among them; a plan that finds
     no more than the whole question gives exactly the whole question's documents. They are copies, with what found them
@@ -70,8 +69,7 @@ class DecomposedRetriever(BaseRetriever):
     "documents": …}` to an answer, several in a list, or None. None: nobody reads."""
 
     decomposer: DecomposerLike = Field(default_factory=Decomposer)
-    """A `Decomposer`, a chat model to make one of, or any Runnable from `Question` to `Decomposition`; default: the
-    bundled one, on this machine."""
+    """A `Decomposer`, what one is made of, or any Runnable from `Question` to `Decomposition`."""
 
     gate: Gate | None = None
     """When a question is divided, in the place of the decomposer's own gate; None: as the decomposer says. `invoke(…,
@@ -92,16 +90,6 @@ class DecomposedRetriever(BaseRetriever):
     on_trouble: OnTrouble = "go_on"
     """What happens when the decomposer, a search or a reading fails twice: "go_on" without it, and say so in the
     metadata and the log; "raise". A broken set-up, and searches that all fail, always raise."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_solver(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "solver" in values:
-            raise ConfigurationError(
-                "DecomposedRetriever takes no solver=. What reads is its reader=, which may be the same chat model; "
-                "answer the question itself from the documents it returns."
-            )
-        return values
 
     @field_validator("reader", mode="before")
     @classmethod
@@ -134,10 +122,7 @@ class DecomposedRetriever(BaseRetriever):
     # The base class hands a retriever its callbacks alone; whatever else is in the config has to reach the parts too.
 
     def invoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
-        """Return the documents for one question.
-
-        `k` and `gate` take the fields' places; whatever else there is goes to every search.
-        """
+        """Return the documents for one question; `k` and `gate` replace the fields, other arguments are a search's."""
         config = ensure_config(config)
         return super().invoke(input, config, call_config=config, **kwargs)
 
@@ -166,48 +151,32 @@ class DecomposedRetriever(BaseRetriever):
         return make_tool(self, args_schema, name, description)
 
     def _get_relevant_documents(
-        self,
-        query: str,
-        *,
-        run_manager: CallbackManagerForRetrieverRun,
-        k: int | None = None,
-        gate: Gate | None = None,
-        call_config: RunnableConfig | None = None,
-        **options: Any,
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
-        call, config, limiter = self._for_one_call(k, gate, call_config, run_manager)
+        call, config, limiter = self._for_one_call(options, run_manager)
         plan = drive(call._divide(query), config, limiter)
         return drive(call._retrieve(plan, options), call._traced(config, plan), limiter)
 
     async def _aget_relevant_documents(
-        self,
-        query: str,
-        *,
-        run_manager: AsyncCallbackManagerForRetrieverRun,
-        k: int | None = None,
-        gate: Gate | None = None,
-        call_config: RunnableConfig | None = None,
-        **options: Any,
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
-        call, config, limiter = self._for_one_call(k, gate, call_config, run_manager)
+        call, config, limiter = self._for_one_call(options, run_manager)
         plan = await adrive(call._divide(query), config, limiter)
         return await adrive(call._retrieve(plan, options), call._traced(config, plan), limiter)
 
     def _for_one_call(
         self,
-        k: int | None,
-        gate: Gate | None,
-        config: RunnableConfig | None,
+        options: dict[str, Any],
         run_manager: CallbackManagerForRetrieverRun | AsyncCallbackManagerForRetrieverRun,
     ) -> tuple[DecomposedRetriever, RunnableConfig, Limiter]:
-        """Return the retriever with what one call asks for in its fields' place, and what its parts run within."""
-        changes: dict[str, Any] = {}
-        if k is not None:
-            changes["k"] = self._check_k(k)
-        if gate is not None:
-            changes["gate"] = check_gate(gate)
-        config = patch_config(config, callbacks=run_manager.get_child())
-        return self.model_copy(update=changes) if changes else self, config, limiter_of(config)
+        """Take out of `options` what is not the searches'; return the retriever as a call asks, and what it runs in."""
+        config = patch_config(options.pop("call_config", None), callbacks=run_manager.get_child())
+        k, gate = options.pop("k", None), options.pop("gate", None)
+        changes = {
+            "k": self.k if k is None else self._check_k(k),
+            "gate": self.gate if gate is None else check_gate(gate),
+        }
+        return self.model_copy(update=changes), config, limiter_of(config)
 
     def _divide(self, query: Any) -> Stage[Decomposition]:
         question = Question.from_input(query)
@@ -264,8 +233,5 @@ def _labelled(hits: Sequence[Hit], walk: Walk) -> list[Document]:
 
 
 def limiter_of(config: RunnableConfig) -> Limiter:
-    """Return what holds one question's calls: one after another where the number in flight is limited.
-
-    What is in flight in a batch is then bounded by the questions at once.
-    """
+    """Return what lets the calls of one question go one after another where those of a batch are limited."""
     return Limiter(None if config.get("max_concurrency") is None else 1)

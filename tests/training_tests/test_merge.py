@@ -7,7 +7,7 @@ import gguf
 import numpy as np
 import pytest
 
-from langchain_divconq.llamacpp.engines.gguf import read_header, read_strings
+from langchain_divconq.llamacpp.engines.gguf import read_array, read_header
 from tests.training_tests.lora import train_at_random
 from training.gguf.merge import merge
 from training.student.adapter import Lora, load_lora
@@ -42,7 +42,7 @@ def test_everything_else_is_the_bases_own(tmp_path: Path) -> None:
     assert {**before.metadata, "general.name": "Mine", "general.file_type": 1} == after.metadata
     assert before.arrays.keys() == after.arrays.keys()
     for key in ("tokenizer.ggml.tokens", "tokenizer.ggml.merges"):
-        assert read_strings(before, key) == read_strings(after, key)
+        assert read_array(before, key) == read_array(after, key)
     assert list(before.shapes.items()) == list(after.shapes.items())
     untouched = tensors(base)
     for name, tensor in tensors(tmp_path / "merged.gguf").items():

@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from langchain_divconq.llamacpp.engines.gguf import check_model, read_header, read_strings
+from langchain_divconq.llamacpp.engines.gguf import check_model, read_array, read_header
 from training.student.tiny import Architecture, make_tiny
 
 
@@ -32,7 +32,7 @@ def test_its_weights_follow_the_seed_alone(tmp_path: Path) -> None:
 
 def test_its_tokenizer_has_words_and_every_byte(tmp_path: Path) -> None:
     header = read_header(make_tiny(tmp_path / "tiny.gguf"))
-    tokens = read_strings(header, "tokenizer.ggml.tokens")
+    tokens = read_array(header, "tokenizer.ggml.tokens")
     assert len(set(tokens)) == len(tokens) == header.shapes["token_embd.weight"][1] == 512
     assert sum(len(token) == 1 for token in tokens) == 256
     assert {"<|im_end|>", "ĠHow", "How", "Ġthe"} <= set(tokens)

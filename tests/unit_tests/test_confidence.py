@@ -44,7 +44,6 @@ def test_a_card_says_languages_and_weights(tmp_path: Path) -> None:
     card = {"languages": ["en", "de"], "confidence": {"intercept": 1, "weights": {"words_covered": 2}}}
     adapter.with_suffix(".json").write_text(json.dumps(card))
     assert load_card(adapter) == StudentCard(("en", "de"), Calibration(1.0, {"words_covered": 2.0}))
-    assert not load_card(adapter).english_only
     load_card.cache_clear()
 
 

@@ -35,7 +35,7 @@ def test_a_grammar_that_llama_cpp_takes_passes(grammar: str) -> None:
         *(("root ::= (", r"expected '\)'"), ('root = "a"', "expected the name of a rule")),
         *(('root ::= "a" )', "expected the end of the rule"), ('::= "a"', "no part of a grammar")),
         ('root ::= "a" x ::= "b"', "expected the end of the rule"),
-        *(("root ::= *", "nothing before '\\*' to repeat"), ('root ::= ""?', "nothing before '\\?' to repeat")),
+        ("root ::= *", "nothing before '\\*' to repeat"),
         *(('root ::= "a"{x}', "no part of a grammar"), ('root ::= "a', "ends within a quotation")),
         ('root ::= "b"\n\nx ::= <|im_end|>', "no part of a grammar.*on line 3: 'x ::= <.im_end.>'"),
         ('root ::= "a"{4,3}', "fewer than the least"),
@@ -101,25 +101,6 @@ def assert_checks(schema: Any) -> str:
         if "U+0000" not in str(error):  # a constant with NUL in it cannot be written
             raise
     return grammar
-
-
-@pytest.mark.parametrize(
-    ("body", "fits"),
-    [
-        *(('"a"{0,2000}', True), ("([a-z]{0,40}){0,40}", True), ("([a-z]{0,50}){0,40}", False)),
-        *(("[a-z]{0,50} [a-z]{0,50}", True), ('("a"? "b"?){0,600}', True), ('("a"? "b"?){0,700}', False)),
-        *(('("a"{2000} "b"){1,2}', True), ("(x){0,2000}", False)),
-        ("(([a-z]{0,2000}){0,2000}){0,2000}", False),
-    ],
-)
-def test_repetitions_within_repetitions_are_bounded_as_llama_cpp_bounds_them(body: str, fits: bool) -> None:
-    # It prints the grammar to standard error where it refuses one; this was compared with what it does.
-    grammar = f'root ::= {body}\nx ::= "a"'
-    if fits:
-        check_grammar(grammar)
-        return
-    with pytest.raises(GrammarError, match="rules made of them"):
-        check_grammar(grammar)
 
 
 def test_references_are_followed_even_to_themselves() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_divconq.errors import AdapterMismatchError, EngineError, InvalidWeightsError, WeightsNotFoundError
-from langchain_divconq.llamacpp.engines.gguf import check_adapter, check_model, read_header, read_strings
+from langchain_divconq.llamacpp.engines.gguf import check_adapter, check_model, read_array, read_header
 from langchain_divconq.llamacpp.engines.identity import fingerprint
 from tests.gguf_writer import Value, gguf_bytes, write_adapter, write_model
 
@@ -22,8 +22,9 @@ def test_the_header_tells_values_arrays_and_shapes(tmp_path: Path) -> None:
     header = read_header(path)
     assert (header.architecture, header.name, header.context_length) == ("llama", "Tiny", 2048)
     assert header.shapes == {"token_embd.weight": (8, 4), "output_norm.weight": (8,)}
-    assert read_strings(header, "tokenizer.ggml.tokens") == ["<s>", "a", "é"]
-    assert read_strings(header, "tokenizer.ggml.token_type") == []
+    assert read_array(header, "tokenizer.ggml.tokens") == ["<s>", "a", "é"]
+    assert read_array(header, "tokenizer.ggml.token_type") == [3, 1, 1]
+    assert read_array(header, "absent") == []
     assert header.text("absent") == ""
     assert header.integer("some.flag") is None
     check_model(header)
@@ -91,7 +92,7 @@ def _read(factory: pytest.TempPathFactory, content: bytes) -> None:
     path.write_bytes(content)
     try:
         header = read_header(path)
-        read_strings(header, "tokenizer.ggml.tokens")
+        read_array(header, "tokenizer.ggml.tokens")
         check_model(header)
         check_adapter(header, header)
     except EngineError:

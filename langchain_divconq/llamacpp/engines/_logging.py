@@ -12,10 +12,7 @@ _callback: Any = None
 
 
 def route_log(lib: Any) -> None:
-    """Send warnings and errors of llama.cpp to the logger "langchain_divconq.llama_cpp", at DEBUG.
-
-    `lib` is the module `llama_cpp`.
-    """
+    """Send warnings and errors of `lib`, llama.cpp, to the logger "langchain_divconq.llama_cpp", at DEBUG."""
     global _callback
     _complaints.clear()
     if _callback is None:

@@ -125,6 +125,9 @@ class Engine(Protocol):
         """Return the prompt for chat messages (`role`, `content`), by the model's own template, opening the reply.
 
         Control tokens that a message spells out stay text.
+
+        Raises:
+            EngineError: The model has no template, or its template refuses the messages.
         """
         ...
 

@@ -2,8 +2,8 @@
 
 Some grammars end the process or hang it (tried on both engines): a character U+0000 or beyond Unicode, a class that no
 character matches, a token (`<|im_end|>`), groups nested thousands deep, repetitions whose least is above their most.
-What is no grammar at all llama.cpp prints to standard error, whoever wrote it. What it refuses in silence, such as a
-rule that begins with itself, is left to it.
+What is no grammar at all llama.cpp prints to standard error, whoever wrote it. What else it refuses is left to it: a
+rule that begins with itself, too many repetitions within repetitions.
 """
 
 import re
@@ -29,93 +29,57 @@ _LAST = 0x10FFFF
 
 @lru_cache(maxsize=64)
 def check_grammar(grammar: str) -> None:
-    """Refuse a GBNF grammar that would end the process, hang it, or hold nothing.
-
-    Raises:
-        GrammarError: What is wrong, on which line.
-    """
-    reader = _Reader()
-    at = 0
+    """Raise a GrammarError, with the line, for a grammar that would end the process, hang it, or hold nothing."""
+    at = depth = 0
+    before = "end"  # the kind of token before, or the end of a rule
+    rules: set[str] = set()
+    uses: dict[str, int] = {}
     while at < len(grammar):
         token = _TOKEN.match(grammar, at)
-        if token is None:
-            raise _error(grammar, at, "this is no part of a grammar, or it ends within a quotation or a class")
         try:
-            reader.take(token)
+            if token is None:
+                raise ValueError("this is no part of a grammar, or it ends within a quotation or a class")
+            kind = token["mark"] or str(token.lastgroup)
+            depth += (kind == "(") - (kind == ")")
+            if kind != "space":
+                _check(token, kind, before, depth)
+                before = kind
+            elif not depth and before not in ("rule", "|") and {"\r", "\n"} & {*token[0]}:
+                before = "end"
         except ValueError as fault:
             raise _error(grammar, at, str(fault)) from None
+        if kind == "rule":
+            rules.add(token["rule"])
+        elif kind == "name":
+            uses.setdefault(token["name"], at)
         at = token.end()
-    if reader.groups:
+    if depth:
         raise _error(grammar, at, "expected ')'")
-    for name, place in reader.uses.items():
-        if name not in reader.rules:
+    for name, place in uses.items():
+        if name not in rules:
             raise _error(grammar, place, f"the rule {name!r} is not defined")
-    if "root" not in reader.rules:
+    if "root" not in rules:
         raise _error(grammar, 0, "there is no rule named 'root'")
 
 
-class _Reader:
-    """Takes a grammar's tokens one after another; a ValueError says what is wrong with one."""
-
-    def __init__(self) -> None:
-        self.rules: set[str] = set()
-        self.uses: dict[str, int] = {}
-        self.groups: list[int] = []  # for each that is open, what `made` was before it
-        self.in_rule = self.goes_on = False  # goes_on: at a line's end
-        self.made = 0  # rules that llama.cpp makes of names, groups and repetitions
-        self.before: int | None = None  # what `made` was before the item that may be repeated; None: there is none
-
-    def take(self, token: re.Match[str]) -> None:
-        if token["space"] is not None:
-            if not (self.goes_on or self.groups) and token[0].strip(" \t")[:1] in ("\r", "\n"):
-                self.in_rule = False
-            return
-        if (token["rule"] is None) != self.in_rule:
-            raise ValueError(
-                "expected the end of the rule" if self.in_rule else "expected the name of a rule and '::='"
-            )
-        self.goes_on = token["rule"] is not None or token["mark"] == "|"
-        if token["rule"] is not None:
-            self.rules.add(token["rule"])
-            self.in_rule, self.before = True, None
-        elif token["many"]:
-            self.repeat(token)
-        elif token["mark"] == ")":
-            if not self.groups:
-                raise ValueError("expected the end of the rule")
-            self.before = self.groups.pop()
-        else:
-            self.item(token)
-
-    def item(self, token: re.Match[str]) -> None:
-        self.before = self.made
-        if token["mark"] == "(":
-            self.groups.append(self.made)
-            self.made += 1
-            if len(self.groups) > _DEEPEST:
-                raise ValueError(f"it is nested more than {_DEEPEST} deep")
-        elif name := token["name"]:
-            self.made += name not in self.uses and name not in self.rules
-            self.uses.setdefault(name, token.start())
-        elif token["literal"] and 0 in _characters(token["literal"][1:-1]):
-            raise ValueError("U+0000 is not a character that a model can write")
-        elif token["kind"] and not _matches_any(token["kind"][1:-1]):
-            raise ValueError("no character matches this class")
-        if token["mark"] in ("(", "|") or token["literal"] == '""':
-            self.before = None
-
-    def repeat(self, token: re.Match[str]) -> None:
-        if self.before is None:
+def _check(token: re.Match[str], kind: str, before: str, depth: int) -> None:
+    """Raise a ValueError that says what is wrong with a token behind another of the kind `before`."""
+    if (kind == "rule") != (before == "end") or depth < 0:
+        raise ValueError("expected the name of a rule and '::='" if before == "end" else "expected the end of the rule")
+    if depth > _DEEPEST:
+        raise ValueError(f"it is nested more than {_DEEPEST} deep")
+    if kind == "literal" and 0 in _characters(token[0][1:-1]):
+        raise ValueError("U+0000 is not a character that a model can write")
+    if kind == "kind" and not _matches_any(token[0][1:-1]):
+        raise ValueError("no character matches this class")
+    if kind == "many":
+        if before in ("rule", "(", "|"):
             raise ValueError(f"there is nothing before {token[0]!r} to repeat")
-        if token["least"] is None:
-            self.made += 1
-            return
-        least, most = int(token["least"]), int(token["most"] or token["least"])
+        least, most = int(token["least"] or 0), int(token["most"] or token["least"] or 0)
         if most < least:
             raise ValueError("the most repetitions are fewer than the least")
-        if max(1, self.made - self.before) * most > _MOST_REPETITIONS:
-            raise ValueError(f"more than {_MOST_REPETITIONS} repetitions, or rules made of them")
-        self.made += 1 if token["most"] == "" else most - least
+        if most > _MOST_REPETITIONS:
+            raise ValueError(f"more than {_MOST_REPETITIONS} repetitions")
 
 
 def _matches_any(text: str) -> bool:

@@ -8,6 +8,7 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 import math
+import mmap
 import os
 import stat
 import struct
@@ -15,12 +16,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from langchain_divconq.errors import AdapterMismatchError, InvalidWeightsError, WeightsNotFoundError
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-_WHOLE = (0, 1, 2, 3, 4, 5, 10, 11)
 _STRING, _ARRAY = 8, 9
 # ggml type: (elements in a block, bytes of a block), from ggml-common.h.
 # fmt: off
@@ -45,7 +45,7 @@ class GgufHeader:
     Attributes:
         path: The file.
         metadata: Its key-value pairs, arrays left out.
-        arrays: Where arrays begin, for `read_strings`: key to (element type, count, byte offset).
+        arrays: Where arrays begin, for `read_array`: key to (element type, count, byte offset).
         shapes: Tensor name to its dimensions, fastest-varying first, as ggml orders them.
         places: Tensor name to its ggml type, and where in the file its values begin.
     """
@@ -83,50 +83,29 @@ class GgufHeader:
 
 
 class _Cursor:
-    """Reads forward through a file, a few megabytes at a time, never past its end."""
+    """Reads forward through a file, never past its end."""
 
     def __init__(self, path: Path, start: int = 0) -> None:
-        self.path = path
-        self.file = open_weights(path)
-        self.size = os.fstat(self.file.fileno()).st_size
-        self.position = start
-        self.buffer, self.base = b"", start
+        self.path, self.position = path, start
+        with open_weights(path) as file:
+            self.size = os.fstat(file.fileno()).st_size
+            self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self.size else b""
 
-    def take(self, count: int) -> bytes:
-        offset = self._ensure(count)
+    def skip(self, count: int) -> int:
+        """Return where the next bytes begin, and go beyond them."""
+        start = self.position
+        if start + count > self.size:
+            raise _cut_short(self.path, start + count, self.size)
         self.position += count
-        return self.buffer[offset : offset + count]
+        return start
 
-    def skip(self, count: int) -> None:
-        if self.position + count > self.size:
-            raise _cut_short(self.path, self.position + count, self.size)
-        self.position += count
-
-    def unpack(self, layout: str) -> tuple[int, ...]:
+    def unpack(self, layout: str) -> tuple[Any, ...]:
         layout = "<" + layout
-        count = struct.calcsize(layout)
-        offset = self._ensure(count)
-        self.position += count
-        return struct.unpack_from(layout, self.buffer, offset)
+        return struct.unpack_from(layout, self.data, self.skip(struct.calcsize(layout)))
 
     def string(self) -> str:
-        return self.take(self.unpack("Q")[0]).decode(errors="replace")
-
-    def skip_strings(self, count: int) -> None:
-        for _ in range(count):
-            self.skip(self.unpack("Q")[0])
-
-    def _ensure(self, count: int) -> int:
-        if self.position + count > self.size:
-            raise _cut_short(self.path, self.position + count, self.size)
-        offset = self.position - self.base
-        if offset < 0 or offset + count > len(self.buffer):
-            self.file.seek(self.position)
-            self.buffer, self.base = self.file.read(max(count, 4 << 20)), self.position
-            if len(self.buffer) < count:
-                raise _cut_short(self.path, self.position + count, self.base + len(self.buffer))
-            return 0
-        return offset
+        start = self.skip(self.unpack("Q")[0])
+        return self.data[start : self.position].decode(errors="replace")
 
 
 def read_header(path: Path) -> GgufHeader:
@@ -136,9 +115,7 @@ def read_header(path: Path) -> GgufHeader:
         WeightsNotFoundError: There is no such file.
         InvalidWeightsError: It is no GGUF, of a version llama.cpp does not read, damaged, or cut short.
     """
-    cursor = _Cursor(path)
-    with cursor.file:
-        return _read(cursor)
+    return _read(_Cursor(path))
 
 
 def open_weights(path: Path) -> BinaryIO:
@@ -163,32 +140,17 @@ def _kind(mode: int) -> str:
     return "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
 
 
-def read_strings(header: GgufHeader, key: str) -> list[str]:
-    """Return an array of strings from a file's header, such as the vocabulary; empty where it has none."""
-    kind, count, offset = header.arrays.get(key, (0, 0, 0))
-    if kind != _STRING:
-        return []
+def read_array(header: GgufHeader, key: str) -> list[Any]:
+    """Return an array of strings or numbers from a file's header, such as the vocabulary; empty where it has none."""
+    kind, count, offset = header.arrays.get(key, (_STRING, 0, 0))
     cursor = _Cursor(header.path, offset)
-    with cursor.file:
+    if kind == _STRING:
         return [cursor.string() for _ in range(count)]
-
-
-def read_numbers(header: GgufHeader, key: str) -> list[int]:
-    """Return an array of whole numbers from a file's header, such as the tokens' types; empty where it has none."""
-    kind, count, offset = header.arrays.get(key, (0, 0, 0))
-    if not count or kind not in _WHOLE:
-        return []
-    cursor = _Cursor(header.path, offset)
-    with cursor.file:
-        return list(cursor.unpack(f"{count}{_SCALARS[kind]}"))
+    return list(cursor.unpack(f"{count}{_SCALARS[kind]}")) if kind in _SCALARS else []
 
 
 def check_model(header: GgufHeader) -> None:
-    """Refuse a GGUF that is not a language model's weights.
-
-    Raises:
-        InvalidWeightsError: It is an adapter, a vocabulary or something else.
-    """
+    """Raise InvalidWeightsError for a GGUF that is not a language model's weights: an adapter, a vocabulary."""
     kind = header.text("general.type") or "model"
     if kind == "adapter":
         raise InvalidWeightsError(f"{header.path} is a LoRA adapter, not a model. Pass it as adapter_path.")
@@ -215,12 +177,9 @@ def check_model(header: GgufHeader) -> None:
 
 
 def check_numbers(header: GgufHeader) -> None:
-    """Refuse weights or an adapter with values that are no numbers, by reading its 16- and 32-bit floats.
+    """Raise InvalidWeightsError, with file and tensor, for values among 16- and 32-bit floats that are no numbers.
 
     Of a model only the 32-bit ones are read: llama.cpp looks at the others.
-
-    Raises:
-        InvalidWeightsError: Names the file and the tensor.
     """
     kinds = {0: ("f", 4), 1: ("e", 2)} if header.text("general.type") == "adapter" else {0: ("f", 4)}
     with open_weights(header.path) as file:
@@ -241,11 +200,7 @@ def check_numbers(header: GgufHeader) -> None:
 
 
 def check_adapter(model: GgufHeader, adapter: GgufHeader) -> None:
-    """Refuse an adapter that was not made for this model.
-
-    Raises:
-        AdapterMismatchError: It is no LoRA, or its architecture, tensor names or shapes differ from the model's.
-    """
+    """Raise AdapterMismatchError for what is no LoRA, or has other architecture, tensors or shapes than the model."""
     where = f"The adapter {adapter.path} does not fit {model.path}"
     kinds = adapter.text("general.type"), adapter.text("adapter.type")
     if kinds != ("adapter", "lora"):
@@ -266,14 +221,12 @@ def check_adapter(model: GgufHeader, adapter: GgufHeader) -> None:
             raise AdapterMismatchError(
                 f"{where}: the model has no tensor {target!r}. Load the model it was trained on."
             )
-        # llama.cpp stores the embedding's pair the other way round; every other pair is in→rank and rank→out.
-        inner, outer = model.shapes[target][:2] if len(model.shapes[target]) > 1 else (0, 0)
-        inner, outer = (outer, inner) if target == "token_embd.weight" else (inner, outer)
-        pair = adapter.shapes.get(f"{target}.lora_a", ()), adapter.shapes.get(f"{target}.lora_b", ())
-        found = (pair[0][0], pair[1][1]) if len(pair[0]) == len(pair[1]) == 2 else None
-        if target == "token_embd.weight" and found is not None:
-            found = (pair[0][1], pair[1][1])
-        if found != (inner, outer):
+        # A pair is in→rank and rank→out; of the embedding llama.cpp stores the first one the other way round.
+        is_embedding = target == "token_embd.weight"
+        inner, outer, *_ = (*model.shapes[target], 0, 0)
+        a, b = (adapter.shapes.get(f"{target}.{half}", ()) for half in ("lora_a", "lora_b"))
+        found = (a[is_embedding], b[1]) if len(a) == len(b) == 2 else None
+        if found != ((outer, inner) if is_embedding else (inner, outer)):
             raise AdapterMismatchError(
                 f"{where}: {name} has shape {shape}, but {target} maps {inner} to {outer} values and the pair of "
                 f"lora_a and lora_b maps {found}. Load the model it was trained on."
@@ -281,7 +234,7 @@ def check_adapter(model: GgufHeader, adapter: GgufHeader) -> None:
 
 
 def _read(cursor: _Cursor) -> GgufHeader:
-    magic = cursor.take(min(4, cursor.size))
+    magic = cursor.data[: cursor.skip(min(4, cursor.size)) + 4]
     if magic != b"GGUF":
         raise InvalidWeightsError(
             f"{cursor.path} is not a GGUF file: it begins with {magic!r}, a GGUF with b'GGUF'. {_REMEDY}"
@@ -342,7 +295,8 @@ def _read_tensors(cursor: _Cursor, count: int) -> tuple[dict[str, tuple[int, ...
 
 def _skip_array(cursor: _Cursor, element: int, count: int, depth: int) -> None:
     if element == _STRING:
-        cursor.skip_strings(count)
+        for _ in range(count):
+            cursor.skip(cursor.unpack("Q")[0])
     elif element == _ARRAY and depth < 4:
         for _ in range(count):
             inner, inner_count = cursor.unpack("IQ")

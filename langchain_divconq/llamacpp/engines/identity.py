@@ -35,11 +35,7 @@ def fingerprint(path: Path) -> str:
 
 
 def model_name(path: Path) -> str:
-    """Return the name in a model's header.
-
-    Raises:
-        WeightsNotFoundError, InvalidWeightsError: There is no such file, or it is no GGUF.
-    """
+    """Return the name in a model's header; it fails as `read_header` does."""
     return _name(path, fingerprint(path))
 
 

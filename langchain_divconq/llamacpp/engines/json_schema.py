@@ -33,25 +33,16 @@ _BASICS = {
 }
 _MOST_REPEATED = 2000  # llama.cpp's own limit
 _TYPES = ("string", "integer", "number", "boolean", "null", "object", "array")
-# The type that a keyword speaks of, for schemas that leave the type out.
+# The keywords that speak of a type, for schemas that leave the type out.
 _IMPLIED = {
-    "properties": "object",
-    "additionalProperties": "object",
-    "items": "array",
-    "prefixItems": "array",
-    "minItems": "array",
-    "maxItems": "array",
-    "minLength": "string",
-    "maxLength": "string",
+    "object": {"properties", "additionalProperties"},
+    "array": {"items", "prefixItems", "minItems", "maxItems"},
+    "string": {"minLength", "maxLength"},
 }
 
 
 def schema_grammar(schema: str) -> str:
-    """Return GBNF for a JSON schema (as JSON text).
-
-    Raises:
-        GrammarError: The schema is no JSON, or has something that this converter cannot express.
-    """
+    """Return GBNF for a JSON schema, as JSON text; what cannot be expressed raises a GrammarError."""
     try:
         return _Converter(json.loads(schema)).grammar()
     except RecursionError:
@@ -76,7 +67,7 @@ class _Converter:
         if schema is True or schema == {}:
             return "value"
         if not isinstance(schema, Mapping):
-            raise GrammarError(f"A JSON schema is an object or true, not {_show(schema)}.")
+            raise GrammarError(f"A JSON schema is an object or true, not {schema!r:.80}.")
         if "$ref" in schema:
             return self.reference(schema["$ref"])
         if "const" in schema:
@@ -92,19 +83,18 @@ class _Converter:
         if isinstance(kind, list):
             return _any(self.rule({**schema, "type": choice}) for choice in kind)
         if kind is None:
-            kind = next((guess for keyword, guess in _IMPLIED.items() if keyword in schema), "value")
-            if kind == "value":
-                return kind
+            kind = next((guess for guess, keywords in _IMPLIED.items() if keywords & schema.keys()), None)
+            if kind is None:
+                return "value"
         if kind not in _TYPES:
-            raise GrammarError(f"There is no JSON type {_show(kind)}; there are {', '.join(_TYPES)}.")
-        if _IMPLIED.keys().isdisjoint(schema):
+            raise GrammarError(f"There is no JSON type {kind!r:.80}; there are {', '.join(_TYPES)}.")
+        if _IMPLIED.get(kind, set()).isdisjoint(schema):
             return str(kind)
-        build = {"object": self.object, "array": self.array, "string": self.string}.get(str(kind))
-        return build(schema) if build else str(kind)
+        return {"object": self.object, "array": self.array, "string": self.string}[kind](schema)
 
     def reference(self, path: object) -> str:
         if not isinstance(path, str) or not path.startswith("#"):
-            raise GrammarError(f"Only references within the schema can be followed (#/...), not {_show(path)}.")
+            raise GrammarError(f"Only references within the schema can be followed (#/...), not {path!r:.80}.")
         if path not in self.references:
             target: Any = self.resolve(path)
             name = self.references[path] = f"ref-{len(self.references)}"
@@ -126,7 +116,7 @@ class _Converter:
             while isinstance(part, Mapping) and isinstance(part.get("$ref"), str):
                 part = self.resolve(part["$ref"])
             if not isinstance(part, Mapping):
-                raise GrammarError(f"A JSON schema is an object or true, not {_show(part)}.")
+                raise GrammarError(f"A JSON schema is an object or true, not {part!r:.80}.")
             part = self.merged(part) if "allOf" in part else part
             for key, value in part.items():
                 if key == "properties":
@@ -140,7 +130,7 @@ class _Converter:
     def object(self, schema: Mapping[str, Any]) -> str:
         properties = schema.get("properties", {})
         if not isinstance(properties, Mapping):
-            raise GrammarError(f"The properties of a schema are an object, not {_show(properties)}.")
+            raise GrammarError(f"The properties of a schema are an object, not {properties!r:.80}.")
         required = schema.get("required", [])
         members = [
             (f'{_literal(_dump(name))} space ":" space {self.rule(value)} space', name in required)
@@ -217,20 +207,16 @@ def _literal(text: str) -> str:
 def _list(schema: Mapping[str, Any], keyword: str) -> Sequence[Any]:
     value = schema[keyword]
     if not isinstance(value, list):
-        raise GrammarError(f"{keyword} takes a list, not {_show(value)}.")
+        raise GrammarError(f"{keyword} takes a list, not {value!r:.80}.")
     return value
 
 
 def _count(schema: Mapping[str, Any], keyword: str) -> int | None:
     value = schema.get(keyword)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-        raise GrammarError(f"{keyword} is a whole number from 0, not {_show(value)}.")
+        raise GrammarError(f"{keyword} is a whole number from 0, not {value!r:.80}.")
     return None if value is not None and value > _MOST_REPEATED else value
 
 
 def _dump(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _show(value: object) -> str:
-    return repr(value)[:80]

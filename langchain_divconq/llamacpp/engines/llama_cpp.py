@@ -69,9 +69,6 @@ class LlamaCppEngine:
     Log messages of llama.cpp go to the logger "langchain_divconq.llama_cpp" at DEBUG, for the whole process: llama.cpp
     has one log.
 
-    `plain`: without llama.cpp's own layouts of the weights, some of which use AMX. `check_tensors`: every value of the
-    weights is looked at, and those that are no numbers are refused.
-
     Raises:
         InvalidWeightsError: llama.cpp does not load the model.
         AdapterMismatchError: llama.cpp does not load the adapter.
@@ -140,11 +137,7 @@ class LlamaCppEngine:
             self._bos = self._spelling(lib.llama_vocab_bos(self._vocab))
 
     def render(self, messages: Sequence[Mapping[str, str]]) -> Prompt:
-        """Return the prompt for chat messages, by the model's own template.
-
-        Raises:
-            EngineError: The model has no template, or its template refuses the messages.
-        """
+        """Return the prompt for chat messages; see `Engine.render`."""
         shielded, mark = self._specials.shield(messages)
         try:
             with self._reading:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from langchain_divconq.errors import EngineError
-from langchain_divconq.llamacpp.engines.gguf import GgufHeader, read_numbers, read_strings
+from langchain_divconq.llamacpp.engines.gguf import GgufHeader, read_array
 
 _NORMAL, _CONTROL, _NEVER = 1, (2, 3), (5, 6)  # llama.cpp's types of tokens: unknown and control; unused and byte
 _MARKS = range(0xE000, 0xF8FF)  # private use: no template has them
@@ -125,8 +125,8 @@ class Specials:
     def _read(self) -> dict[str, int]:
         with self._lock:
             if self._ids is None:
-                texts = read_strings(self._header, "tokenizer.ggml.tokens")
-                kinds = read_numbers(self._header, "tokenizer.ggml.token_type")
+                texts = read_array(self._header, "tokenizer.ggml.tokens")
+                kinds = read_array(self._header, "tokenizer.ggml.token_type")
                 kinds += [_NORMAL] * (len(texts) - len(kinds))
                 ids = {
                     text: token

@@ -18,10 +18,7 @@ class StopFilter:
     """Cuts a stream of tokens at the first stop string that is completed, leaving the string out.
 
     However the text is divided into tokens, the pieces add up to the same text. Where two stop strings are completed by
-    the same character, the longer one is taken.
-
-    Attributes:
-        stopped: Whether a stop string was met; nothing more is to be fed then.
+    the same character, the longer one is taken. Once it has `stopped`, nothing more is to be fed.
     """
 
     def __init__(self, stop: Sequence[str]) -> None:

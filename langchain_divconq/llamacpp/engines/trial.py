@@ -17,7 +17,6 @@ import sys
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from langchain_divconq.errors import AdapterMismatchError, ContextLengthError, EngineError, InvalidWeightsError
 from langchain_divconq.llamacpp.engines.base import NO_NUMBERS, Engine, EngineName, EngineSettings, Request
@@ -95,21 +94,14 @@ def _is_built_for_amx() -> bool:
 
 
 def run_trial(settings: EngineSettings, name: EngineName, *, plain: bool = False) -> None:
-    """Load a model in a child process, read a prompt and write a token.
-
-    Raises:
-        EngineError: What was raised there; or the child died or hung, and of what.
-    """
+    """Try a model in a child process; raise an EngineError as there, or of what the child died or hung."""
     files = [path for path in (settings.model_path, settings.adapter_path) if path is not None]
     limit = round(_SECONDS + sum(path.stat().st_size for path in files) / _BYTES_A_SECOND)
-    options = {key: value for key, value in asdict(settings).items() if not key.endswith("_path")}
-    paths = {"model_path": str(files[0]), "adapter_path": str(files[1]) if files[1:] else None}
+    asked = {"settings": asdict(settings), "engine": name, "plain": plain, "seconds": limit}
     try:
         child = subprocess.run(
             [sys.executable, "-c", _CHILD.format(path=sys.path, package=str(_PACKAGE))],
-            input=json.dumps(
-                {"settings": options, "paths": paths, "engine": name, "plain": plain, "seconds": limit}
-            ).encode(),
+            input=json.dumps(asked, default=str).encode(),
             env={**os.environ, "GGML_NO_BACKTRACE": "1"},
             capture_output=True,
             timeout=limit * _PATIENCE,
@@ -145,10 +137,7 @@ def _endless(files: list[Path], name: EngineName, seconds: int) -> InvalidWeight
 
 
 def explain_death(code: int, name: str) -> str:
-    """Return in words why a child that ran an engine ended without a reply.
-
-    A code below zero is a signal's.
-    """
+    """Return in words why a child that ran an engine ended without a reply; a code below zero is a signal's."""
     kind = signal.Signals(-code).name if code < 0 and -code in signal.valid_signals() else f"exit code {code}"
     if code == -getattr(signal, "SIGILL", 0) or code == 132:
         remedy = (
@@ -169,11 +158,12 @@ def explain_death(code: int, name: str) -> str:
 def main() -> None:
     """Be the child: load what standard input says, and tell in one line how it went."""
     asked = json.load(sys.stdin)
-    _limit_processor_time(asked["seconds"], asked["settings"])
-    paths = {key: None if path is None else Path(path) for key, path in asked["paths"].items()}
+    model, adapter = (asked["settings"].pop(key) for key in ("model_path", "adapter_path"))
+    settings = EngineSettings(Path(model), adapter and Path(adapter), **asked["settings"])
+    _limit_processor_time(asked["seconds"] * settings.n_threads)
     verdict: dict[str, str] | None = None
     try:
-        _use(EngineSettings(**{**asked["settings"], **paths}), asked["engine"], asked["plain"])
+        _use(settings, asked["engine"], asked["plain"])
     except EngineError as error:
         verdict = {"kind": type(error).__name__, "message": str(error)}
     sys.stdout.write(f"\n{_MARK}{json.dumps(verdict)}\n")
@@ -181,13 +171,12 @@ def main() -> None:
     os._exit(0)  # how an engine ends is no part of the verdict
 
 
-def _limit_processor_time(seconds: int, settings: dict[str, Any]) -> None:
-    """Have the system end this process once it has computed for so long, on each of its threads."""
+def _limit_processor_time(seconds: int) -> None:
+    """Have the system end this process once it has computed for so long, all threads together."""
     if sys.platform != "win32":
         import resource
 
-        most = seconds * max(1, settings.get("n_threads") or os.cpu_count() or 1)
-        resource.setrlimit(resource.RLIMIT_CPU, (most, most + 5))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
 
 
 def create_engine(
@@ -195,8 +184,8 @@ def create_engine(
 ) -> Engine:
     """Load a model into this process.
 
-    `plain`: without llama.cpp's own layouts of the weights (llama-cpp-python alone). `check_tensors`: llama.cpp looks
-    at every value of the weights.
+    `plain`: without llama.cpp's own layouts of the weights, some of which use AMX (llama-cpp-python alone).
+    `check_tensors`: every value of the weights is looked at, and those that are no numbers are refused.
 
     Raises:
         EngineError: llama.cpp does not load it.

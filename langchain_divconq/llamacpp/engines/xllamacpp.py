@@ -25,7 +25,7 @@ from langchain_divconq.llamacpp.engines.base import (
     TokenLogprob,
 )
 from langchain_divconq.llamacpp.engines.gbnf import check_grammar
-from langchain_divconq.llamacpp.engines.gguf import GgufHeader, read_header, read_strings
+from langchain_divconq.llamacpp.engines.gguf import GgufHeader, read_array, read_header
 from langchain_divconq.llamacpp.engines.prompt import Prompt, Specials
 from langchain_divconq.llamacpp.engines.pump import or_ending
 from langchain_divconq.llamacpp.engines.turn import Turn
@@ -41,8 +41,6 @@ class XllamacppEngine:
 
     The wheel always opens an HTTP listener on a free port of 127.0.0.1. It is locked with a random key; this class uses
     it to tokenise and to apply the chat template, for which there is no call in the process, and for nothing else.
-
-    `check_tensors`: every value of the weights is looked at, and those that are no numbers are refused.
 
     Raises:
         EngineError: llama.cpp does not load the model.
@@ -84,11 +82,7 @@ class XllamacppEngine:
             raise EngineError(f"xllamacpp does not load {settings.model_path}: {error}") from error
 
     def render(self, messages: Sequence[Mapping[str, str]]) -> Prompt:
-        """Return the prompt for chat messages, by the model's own template.
-
-        Raises:
-            EngineError: The model has no template, or its template refuses the messages.
-        """
+        """Return the prompt for chat messages; see `Engine.render`."""
         if not self._header.text("tokenizer.chat_template"):
             raise EngineError(NO_TEMPLATE)
         shielded, mark = self._specials.shield(messages)
@@ -152,7 +146,7 @@ class XllamacppEngine:
 
     def _spelling(self, token: int | None) -> str:
         if self._vocabulary is None:
-            self._vocabulary = read_strings(self._header, "tokenizer.ggml.tokens")
+            self._vocabulary = read_array(self._header, "tokenizer.ggml.tokens")
         return self._vocabulary[token] if token is not None and 0 <= token < len(self._vocabulary) else ""
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
@@ -273,10 +267,7 @@ def _failure(error: Mapping[str, Any], n_ctx: int) -> EngineError:
 
 
 def cache_mib(header: GgufHeader, n_ctx: int, n_slots: int) -> int:
-    """Return the size of the server's store of prompt states: `n_slots` full contexts of 16-bit keys and values.
-
-    It is bounded because the server's default is 8 GiB.
-    """
+    """Return the MiB of `n_slots` contexts of 16-bit keys and values, to bound the server's store, by default 8 GiB."""
     family = header.architecture
     layers = header.integer(f"{family}.block_count") or 32
     width = header.integer(f"{family}.embedding_length") or 4096
