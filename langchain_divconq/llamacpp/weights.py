@@ -10,10 +10,12 @@ medium (Qwen2.5-Coder-0.5B-Instruct) in
     Hugging Face hub     its makers' repository, kept in the hub's own cache
 
 An adapter fits by its model's architecture and by the shapes of what it changes, which is checked when it is loaded.
-Other weights of the same model (another quantisation) are as good a base, or nearly.
+Other weights of the same model (another quantisation) are as good a base, or nearly; a checksum that differs is only
+told.
 """
 
 import importlib.util
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,8 @@ from typing import Literal, TypeAlias
 
 from langchain_divconq.errors import InvalidWeightsError, WeightsNotFoundError
 from langchain_divconq.llamacpp.engines.identity import fingerprint
+
+logger = logging.getLogger(__name__)
 
 Size: TypeAlias = Literal["small", "medium"]
 """The models that come with the library."""
@@ -55,16 +59,17 @@ class _Unavailable(Exception):
 
 @dataclass(frozen=True)
 class _HubFile:
-    """A file of the Hugging Face hub, at a revision (None: the newest), with its checksum (None: any will do)."""
+    """A file of the Hugging Face hub, at a revision; None: the newest. `strict`: its checksum is no mere advice."""
 
     repo: str
     name: str
-    sha256: str | None = None
+    sha256: str
     revision: str | None = None
+    strict: bool = True
 
 
 _SMALL_ON_HUB = _HubFile(HUB_REPO, DEFAULT_FILE, DEFAULT_SHA256, HUB_REVISION)
-_MEDIUM_ON_HUB = _HubFile(MEDIUM_REPO, MEDIUM_FILE)
+_MEDIUM_ON_HUB = _HubFile(MEDIUM_REPO, MEDIUM_FILE, MEDIUM_SHA256, strict=False)
 
 
 def default_weights(size: Size = "small") -> Path:
@@ -101,17 +106,28 @@ def default_weights(size: Size = "small") -> Path:
 
 
 def default_adapter(size: Size = "small") -> Path | None:
-    """Return the LoRA adapter shipped for the default weights; None where this version ships none.
+    """Return the LoRA adapter shipped for the default weights.
 
-    For the small model None also where DIVCONQ_MODEL is set, since that may name a model that has been taught already;
-    DIVCONQ_MEDIUM_MODEL names only where the medium one is.
+    None where this version ships none. For the small model also where DIVCONQ_MODEL is set, since that may name a model
+    that has been taught already; DIVCONQ_MEDIUM_MODEL names only where the medium one is.
+
+    Raises:
+        InvalidWeightsError: There are several, so that none is the default.
     """
     return None if size == "small" and os.environ.get(ENVIRONMENT_VARIABLE) else shipped_adapter(size)
 
 
 def shipped_adapter(size: Size) -> Path | None:
-    """Return the LoRA adapter in the package, whatever weights are in use; None where this version ships none."""
-    return min(_ADAPTERS.glob(_ADAPTER_NAMES[size]), default=None)
+    """Return the LoRA adapter in the package, whatever weights are in use; None where this version ships none.
+
+    Raises:
+        InvalidWeightsError: There are several, so that none is the default.
+    """
+    adapters = sorted(_ADAPTERS.glob(_ADAPTER_NAMES[size]))
+    if len(adapters) > 1:
+        names = ", ".join(adapter.name for adapter in adapters)
+        raise InvalidWeightsError(f"{_ADAPTERS} holds {len(adapters)} {size} adapters ({names}); it may hold one.")
+    return adapters[0] if adapters else None
 
 
 def _cache() -> Path:
@@ -151,9 +167,18 @@ def _from_hub(file: _HubFile = _SMALL_ON_HUB, *, endpoint: str | None = None, ca
         )
     except Exception as error:  # what the client's HTTP and transfer libraries raise has no base in common
         raise _Unavailable(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
-    if file.sha256 is not None and (actual := fingerprint(path)) != file.sha256:
+    actual = fingerprint(path)
+    if actual != file.sha256 and file.strict:
         raise InvalidWeightsError(
             f"The download of {file.name} is damaged: its SHA-256 is {actual} and should be {file.sha256}. "
             f"Delete {path.resolve()} and try again."
+        )
+    if actual != file.sha256:
+        logger.info(
+            "%s is not the very file that the adapter was trained on (SHA-256 %s, there %s); the adapter fits by "
+            "architecture and shapes.",
+            path,
+            actual,
+            file.sha256,
         )
     return path

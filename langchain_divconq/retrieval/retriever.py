@@ -13,7 +13,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config, merge_configs, patch_config
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from langchain_divconq.asking import DecomposerLike, OnTrouble, ask_decomposer
 from langchain_divconq.calls import Announcement, Limiter, Stage, adrive, drive
@@ -90,6 +90,16 @@ class DecomposedRetriever(BaseRetriever):
     on_trouble: OnTrouble = "go_on"
     """What happens when the decomposer, a search or a reading fails twice: "go_on" without it, and say so in the
     metadata and the log; "raise". A broken set-up, and searches that all fail, always raise."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_solver(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "solver" in values:
+            raise ConfigurationError(
+                "DecomposedRetriever takes no solver=. What reads is its reader=, which may be the same chat model; "
+                "answer the question itself from the documents it returns."
+            )
+        return values
 
     @field_validator("reader", mode="before")
     @classmethod

@@ -14,11 +14,11 @@ from langchain_core.runnables import RunnableLambda
 
 from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.prompts import reading_prompt
-from langchain_divconq.retrieval import Reading, parse_reading
+from langchain_divconq.retrieval import DecomposedRetriever, Reading, parse_reading
 from langchain_divconq.solver import Solver
 from tests.unit_tests.fakes import failing, scripted
 from tests.unit_tests.long_bridge import ANSWERS, FILLED, PLAN, QUESTION, SHELF
-from tests.unit_tests.shelf import build, reading, shelf, texts
+from tests.unit_tests.shelf import Shelf, build, reading, shelf, texts
 
 MODEL = scripted(reading)
 
@@ -77,6 +77,11 @@ def test_a_readers_name_goes_through_init_chat_model(monkeypatch: pytest.MonkeyP
 def test_a_reader_that_returns_something_else_is_named(output: object) -> None:
     with pytest.raises(ConfigurationError, match="reader must return text, a message, a list of texts or None, got"):
         build(reader=lambda _: output).invoke(QUESTION)
+
+
+def test_a_solver_in_the_readers_place_is_told_what_to_pass() -> None:
+    with pytest.raises(ValueError, match=r"takes no solver=\. What reads is its reader="):
+        DecomposedRetriever(retriever=Shelf(), solver=MODEL)  # type: ignore[call-arg]  # what is tested
 
 
 # What a reader says

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from langchain_divconq import WeightsNotFoundError
+from langchain_divconq import InvalidWeightsError, WeightsNotFoundError
 from langchain_divconq.llamacpp import weights
-from tests.repository import LIBRARY
 
 
 @pytest.fixture(autouse=True)
@@ -111,9 +110,11 @@ def test_the_shipped_adapter_is_left_out_where_other_weights_are_named(
     assert weights.default_adapter() is None
 
 
-def test_one_adapter_is_shipped_for_each_size() -> None:
-    for size in ("small", "medium"):
-        assert len(list((LIBRARY / "adapters").glob(weights._ADAPTER_NAMES[size]))) == 1
+def test_two_shipped_adapters_are_an_error_that_names_both(folder: Path) -> None:
+    for name in ("smollm2-135m-old.gguf", "smollm2-135m-new.gguf"):
+        (folder / name).write_bytes(b"GGUF")
+    with pytest.raises(InvalidWeightsError, match=r"holds 2 small adapters \(smollm2-135m-new\.gguf"):
+        weights.default_adapter()
 
 
 def test_each_size_has_its_own_adapter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
