@@ -29,8 +29,8 @@ _OPENINGS = alternatives(r"""
     hi|hiya|hello|hey|yo|greetings|morning(?=\W*$|[!,.])|good (?:morning|afternoon|evening|night|day)
     bye|goodbye|see (?:you|u|ya)|(?:talk|speak) (?:to you|soon|later|on)|take (?:care|your time)|have (?:a|fun)|enjoy
     thanks|thank you|thx|cheers|ty|ta|(?:much )?appreciated|welcome|you're (?:right|welcome|kidding)
-    yes|yep|yeah|yup|no|nope|nah|ok|okay|k|fine|alright|all (?:right|good|clear|set|done|fine)|right|sure
-    (?:yes|no|ok|okay|sure) please|of course|absolutely|definitely|indeed|agreed|correct|exactly|roger|noted|will do
+    (?:yes|no|ok|okay|sure) please|yes|yep|yeah|yup|no|nope|nah|ok|okay|k|fine|alright|all (?:right|good|clear|set|done|fine)|right|sure
+    of course|absolutely|definitely|indeed|agreed|correct|exactly|roger|noted|will do
     not (?:really|now|yet|bad|today|at all)|never ?mind|no (?:problem|worries|need|rush|thanks)|np|whatever
     go (?:ahead|on|for it|with)|do it|please do|continue|carry on|stop|let's (?:do|go with|leave|keep)
     great|perfect|nice|cool|awesome|excellent|wonderful|lovely|brilliant|well done|love it|yay

@@ -1,4 +1,4 @@
-"""Whether a text is an order to do or to write something, plain or polite. No model."""
+"""Tells orders to do or to write something, plain or polite. No model."""
 
 from __future__ import annotations
 

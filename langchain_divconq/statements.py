@@ -1,4 +1,4 @@
-"""Whether a text asks, and whether it only tells something: "My order number is 4711." No model.
+"""Tells texts that ask, and texts that only tell something: "My order number is 4711." No model.
 
 A statement is found by what it has, never by what it lacks: each of its sentences opens with a subject and the verb
 that goes with it. So search words ("price of the phone that replaced the Vanta 6") are no statement, and neither is
