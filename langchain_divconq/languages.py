@@ -74,7 +74,9 @@ _BEGINNING = {
 }
 # Words that no English text begins with.
 _BEGINNINGS = {word: language for language, text in _BEGINNING.items() for word in text.split()}
-_MORE_ENGLISH = "s versus vs old much long year city country first last same company number came"
+_MORE_ENGLISH = (
+    "s versus vs old much long year city country first last same company number came two three four five six"
+)
 _ENGLISH = FUNCTION_WORDS | set(_MORE_ENGLISH.split())
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
 

@@ -63,6 +63,11 @@ _NUMBER_WORDS = {word: str(value) for value, word in enumerate(_SPELLED.split())
 }
 
 
+def alternatives(patterns: str) -> str:
+    """Return one pattern of several, each on a line of its own; blanks around a line do not count."""
+    return "|".join(line.strip() for line in patterns.splitlines() if line.strip())
+
+
 def words(text: str) -> list[str]:
     """Return the words of a text in lower case, references to subquestions (`#1`) left out."""
     found = (word.replace("\u2019", "'") for word in _WORD.findall(text.casefold()))

@@ -39,7 +39,7 @@ def test_no_everyday_question_that_people_divided_is_left_whole_and_many_of_the_
     for row in rows:
         caught[bool(row["subquestions"])] += left_whole(row["question"], row["context"])
     assert caught[True] == 0
-    assert caught[False] >= 75  # of 319: single facts in more words are left to the model
+    assert caught[False] >= 105  # of 319: single facts in more words are left to the model
 
 
 def test_questions_in_other_languages_are_left_whole() -> None:

@@ -57,13 +57,6 @@ def test_too_few_words_for_two_facts_stay_whole(text: str) -> None:
         "please translate 'the ship is late' into Danish",
         "Could you please turn off the lights in the hall and the kitchen",
         "Remind me at four to call the plumber and the joiner.",
-        "Can you email Ben the report and tell Carla?",
-        "I need you to book two rooms in Lund for Friday and mail Anna",
-        "Let's schedule a call with Ben and Carla on Friday at ten",
-        "Would you mind sending Ben the slides and sharing them with Carla?",
-        "Please could you set the alarm to seven and dim the lights",
-        "I'd like you to write a poem about ships and translate it into Danish",
-        "Don't forget to cancel the room in Lund and reschedule the call",
     ],
 )
 def test_orders_with_nothing_to_find_out_stay_whole(text: str) -> None:
@@ -73,17 +66,115 @@ def test_orders_with_nothing_to_find_out_stay_whole(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "Can you email Ben the report and tell Carla?",
+        "I need you to book a table for six at Luigi's on Friday.",
+        "Let's schedule a call with Ben and Carla on Tuesday at ten.",
+        "Would you mind sending the slides to Carla and Ben tonight?",
+        "Please could you cancel my dentist appointment and book a haircut?",
+        "I'd like you to write a short poem about the sea and the moon.",
+        "It would be great if you could move the meeting to Friday and let Anna know.",
+        "Would you be able to set an alarm for six and another for seven?",
+        "Why don't you send Ben a reminder and invite Carla?",
+        "I was wondering if you could book us a table at Luigi's for Friday.",
+        "can you let Anna know that the meeting was moved and send Ben the link",
+        "Could you help me write a letter to the tax office?",
+        "hey, thanks! could you mail Anna the time and the address",
+        "Don't forget to rename the files and to mail Anna.",
+        "Write a limerick about a referee who lost his whistle in the snow.",
+        "Rewrite this so it sounds kinder: The wife of the boss told the cook to leave.",
+    ],
+)
+def test_an_order_in_polite_or_indirect_form_is_an_order(text: str) -> None:
+    assert why(text) == "it is an order with nothing to find out"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Can you tell me who wrote the hymn and when it was first sung?",
+        "Can you find the cheapest of our three hosts and its uptime?",
+        "Let's compare the height of the Eiffel Tower and the Shard.",
+        "Would you mind telling me when the ferry leaves and what it costs?",
+        "I need you to send the latest invoice to whoever approved the last one.",
+        "Could you email the report to the person who wrote it?",
+        "Can you order a Fiat at a petrol station?",
+        "Would you rather live in the capital of Peru or of Chile",
+        "Give me the age limit and the weight limit for the zip line at Craigdow.",
+        "Transfer the deposit for the cabin Jonah found to the owner's account",
+        "book dinner near the hotel im staying at in turin for friday",
+        "Please transfer the deposit for the cottage we picked.",
+        "Write a haiku about the town the mayor was born in, you would have to look it up.",
+    ],
+)
+def test_what_an_order_has_to_find_out_first_is_shown_to_the_model(text: str) -> None:
+    assert why(text) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "My order number is 4711.",
         "The meeting was moved to Friday and Anna knows.",
         "I already tried that, it did not work.",
-        "sounds good, see you then at the station",
-        "It's the blue one with the long handle. She bought it in Lund.",
-        "haha, the cat of my neighbour sleeps in the flower pot",
-        "Our office in Lund has been closed since May.",
+        "FYI the printer on the second floor is broken",
+        "My landlord has raised the rent twice this year.",
+        "Anna's flight lands at six and Ben picks her up.",
+        "Ben and Clara will join the call from Graz.",
+        "Dr. Osei is on holiday until the 12th.",
+        "Mary told me that the shop on Mill Road closed last year.",
+        "The new head of finance, who came over from the old firm, starts on Tuesday.",
+        "My grandad passed away last week and I miss him a lot.",
+        "Thanks for your help, the second script works now.",
+        "I bought the blue kettle on the 4th and it broke on the 6th.",
+        "I never met the colleague who replaced the woman who trained me.",
+        "The soup was cold, the waiter was rude, and the bill had three mistakes in it. Never again.",
+        "its still not working, the light on the router blinks red",
     ],
 )
 def test_what_tells_something_and_asks_nothing_stays_whole(text: str) -> None:
+    assert why(text) == "it tells something and asks nothing"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sounds good, see you then",
+        "Monday works for me and Tuesday works for Ben",
+        "Happy birthday to you and your brother!",
+        "thanks a million, that was exactly what I needed",
+        "perfect, that is all I wanted to hear",
+        "ok great, I will let them know tomorrow",
+        "let's go with the second option",
+    ],
+)
+def test_chat_that_asks_nothing_stays_whole(text: str) -> None:
     assert why(text) == "it is a turn of a conversation and asks nothing"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "My order number is 4711. When does it ship and who carries it?",
+        "my order never came. which courier had it and whats their number",
+        "The Kell bridge was opened in 1902, who opened it",
+        "the bank that finances our forklift fleet, does it charge for early repayment",
+        "the part number of the belt in the dryer that the Mendozas bought",
+        "the stadium they moved the derby to, has it got a roof",
+        "The hotel Anna was in last year, phone number and price of a single",
+        "My boss thinks the Odra is longer than the Meuse.",
+        "I need the name of the wine served at the wedding",
+        "The moon discovered by the Teral probe orbits a planet, and I'd like to know that planet's diameter",
+        "Paolo Rocca is a CEO of the conglomerate founded in what Italian city in 1945",
+        "Ann is 64 inches tall and Zora 8 inches shorter, calculate the average height of the two.",
+        "hey population of the capital of peru and of chile",
+        "hey is the metal in Corrino cans heavier than lead",
+        "i need the price of the phone that replaced the Vanta 6",
+        "what is a halyard and what is a sheet",
+        "tent, two adults, a dog, no power. per night in june, per night in august?",
+    ],
+)
+def test_search_words_and_questions_without_a_mark_are_no_statements(text: str) -> None:
+    assert why(text) == ""
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ LAYERS = [
     {"llamacpp", "llamacpp.engines"},
     {"llamacpp.weights", "llamacpp.messages", "llamacpp.structured", "llamacpp.chat_models"},
     {"types"},
-    {"excerpts", "prompts", "grammar", "languages", "guard", "checks", "plans", "answers"}
+    {"excerpts", "prompts", "grammar", "languages", "statements", "orders", "guard", "checks", "plans", "answers"}
     | {"calls", "limits", "budget", "runnable", "tool_errors"},
     {"students", "confidence", "drafts", "decomposer", "asking", "subsolvers", "solver"},
     {"chain"},
