@@ -10,6 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -31,7 +32,7 @@ from langchain_core.messages import (
     message_chunk_to_message,
 )
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import ContextThreadPoolExecutor, merge_configs
+from langchain_core.runnables.config import ContextThreadPoolExecutor, get_executor_for_config, merge_configs
 
 from langchain_divconq.errors import ConfigurationError, GenerationCancelled
 from langchain_divconq.types import METADATA_KEY
@@ -92,7 +93,7 @@ class Reply:
 
     @cached_property
     def message(self) -> AIMessage:
-        """The output as a message; what is none raises a ConfigurationError."""
+        """The output as a message. Raises a ConfigurationError where it is something else."""
         return as_message(self.output)
 
 
@@ -242,6 +243,32 @@ def _cancelled_as_error() -> Iterator[None]:
         if task is not None and task.cancelling():
             raise
         raise GenerationCancelled(_CANCELLED) from error
+
+
+def run_all(
+    work: Callable[[int], T], count: int, limit: int | None, return_exceptions: bool
+) -> Iterator[tuple[int, T | Exception]]:
+    """Do pieces of work on at most `limit` threads and yield each one's position and result as soon as it is there.
+
+    At the first failure what has not begun is dropped and the error raised, unless exceptions are to be returned.
+    """
+
+    def one(position: int) -> tuple[int, T | Exception]:
+        try:
+            return position, work(position)
+        except Exception as error:  # whatever a model raises may be asked for as a result
+            if return_exceptions:
+                return position, error
+            raise
+
+    with get_executor_for_config({"max_concurrency": limit}) as executor:
+        futures = [executor.submit(one, position) for position in range(count)]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            for future in futures:
+                future.cancel()
 
 
 async def arun_all(

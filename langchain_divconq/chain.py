@@ -7,9 +7,9 @@ makes; and one question more is at work than calls may be in flight, so the next
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import closing, suppress
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableMap
@@ -32,6 +32,7 @@ from langchain_divconq.calls import (
     arun_all,
     astream_model,
     drive,
+    run_all,
     stream_model,
 )
 from langchain_divconq.decomposer import Decomposer
@@ -41,6 +42,8 @@ from langchain_divconq.runnable import StageRunnable
 from langchain_divconq.solver import Closing, Solver
 from langchain_divconq.types import QUESTION_SCHEMA, Question, QuestionInput, Solution
 from langchain_divconq.unwrap import models, named_model
+
+T = TypeVar("T")
 
 Configs: TypeAlias = RunnableConfig | Sequence[RunnableConfig] | None
 """One config for all inputs of a batch, or one for each."""
@@ -183,35 +186,30 @@ class DivideAndConquer(StageRunnable[QuestionInput, AIMessage]):
         return cast("list[AIMessage]", [results[at] for at in range(len(inputs))])
 
     def batch_as_completed(  # type: ignore[override]  # core tells return_exceptions apart by overloads
-        self, inputs: Sequence[QuestionInput], config: Configs = None, **kwargs: Any
+        self, inputs: Sequence[QuestionInput], config: Configs = None, *, return_exceptions: bool = False, **kwargs: Any
     ) -> Iterator[tuple[int, AIMessage | Exception]]:
         """Answer many questions, within one budget, and yield each with its position as soon as it is done."""
         if inputs:
-            configs, kwargs = self._together(inputs, config, kwargs)
-            yield from super().batch_as_completed(inputs, configs, **kwargs)
+            answer, at_once = self._together(self.invoke, inputs, config, kwargs)
+            yield from run_all(answer, len(inputs), at_once, return_exceptions)
 
     async def abatch_as_completed(  # type: ignore[override]  # as in batch_as_completed
         self, inputs: Sequence[QuestionInput], config: Configs = None, *, return_exceptions: bool = False, **kwargs: Any
     ) -> AsyncIterator[tuple[int, AIMessage | Exception]]:
         """Answer many questions, within one budget, and yield each with its position as soon as it is done."""
         if inputs:
-            configs, kwargs = self._together(inputs, config, kwargs)
-
-            def answer(at: int) -> Coroutine[Any, Any, AIMessage]:
-                return self.ainvoke(inputs[at], configs[at], **kwargs)
-
-            async for result in arun_all(answer, len(inputs), configs[0].get("max_concurrency"), return_exceptions):
+            answer, at_once = self._together(self.ainvoke, inputs, config, kwargs)
+            async for result in arun_all(answer, len(inputs), at_once, return_exceptions):
                 yield result
 
     def _together(
-        self, inputs: Sequence[QuestionInput], config: Configs, kwargs: dict[str, Any]
-    ) -> tuple[list[RunnableConfig], dict[str, Any]]:
-        """Return the configs of a batch, which let one question more be at work, and what its questions are given."""
+        self, answer: Callable[..., T], inputs: Sequence[QuestionInput], config: Configs, kwargs: dict[str, Any]
+    ) -> tuple[Callable[[int], T], int | None]:
+        """Return what answers the question in a position, and how many of them may be at work; None: all."""
         configs = get_config_list(config, len(inputs))
         limit = configs[0].get("max_concurrency")
-        shared = {"budget": self._pool(kwargs, inputs), "limiter": Limiter(limit)}
-        more = None if limit is None else limit + 1
-        return [{**one, "max_concurrency": more} for one in configs], {**kwargs, **shared}
+        shared = {**kwargs, "budget": self._pool(kwargs, inputs), "limiter": Limiter(limit)}
+        return lambda at: answer(inputs[at], configs[at], **shared), None if limit is None else limit + 1
 
     def _pool(self, kwargs: dict[str, Any], inputs: Sequence[QuestionInput] = ()) -> Pool:
         """Return what pays for a call: its own budget, the chain's, or the pool of the batch it belongs to."""

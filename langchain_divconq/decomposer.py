@@ -33,7 +33,7 @@ _OTHERS = StudentCard(languages=())  # nothing is known of what another model wa
 
 
 def check_gate(value: Gate) -> Gate:
-    """Return a gate as it is; what is none raises a ConfigurationError."""
+    """Return a gate as it is. Raises a ConfigurationError where it is no gate."""
     if value not in ("always", "never") and not (isinstance(value, (int, float)) and 0 <= value <= 1):
         raise ConfigurationError(f'gate is {value}; it must be "always", "never" or a probability from 0 to 1.')
     return value
@@ -77,7 +77,7 @@ class Decomposer(StageRunnable[QuestionInput, Decomposition]):
     divides whatever the model thinks of that, "never" asks no model at all. A model that reports no
     log-probabilities is taken at its word."""
 
-    min_confidence: float = Field(default=0.2, ge=0, le=1)
+    min_confidence: float = 0.2
     """Plans of lower confidence are dropped, from 0 to 1; see `Decomposition.confidence`. Those that have none are
     kept."""
 
@@ -123,6 +123,13 @@ class Decomposer(StageRunnable[QuestionInput, Decomposition]):
     @classmethod
     def _check_gate(cls, value: Gate) -> Gate:
         return check_gate(value)
+
+    @field_validator("min_confidence")
+    @classmethod
+    def _check_confidence(cls, value: float) -> float:
+        if not 0 <= value <= 1:
+            raise ConfigurationError(f"min_confidence is {value}; it must be a probability from 0 to 1.")
+        return value
 
     @property
     def InputType(self) -> Any:  # noqa: N802  # the name is langchain-core's

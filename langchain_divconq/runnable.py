@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForChainRun,
+    BaseCallbackManager,
+    CallbackManagerForChainRun,
+)
 from langchain_core.load.serializable import Serializable, SerializedConstructor, SerializedNotImplemented
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
 from langchain_core.runnables.config import patch_config
@@ -57,6 +61,12 @@ class StageRunnable(RunnableSerializable[Input, Output]):
         """Return the work on one input, and the config of the calls that it makes."""
         return self.stage(value, options), config
 
+    def _prepare(
+        self, value: Input, callbacks: BaseCallbackManager, config: RunnableConfig, options: dict[str, Any]
+    ) -> tuple[Stage[Output], RunnableConfig, Limiter]:
+        limiter = options.pop("limiter", None) or Limiter(config.get("max_concurrency"))  # a batch has one for all
+        return *self._begin(value, patch_config(config, callbacks=callbacks), options), limiter
+
     def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
         """Do the work on one input."""
         return self._call_with_config(self._invoke, input, config, **kwargs)
@@ -68,13 +78,11 @@ class StageRunnable(RunnableSerializable[Input, Output]):
     def _invoke(
         self, value: Input, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **options: Any
     ) -> Output:
-        limiter = options.pop("limiter", None) or Limiter(config.get("max_concurrency"))
-        work, config = self._begin(value, patch_config(config, callbacks=run_manager.get_child()), options)
+        work, config, limiter = self._prepare(value, run_manager.get_child(), config, options)
         return drive(work, config, limiter)
 
     async def _ainvoke(
         self, value: Input, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **options: Any
     ) -> Output:
-        limiter = options.pop("limiter", None) or Limiter(config.get("max_concurrency"))
-        work, config = self._begin(value, patch_config(config, callbacks=run_manager.get_child()), options)
+        work, config, limiter = self._prepare(value, run_manager.get_child(), config, options)
         return await adrive(work, config, limiter)

@@ -115,8 +115,10 @@ def names(text: str) -> list[str]:
     """Return the words with a capital letter, but for the first of each sentence, "I" and "I'm"."""
     found = []
     for match in _CAPITALISED.finditer(text):
-        word, before = match[0].rstrip(".'\u2019-"), text[: match.start()].rstrip()
-        begins = not before or before[-1] in ".!?:\n" or re.search(r"(?:^|\n)[0-9]+\.$", before) is not None
+        word, end = match[0].rstrip(".'\u2019-"), match.start()
+        while end and text[end - 1].isspace():
+            end -= 1
+        begins = not end or text[end - 1] in ".!?:"
         if any(letter.isupper() for letter in word) and word[:2] not in ("I", "I'", "I\u2019") and not begins:
             found.append(word)
     return found

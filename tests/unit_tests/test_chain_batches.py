@@ -10,6 +10,7 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from langchain_divconq.chain import DivideAndConquer
 from langchain_divconq.errors import ConfigurationError
+from langchain_divconq.types import Decomposition, Question
 from tests.unit_tests.chains import big, build, every_mode, small
 from tests.unit_tests.fakes import PLAN, QUESTION, scripted, ticks_during
 
@@ -94,6 +95,19 @@ def test_the_next_question_is_divided_while_the_last_is_conquered(asynchronous: 
     assert big(chain).most_in_flight == 1
     # Each later plan is made before the solver call that precedes it has ended.
     assert all(dividing[n + 1][0] < solving[n][1] for n in range(3))
+
+
+@both
+def test_what_runs_in_a_batch_sees_the_limit_that_was_given(asynchronous: bool) -> None:
+    seen = set()
+
+    def divide(question: Question, config: RunnableConfig) -> Decomposition:
+        seen.add(config.get("max_concurrency"))
+        return Decomposition(question=question)
+
+    chain = DivideAndConquer(solver=scripted(choosy), decomposer=RunnableLambda(divide))
+    in_batch(chain, QUESTIONS[:3], asynchronous, {"max_concurrency": 2})
+    assert seen == {2}
 
 
 def test_max_concurrency_below_one_is_refused() -> None:

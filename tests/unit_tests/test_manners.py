@@ -14,12 +14,14 @@ from langchain_core.runnables import ConfigurableField, RunnableLambda, Runnable
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
+from langchain_divconq.agents import DecomposeTool, DivideAndConquerTool
 from langchain_divconq.budget import Budget, Pool
 from langchain_divconq.calls import as_message
 from langchain_divconq.chain import DivideAndConquer
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import ConfigurationError, GenerationCancelled
 from langchain_divconq.llamacpp.chat_models import ChatGGUF
+from langchain_divconq.retrieval import BM25, DecomposedRetriever
 from langchain_divconq.solver import Solver
 from langchain_divconq.types import METADATA_KEY, Decomposition, Question, Solution
 from langchain_divconq.usage import Price
@@ -130,8 +132,18 @@ def test_what_cannot_be_written_is_refused_by_name(thing: Callable[[], Any], sai
         dumpd(thing())
 
 
-def test_a_model_in_this_process_is_written_as_not_implemented() -> None:
-    assert dumpd(ChatGGUF())["type"] == "not_implemented"
+@pytest.mark.parametrize(
+    "thing",
+    [
+        ChatGGUF(),
+        DecomposedRetriever(retriever=BM25(documents=[Document("A ship.")])),
+        DecomposeTool(),
+        DivideAndConquerTool(chain=build(scripted("x"))),
+    ],
+    ids=["model", "retriever", "tool", "tool of a chain"],
+)
+def test_models_retrievers_and_tools_are_written_as_not_implemented(thing: Any) -> None:
+    assert dumpd(thing)["type"] == "not_implemented"
 
 
 # Typed answers

@@ -88,8 +88,9 @@ class _Cursor:
     def __init__(self, path: Path, start: int = 0) -> None:
         self.path, self.position = path, start
         with open_weights(path) as file:
-            self.size = os.fstat(file.fileno()).st_size
-            self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self.size else b""
+            is_empty = not os.fstat(file.fileno()).st_size
+            self.data = b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.size = len(self.data)
 
     def skip(self, count: int) -> int:
         """Return where the next bytes begin, and go beyond them."""
