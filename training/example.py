@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationError
 
@@ -33,6 +33,9 @@ class Recorded(Frozen):
     """The recorded final answer, which may be wrong; None: there is none."""
     reviewed: bool = False
     """Whether the plan was written for this project and read twice: it is taken as it is."""
+
+
+ONE_STEP = Recorded(subquestions=())
 
 
 class Example(Frozen):
@@ -60,6 +63,11 @@ class Example(Frozen):
     """After the screen stage: what the solver wrote from there to its final answer; None: nothing."""
     prediction: str | None = None
     """After the screen stage: the solver's final answer; "" where it gave none."""
+
+    @classmethod
+    def of(cls, source: str, split: Split, name: str, question: str, **known: Any) -> Example:
+        """Return a dataset's example by what the dataset calls it; `known` are its other fields."""
+        return cls(id=f"{source}/{name}", source=source, split=split, question=question, **known)
 
     @property
     def asked(self) -> Question:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from random import Random
 
-from training.example import Example, Recorded, Split
+from training.example import ONE_STEP, Example, Split
 
 COUNT = 400
 """How many problems there are; a config's `limit` takes some of them."""
@@ -75,10 +75,4 @@ def one_step(source: str, split: Split) -> Iterator[Example]:
             n=name, m=other, t=random.choice(_THINGS), p=random.choice(_PLACES), a=large, b=small, c=large * small,
             d=2 * large,
         )  # fmt: skip
-        yield Example(
-            id=f"{source}/{split}-{number}",
-            source=source,
-            split=split,
-            question=question,
-            recorded=Recorded(subquestions=()),
-        )
+        yield Example.of(source, split, f"{split}-{number}", question, recorded=ONE_STEP)

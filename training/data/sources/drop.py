@@ -33,14 +33,8 @@ def drop(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
         for name, passage, question, answers in _questions(row, f"{split}-{number}"):
             merged.setdefault((passage, question), (name, []))[1].extend(answers)
     for (passage, question), (name, answers) in merged.items():
-        yield Example(
-            id=f"{source}/{name}",
-            source=source,
-            split=split,
-            question=question,
-            context=passage,
-            answers=tuple(dict.fromkeys(answer for answer in answers if answer)),
-        )
+        once = tuple(dict.fromkeys(filter(None, answers)))
+        yield Example.of(source, split, name, question, context=passage, answers=once)
 
 
 def qdmr(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
@@ -58,15 +52,10 @@ def qdmr(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
         name = row["question_id"]
         if name.startswith(f"DROP_{split}_"):
             steps = ask_steps(row["decomposition"])
+            recorded = None if steps is None else Recorded(subquestions=steps)
             lot, at_hand = crc32(name.encode()), passages.get(name.split("_")[2], [])
-            yield Example(
-                id=f"{source}/{name}",
-                source=source,
-                split=split,
-                question=row["question_text"].strip(),
-                context=at_hand[lot // 100 % len(at_hand)] if at_hand and lot % 100 < _WITH_CONTEXT else None,
-                recorded=None if steps is None else Recorded(subquestions=steps),
-            )
+            context = at_hand[lot // 100 % len(at_hand)] if at_hand and lot % 100 < _WITH_CONTEXT else None
+            yield Example.of(source, split, name, row["question_text"].strip(), context=context, recorded=recorded)
 
 
 def _beginning(passage: str) -> str:

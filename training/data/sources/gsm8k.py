@@ -8,7 +8,7 @@ from zlib import crc32
 
 from training.data.plans import given, normalise_subquestion
 from training.data.sources.rows import Files, Row
-from training.example import Example, Recorded, Split
+from training.example import ONE_STEP, Example, Recorded, Split
 
 MAIN: Files = {"train": ("gsm8k/main_train.parquet",), "test": ("gsm8k/main_test.parquet",)}
 SOCRATIC: Files = {"train": ("gsm8k/socratic_train.parquet",), "test": ("gsm8k/socratic_test.parquet",)}
@@ -24,9 +24,7 @@ _WITH_CONTEXT = 8
 def main(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
     """Yield problem and answer."""
     for number, row in enumerate(rows):
-        yield Example(
-            id=f"{source}/{split}-{number}", source=source, split=split, question=row["question"], answers=_gold(row)
-        )
+        yield Example.of(source, split, f"{split}-{number}", row["question"], answers=_gold(row))
 
 
 def socratic(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
@@ -37,26 +35,15 @@ def socratic(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example
     so. Some training problems have their premise as context, so that a student also learns to read one.
     """
     for number, row in enumerate(rows):
-        name, question, context = f"{source}/{split}-{number}", row["question"], None
-        if split == "train" and crc32(name.encode()) % 100 < _WITH_CONTEXT and (parts := divide(question)):
+        name, question, context = f"{split}-{number}", row["question"], None
+        if _has_context(source, name) and (parts := divide(question)):
             context, question = parts
         steps = read_steps(row["answer"])
         said = [_CALCULATION.sub("", answer).strip() for _, answer in steps]
-        gold = _gold(row)
-        yield Example(
-            id=name,
-            source=source,
-            split=split,
-            question=question,
-            context=context,
-            answers=gold,
-            recorded=Recorded(
-                subquestions=tuple(_with_references(steps, row["question"])[:-1]),
-                subanswers=tuple(said[:-1]),
-                working=said[-1] if said else None,
-                prediction=gold[0],
-            ),
-        )
+        plan, gold = tuple(_with_references(steps, row["question"])[:-1]), _gold(row)
+        working = said[-1] if said else None
+        recorded = Recorded(subquestions=plan, subanswers=tuple(said[:-1]), working=working, prediction=gold[0])
+        yield Example.of(source, split, name, question, context=context, answers=gold, recorded=recorded)
 
 
 def one_step(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
@@ -74,18 +61,15 @@ def one_step(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example
         premise = operation and _stating(parts[0], {_value(operation[1]), _value(operation[2])})
         if not premise:
             continue
-        name, question, context = f"{source}/{split}-{number}", f"{premise} {steps[0][0]}", None
-        if split == "train" and crc32(name.encode()) % 100 < _WITH_CONTEXT:
+        name, question, context = f"{split}-{number}", f"{premise} {steps[0][0]}", None
+        if _has_context(source, name):
             context, question = premise, steps[0][0]
-        yield Example(
-            id=name,
-            source=source,
-            split=split,
-            question=question,
-            context=context,
-            answers=(calculations[0][1].strip(),),
-            recorded=Recorded(subquestions=()),
-        )
+        answers = (calculations[0][1].strip(),)
+        yield Example.of(source, split, name, question, context=context, answers=answers, recorded=ONE_STEP)
+
+
+def _has_context(source: str, name: str) -> bool:
+    return name.startswith("train") and crc32(f"{source}/{name}".encode()) % 100 < _WITH_CONTEXT
 
 
 def _stating(premise: str, numbers: set[str]) -> str | None:

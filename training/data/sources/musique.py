@@ -11,7 +11,7 @@ from langchain_divconq.types import references
 from training.data.plans import normalise_subquestion
 from training.data.sources.relations import ask_relation
 from training.data.sources.rows import Files, Row
-from training.example import Example, Recorded, Split
+from training.example import ONE_STEP, Example, Recorded, Split
 
 FILES: Files = {
     "train": (
@@ -50,19 +50,11 @@ def musique(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]
         evidence = "\n".join(hop["evidence"].strip() for hop in hops if hop.get("evidence"))
         if split == "train" and evidence and len(evidence.split()) <= _LONGEST_CONTEXT:
             context = evidence if crc32(name.encode()) % 100 < _WITH_CONTEXT else None
-        yield Example(
-            id=f"{source}/{name}",
-            source=source,
-            split=split,
-            question=question,
-            context=context,
-            answers=tuple(dict.fromkeys([row["answer"], *row.get("answer_aliases", [])])),
-            recorded=Recorded(
-                subquestions=tuple(ask_hop(hop["question"], question) for hop in hops),
-                subanswers=tuple(str(hop["answer"]) for hop in hops),
-                prediction=row["answer"],
-            ),
-        )
+        answers = tuple(dict.fromkeys([row["answer"], *row.get("answer_aliases", [])]))
+        plan = tuple(ask_hop(hop["question"], question) for hop in hops)
+        subanswers = tuple(str(hop["answer"]) for hop in hops)
+        recorded = Recorded(subquestions=plan, subanswers=subanswers, prediction=row["answer"])
+        yield Example.of(source, split, name, question, context=context, answers=answers, recorded=recorded)
 
 
 def silver(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
@@ -82,13 +74,8 @@ def composed(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example
     for number, row in enumerate(rows):
         plan = tuple(normalise_subquestion(hop["question"]) for hop in row["hops"])
         if _CLEAN_TAIL.search(plan[-1]):
-            yield Example(
-                id=f"{source}/{split}-{number}",
-                source=source,
-                split=split,
-                question=row["question"].strip(),
-                recorded=Recorded(subquestions=plan),
-            )
+            recorded = Recorded(subquestions=plan)
+            yield Example.of(source, split, f"{split}-{number}", row["question"].strip(), recorded=recorded)
 
 
 def one_step(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
@@ -101,15 +88,10 @@ def one_step(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example
                 continue
             seen.add(question.casefold())
             evidence = (hop.get("evidence") or "").strip() if split == "train" else ""
-            yield Example(
-                id=f"{source}/{name}/{number}",
-                source=source,
-                split=split,
-                question=question,
-                context=evidence if evidence and len(evidence.split()) <= _LONGEST_CONTEXT else None,
-                answers=(str(hop["answer"]),),
-                recorded=Recorded(subquestions=()),
-            )
+            known = {"answers": (str(hop["answer"]),), "recorded": ONE_STEP}
+            if evidence and len(evidence.split()) <= _LONGEST_CONTEXT:
+                known["context"] = evidence
+            yield Example.of(source, split, f"{name}/{number}", question, **known)
 
 
 def ask_hop(hop: str, question: str) -> str:

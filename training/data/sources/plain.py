@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from training.data.sources.rows import Row
 from training.example import Example, Recorded, Split
+from training.store import Frozen
 
 
-class _Line(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class _Line(Frozen):
     id: str | int | None = None
     question: str = Field(min_length=1, pattern=r"\S")
     context: str | None = None
@@ -34,12 +33,7 @@ def plain(rows: Iterable[Row], source: str, split: Split, place: str) -> Iterato
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise ValueError(f"{place}, row {number}, cannot be used: {wrong}") from None
-        yield Example(
-            id=f"{source}/{place}/{number if line.id is None else line.id}",
-            source=source,
-            split=split,
-            question=line.question,
-            context=line.context,
-            answers=line.answers,
-            recorded=None if line.subquestions is None else Recorded(subquestions=line.subquestions),
-        )
+        name = f"{place}/{number if line.id is None else line.id}"
+        recorded = None if line.subquestions is None else Recorded(subquestions=line.subquestions)
+        known = line.model_dump(include={"question", "context", "answers"})
+        yield Example.of(source, split, name, **known, recorded=recorded)

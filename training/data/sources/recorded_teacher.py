@@ -29,18 +29,13 @@ def chatgpt(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]
         subquestions = _lines(row["questions"])
         said, _, final = row["answers"].partition("Final answer:")
         subanswers = _lines(said)
-        yield Example(
-            id=f"{source}/test-{number}",
-            source=source,
-            split="test",  # whatever is asked for
-            question=row["problem"],
-            answers=(f"{row['answer']:g}",),
-            recorded=Recorded(
-                subquestions=normalise_plan(subquestions[:-1]),
-                subanswers=tuple(subanswers[:-1]) if len(subanswers) == len(subquestions) else None,
-                prediction=final.strip() or None,
-            ),
+        recorded = Recorded(
+            subquestions=normalise_plan(subquestions[:-1]),
+            subanswers=tuple(subanswers[:-1]) if len(subanswers) == len(subquestions) else None,
+            prediction=final.strip() or None,
         )
+        name, answers = f"test-{number}", (f"{row['answer']:g}",)
+        yield Example.of(source, "test", name, row["problem"], answers=answers, recorded=recorded)  # whatever is asked
 
 
 def least_to_most_questions(path: Path) -> dict[int, Row]:
@@ -65,18 +60,13 @@ def least_to_most(rows: Iterable[Row], source: str, split: Split, questions: dic
     for row in rows:
         asked = questions[row["id"]]
         steps = [(subquestion.strip(), answer.strip()) for subquestion, answer in _STEP.findall(row["completion"])]
-        yield Example(
-            id=f"{source}/{asked['_set']}-{row['id']}",
-            source=source,
-            split=split,
-            question=asked["question"].strip(),
-            answers=(_gold(asked["answer"]),),
-            recorded=Recorded(
-                subquestions=normalise_plan(subquestion for subquestion, _ in steps),
-                subanswers=tuple(answer for _, answer in steps),
-                prediction=_prediction(row["completion"]),
-            ),
+        recorded = Recorded(
+            subquestions=normalise_plan(subquestion for subquestion, _ in steps),
+            subanswers=tuple(answer for _, answer in steps),
+            prediction=_prediction(row["completion"]),
         )
+        name, question, gold = f"{asked['_set']}-{row['id']}", asked["question"].strip(), _gold(asked["answer"])
+        yield Example.of(source, split, name, question, answers=(gold,), recorded=recorded)
 
 
 def _gold(answer: str | list[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from langchain_divconq.types import references
 from training.data.plans import normalise_plan, normalise_subquestion
 from training.data.sources.rows import Files, Row
-from training.example import Example, Recorded, Split
+from training.example import ONE_STEP, Example, Recorded, Split
 
 FILES: Files = {"train": ("strategyqa/train.json",), "dev": ("strategyqa/dev.json",)}
 
@@ -17,14 +17,8 @@ def strategyqa(rows: Iterable[Row], source: str, split: Split) -> Iterator[Examp
     for row in rows:
         gold = "yes" if row["answer"] else "no"
         steps = row.get("decomposition")
-        yield Example(
-            id=f"{source}/{row['qid']}",
-            source=source,
-            split=split,
-            question=row["question"].strip(),
-            answers=(gold,),
-            recorded=Recorded(subquestions=normalise_plan(steps), prediction=gold) if steps else None,
-        )
+        recorded = Recorded(subquestions=normalise_plan(steps), prediction=gold) if steps else None
+        yield Example.of(source, split, row["qid"], row["question"].strip(), answers=(gold,), recorded=recorded)
 
 
 def one_step(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
@@ -32,10 +26,4 @@ def one_step(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example
     for row in rows:
         steps = row.get("decomposition") or []
         if len(steps) > 1 and not references(steps[0]):
-            yield Example(
-                id=f"{source}/{row['qid']}",
-                source=source,
-                split=split,
-                question=normalise_subquestion(steps[0]),
-                recorded=Recorded(subquestions=()),
-            )
+            yield Example.of(source, split, row["qid"], normalise_subquestion(steps[0]), recorded=ONE_STEP)

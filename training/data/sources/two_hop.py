@@ -17,12 +17,10 @@ HOTPOTQA: Files = {"dev": ("multihop/migres/hotpot.json",)}
 def bamboogle(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
     """Yield question and answer."""
     for number, row in enumerate(rows):
-        name, asked, answers = f"{source}/test-{number}", row["Question"], (row["Answer"],)
-        yield Example(id=name, source=source, split="test", question=asked, answers=answers)
+        yield Example.of(source, "test", f"test-{number}", row["Question"], answers=(row["Answer"],))
 
 
 def hotpotqa(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
     """Yield question and answer."""
     for row in rows:
-        name, asked, answers = f"{source}/{row['_id']}", row["question"].strip(), (row["answer"],)
-        yield Example(id=name, source=source, split="dev", question=asked, answers=answers)
+        yield Example.of(source, "dev", row["_id"], row["question"].strip(), answers=(row["answer"],))

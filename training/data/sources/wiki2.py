@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from training.data.sources.relations import ask_relation
 from training.data.sources.rows import Files, Row
-from training.example import Example, Recorded, Split
+from training.example import ONE_STEP, Example, Recorded, Split
 
 FILES: Files = {"train": ("wiki2/2wiki_train_500.json", "wiki2/2wiki_train_qa_pairs_500.json")}
 
@@ -32,28 +32,17 @@ def wiki2(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
     for number, row in enumerate(rows):
         facts = _in_order(_facts(row), row["question"])
         plan = _subquestions(facts, row["question"])
-        yield Example(
-            id=f"{source}/{split}-{number}",
-            source=source,
-            split=split,
-            question=row["question"].strip(),
-            answers=(row["answer"],),
-            recorded=None if plan is None else Recorded(subquestions=plan, prediction=row["answer"]),
-        )
+        question, answer = row["question"].strip(), row["answer"]
+        recorded = None if plan is None else Recorded(subquestions=plan, prediction=answer)
+        yield Example.of(source, split, f"{split}-{number}", question, answers=(answer,), recorded=recorded)
 
 
 def one_step(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]:
     """Yield each question's first fact as a question of its own."""
     for number, row in enumerate(rows):
         fact = _facts(row)[0]
-        yield Example(
-            id=f"{source}/{split}-{number}",
-            source=source,
-            split=split,
-            question=_ask(plain_name(fact.subject), fact.relation, row["question"]),
-            answers=(fact.object,),
-            recorded=Recorded(subquestions=()),
-        )
+        question = _ask(plain_name(fact.subject), fact.relation, row["question"])
+        yield Example.of(source, split, f"{split}-{number}", question, answers=(fact.object,), recorded=ONE_STEP)
 
 
 def _facts(row: Row) -> list[Fact]:
