@@ -6,6 +6,7 @@ each plan is searched for, and plans rank by whether all evidence is found, then
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import time
@@ -16,20 +17,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
-from pydantic import BaseModel, ConfigDict
 
-from langchain_divconq.errors import DecompositionError
-from langchain_divconq.plans import clean_plan, parse_plan
+from langchain_divconq.plans import clean_plan
 from langchain_divconq.retrieval import DecomposedRetriever
 from langchain_divconq.types import Decomposition
 from training.config import DATA, Config, Prefer
-from training.data.plans import is_well_formed
+from training.data.plans import is_well_formed, read_plan
 from training.example import load_examples
 from training.measure.corpus import MultiHop, passages, training_questions
 from training.measure.intervals import ratio
 from training.measure.readers import Reader
 from training.measure.search import bm25
-from training.store import Records, save_json
+from training.store import Frozen, Records, save_json
 from training.student.batches import IGNORED, Sequenced, collate
 from training.student.finetune import encode, quicken
 from training.student.model import load_student, padding_id, prompt_ids
@@ -45,10 +44,8 @@ _AT_ONCE = 12
 _MOST_TOKENS = 128
 
 
-class Drawn(BaseModel):
+class Drawn(Frozen):
     """The plans drawn for one question, the greedy one first, with what each finds; the whole question's is `()`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     plans: tuple[Plan, ...]
@@ -160,10 +157,7 @@ def write_plans(questions: Sequence[MultiHop], student: Any, tokenizer: Any, con
 
 def as_plan(text: str, question: MultiHop, cap: int) -> Plan:
     """Return a reply as the library would take it; `()` where it is no plan, or none that the grammar allows."""
-    try:
-        plan = tuple(clean_plan(parse_plan(text), question.example.asked, cap))
-    except DecompositionError:
-        return ()
+    plan = tuple(clean_plan(read_plan(text) or (), question.example.asked, cap))
     return plan if is_well_formed(plan) else ()
 
 
@@ -297,8 +291,6 @@ def _load(config: Config) -> tuple[Any, Any]:
 
 def _finish(config: Config, student: Any, folder: Path, training: dict[str, Any]) -> None:
     """Save the adapter and what made it, and give the folder its final name."""
-    import json
-
     before = json.loads((config.folder / "4-student" / "training.json").read_text(encoding="utf-8"))
     student.save_pretrained(folder, save_embedding_layers=False)
     shutil.copy(config.folder / "4-student" / "adapter_config.json", folder / "adapter_config.json")

@@ -17,7 +17,8 @@ from training.student.tiny import CHAT_TEMPLATE, make_tiny
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBase:
-    return load_student("tiny", tmp_path_factory.mktemp("student"), "float32")[1]
+    tokenizer: PreTrainedTokenizerBase = load_student("tiny", tmp_path_factory.mktemp("student"), "float32")[1]
+    return tokenizer
 
 
 def test_a_name_is_a_file_the_tiny_model_or_a_hub_checkpoint(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def find_leaks(train: Sequence[Example], evaluation_sets: Iterable[Example], ngr
     """Return the training examples that give an evaluation example away, by id."""
     # A short text is a run of its own length. Only those are looked for at each length: all runs of all lengths of all
     # passages would fill the memory.
-    short_train = {_hash(words) for example in train for words in _texts(example) if _is_short(words, ngram)}
+    short_train = {hash(words) for example in train for words in _texts(example) if _is_short(words, ngram)}
     index = _Index({}, {}, {}, {}, {})
     seen = set()
     for example in evaluation_sets:
@@ -60,7 +60,7 @@ def find_leaks(train: Sequence[Example], evaluation_sets: Iterable[Example], ngr
                 continue
             seen.add(words)
             if _is_short(words, ngram):
-                index.short_texts.setdefault(_hash(words), example.id)
+                index.short_texts.setdefault(hash(words), example.id)
             for run in _runs(words, ngram):
                 index.runs.setdefault(run, example.id)
             for length in range(SHORTEST_RUN, ngram):
@@ -90,7 +90,7 @@ def _leak(example: Example, index: _Index, ngram: int) -> Leak | None:
     if found := index.passages.get(drop_passage(example) or ""):
         return Leak(found, "passage")
     for words in _texts(example):
-        runs = [_hash(words)] if _is_short(words, ngram) else _runs(words, ngram)
+        runs = [hash(words)] if _is_short(words, ngram) else _runs(words, ngram)
         for run in runs:
             if run in index.runs:
                 return Leak(index.runs[run], "words")
@@ -122,8 +122,4 @@ def _is_short(words: tuple[str, ...], ngram: int) -> bool:
 
 
 def _runs(words: tuple[str, ...], length: int) -> Iterator[int]:
-    return (_hash(words[start : start + length]) for start in range(len(words) - length + 1))
-
-
-def _hash(words: tuple[str, ...]) -> int:
-    return hash(words)
+    return (hash(words[start : start + length]) for start in range(len(words) - length + 1))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
+from itertools import chain
 from pathlib import Path
 
 from training.config import DATA, Config, Source
@@ -52,11 +54,9 @@ def load(config: Config) -> None:
         ValueError: A source cannot be read, is not what a config may train or evaluate on, or two examples have one id.
     """
     _check(config)
-    evaluation = {describe(source): _evaluation_examples(source, config.seed) for source in config.load.evaluate}
-    at_hand = [example for source in _sets_at_hand(config) for example in read_source(source)]
-    at_hand += [example for examples in evaluation.values() for example in examples]
-    apart = [example for source in config.load.held_out for example in _evaluation_examples(source, config.seed)]
-    at_hand += apart
+    evaluation = _evaluation_examples(config.load.evaluate, config.seed)
+    apart = _evaluation_examples(config.load.held_out, config.seed)
+    at_hand = [*chain(*map(read_source, _sets_at_hand(config))), *evaluation, *apart]
     counts = {describe(source): Counts() for source in config.load.train}
     unique: dict[str, list[Example]] = {}
     texts: set[str] = set()
@@ -65,8 +65,8 @@ def load(config: Config) -> None:
         examples = [_refuse_evaluation(example) for example in read_source(source)]
         unique[name] = _without_duplicates(examples, texts)
         counts[name].read, counts[name].duplicate = len(examples), len(examples) - len(unique[name])
-    _refuse_repeated_ids([one for examples in (*unique.values(), *evaluation.values(), apart) for one in examples])
-    leaks = find_leaks([example for examples in unique.values() for example in examples], at_hand, config.load.ngram)
+    _refuse_repeated_ids(chain(*unique.values(), evaluation, apart))
+    leaks = find_leaks([*chain(*unique.values())], at_hand, config.load.ngram)
     chosen: dict[str, list[Example]] = {}
     for source in config.load.train:
         name = describe(source)
@@ -74,7 +74,7 @@ def load(config: Config) -> None:
         chosen[name] = sample(clean, source.limit, f"{config.seed} {name}")
         counts[name].leaked = len(unique[name]) - len(clean)
         counts[name].beyond_limit = len(clean) - len(chosen[name])
-    everything = [example for examples in chosen.values() for example in examples]
+    everything = [*chain(*chosen.values())]
     held_out = hold_out(everything, config.load.validation, config.seed)
     for name, examples in chosen.items():
         counts[name].held_out = sum(example.id in held_out for example in examples)
@@ -83,9 +83,7 @@ def load(config: Config) -> None:
     random.Random(config.seed).shuffle(train)
     validation = [*(example for example in everything if example.id in held_out), *apart]
     save_examples(validation, config.folder / "1-validation.jsonl")
-    save_examples(
-        (example for examples in evaluation.values() for example in examples), config.folder / "1-evaluation.jsonl"
-    )
+    save_examples(evaluation, config.folder / "1-evaluation.jsonl")
     _save_leaks(config, leaks, counts, at_hand)
     save_examples(train, config.folder / "1-examples.jsonl")
     print(render_counts(counts))
@@ -141,14 +139,11 @@ def group(example: Example) -> str:
 
 def render_counts(counts: dict[str, Counts]) -> str:
     """Return the counts as a table, a source to a line."""
-    columns = list(asdict(Counts()))
-    width = max([len(name) for name in counts] + [len("source")])
-    lines = [f"{'source':{width}} " + " ".join(f"{column:>12}" for column in columns)]
-    total = dict.fromkeys(columns, 0)
-    for name, row in counts.items():
-        lines.append(f"{name:{width}} " + " ".join(f"{value:12}" for value in asdict(row).values()))
-        total = {column: total[column] + value for column, value in asdict(row).items()}
-    return "\n".join([*lines, f"{'total':{width}} " + " ".join(f"{value:12}" for value in total.values())])
+    rows: dict[str, Iterable[object]] = {"source": asdict(Counts())}
+    rows |= {name: asdict(row).values() for name, row in counts.items()}
+    rows["total"] = map(sum, zip(astuple(Counts()), *map(astuple, counts.values()), strict=True))
+    width = max(map(len, rows))
+    return "\n".join(f"{name:{width}} " + " ".join(f"{value!s:>12}" for value in row) for name, row in rows.items())
 
 
 def _check(config: Config) -> None:
@@ -182,8 +177,8 @@ def _places(source: Source) -> list[Path]:
     return [DATA / name for name in READERS[source.name].files[source.split]]
 
 
-def _evaluation_examples(source: Source, seed: int) -> list[Example]:
-    return sample(list(read_source(source)), source.limit, f"{seed} {describe(source)}")
+def _evaluation_examples(sources: Iterable[Source], seed: int) -> list[Example]:
+    return [*chain(*(sample([*read_source(one)], one.limit, f"{seed} {describe(one)}") for one in sources))]
 
 
 def _refuse_evaluation(example: Example) -> Example:
@@ -219,12 +214,10 @@ def _refuse_repeated_ids(examples: Iterable[Example]) -> None:
 def _save_leaks(
     config: Config, leaks: dict[str, Leak], counts: dict[str, Counts], evaluation: Sequence[Example]
 ) -> None:
-    checked: dict[str, int] = {}
-    for example in {example.id: example for example in evaluation}.values():
-        checked[example.source] = checked.get(example.source, 0) + 1
+    checked = {example.id: example.source for example in evaluation}
     report = {
         "ngram": config.load.ngram,
-        "checked_against": checked,
+        "checked_against": dict(Counter(checked.values())),
         "sources": {name: asdict(row) for name, row in counts.items()},
         "leaks": {name: leak._asdict() for name, leak in sorted(leaks.items())},
     }

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from typing import Literal, TypeAlias
 
 from langchain_divconq.errors import DecompositionError
 from langchain_divconq.grammar import MAX_LENGTH
 from langchain_divconq.plans import clean_plan, parse_plan, render_plan
 from langchain_divconq.types import fill_references, references
-from training.example import Example
+from training.example import Example, Recorded
 
 LongPlans: TypeAlias = Literal["drop", "first", "last"]
 
@@ -66,38 +67,33 @@ def recorded_plan(example: Example, max_subquestions: int, long_plans: LongPlans
     """
     if example.recorded is None:
         raise Unusable("nothing recorded")
-    plan: Sequence[str] | None = normalise_plan(example.recorded.subquestions)
-    if not plan:
+    if not example.recorded.subquestions:
         return ()
-    if example.recorded.reviewed:
-        return _as_reviewed(example.recorded.subquestions, max_subquestions, long_plans)
+    # A reviewed plan may ask in the question's own words, as people do of two things.
+    plan = example.recorded.subquestions if example.recorded.reviewed else _mended(example.recorded, example)
+    capped = cap_plan(plan, max_subquestions, long_plans)
+    if capped is None:
+        raise Unusable("longer than the cap")
+    if not is_well_formed(capped):
+        raise Unusable("not in the grammar's language")
+    return capped
+
+
+def _mended(recorded: Recorded, example: Example) -> tuple[str, ...]:
+    """Return a recorded plan without what repeats, or restates the question."""
+    plan: Sequence[str] = normalise_plan(recorded.subquestions)
     if not all(is_question(text) for text in plan):
         raise Unusable("a subquestion asks nothing")
     if any(not 1 <= n < number for number, text in enumerate(plan, start=1) for n in references(text)):
         raise Unusable("reference to no earlier subquestion")
     plan = clean_plan(_without_second_thoughts(plan), example.asked, len(plan))
     fresh = [at for at, text in enumerate(plan) if not is_near_copy(text, example.question)]
-    plan = keep_subquestions(plan, fresh)
-    if plan is None:
+    found = keep_subquestions(plan, fresh)
+    if found is None:
         raise Unusable("rests on a restatement of the question")
-    if not plan:
+    if not found:
         raise Unusable("only restates the question")
-    plan = cap_plan(plan, max_subquestions, long_plans)
-    if plan is None:
-        raise Unusable("longer than the cap")
-    if not is_well_formed(plan):
-        raise Unusable("not in the grammar's language")
-    return tuple(plan)
-
-
-def _as_reviewed(plan: Sequence[str], cap: int, long_plans: LongPlans) -> tuple[str, ...]:
-    """Return a reviewed plan within the cap; it may ask in the question's own words, as people do of two things."""
-    capped = cap_plan(plan, cap, long_plans)
-    if capped is None:
-        raise Unusable("longer than the cap")
-    if not is_well_formed(capped):
-        raise Unusable("not in the grammar's language")
-    return capped
+    return found
 
 
 def normalise_plan(subquestions: Iterable[str]) -> tuple[str, ...]:
@@ -189,12 +185,14 @@ def is_question(subquestion: str) -> bool:
 
 def is_well_formed(plan: Sequence[str]) -> bool:
     """Whether the decomposer's grammar allows the plan, and the parser gives it back as it is."""
-    if not all(_LINE.fullmatch(subquestion) for subquestion in plan):
-        return False
-    try:
-        return parse_plan(render_plan(plan)) == tuple(plan)
-    except DecompositionError:
-        return False
+    return all(map(_LINE.fullmatch, plan)) and read_plan(render_plan(plan)) == tuple(plan)
+
+
+def read_plan(text: str) -> tuple[str, ...] | None:
+    """Return the plan in a reply, empty where it says that none is needed; None where it is no plan."""
+    with suppress(DecompositionError):
+        return parse_plan(text)
+    return None
 
 
 def _without_given(subquestion: str) -> str:

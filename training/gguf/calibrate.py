@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from langchain_core.messages import AIMessage
-from pydantic import BaseModel, ConfigDict
 
 from langchain_divconq import ChatGGUF, Decomposer
 from langchain_divconq.confidence import FEATURES, Calibration, plan_features, token_logprobs
@@ -23,7 +22,7 @@ from training.example import Example, load_examples
 from training.gguf.export import ADAPTERS, published_name
 from training.measure.grade import asking_words, grade
 from training.measure.models import Meter
-from training.store import save_json, save_text
+from training.store import Frozen, save_json, save_text
 from training.student.model import served_file
 
 LEAST_PLANS = 40
@@ -35,10 +34,8 @@ _ROUNDS = 50
 _SURE = 0.8
 
 
-class GradedPlan(BaseModel):
+class GradedPlan(Frozen):
     """One plan without its words: what is seen of it, and whether it is good."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     features: dict[str, float]

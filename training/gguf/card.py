@@ -15,6 +15,7 @@ from training.config import Config, SourceName
 from training.gguf.comparison import LEAD
 from training.measure.evaluate import ALL
 from training.measure.plan_metrics import METRICS
+from training.measure.report.markdown import render_table
 
 
 class Dataset(NamedTuple):
@@ -124,16 +125,17 @@ def _front(licence: str, base: str) -> str:
 
 
 def _data(config: Config) -> str:
-    lines = ["| source | rows | dataset | licence |", "| --- | --- | --- | --- |"]
+    rows = []
     for source in config.load.train:
         known = DATASETS.get(source.name)
-        rows = f"at most {source.limit:,}" if source.limit else "all"
+        count = f"at most {source.limit:,}" if source.limit else "all"
         where = (f"[{known.title}]({known.url})" if known.url else known.title) if known else "a file of one's own"
-        lines.append(f"| {source.name} | {rows} | {where} | {known.licence if known else 'its own'} |")
+        rows.append([source.name, count, where, known.licence if known else "its own"])
+    table = render_table(["source", "rows", "dataset", "licence"], rows)
     return (
         "Train splits alone, checked for leaks from the evaluation sets. Demonstrations: "
         f"{config.demonstrate.teacher}; plans beyond {config.demonstrate.max_subquestions} subquestions: "
-        f"{config.demonstrate.long_plans}.\n\n" + "\n".join(lines)
+        f"{config.demonstrate.long_plans}.\n\n" + "\n".join(table[:-1])
     )
 
 
@@ -144,23 +146,22 @@ def _training(training: Mapping[str, Any]) -> str:
 
 
 def _parity(parity: Mapping[str, Any], stored: Mapping[str, Mapping[str, int]]) -> str:
+    rows = []
+    for one in parity["artifacts"]:
+        limit = parity["limits"][one["name"]]
+        kl, token = f"{one['kl']:.5f} [{limit['kl']}]", f"{one['same_token']:.1%} [{limit['same_token']:.0%}]"
+        shares = [_share(one["same_reply"]), _share(one["parse_rate"])]
+        rows.append([one["name"], kl, f"{one['kl_first']:.5f}", token, *shares])
+    header = ["artifact", "mean KL", "KL, first token", "same likeliest token", "same greedy reply", "parse rate"]
     lines = [
         f"{parity['prompts']} held-out prompts, {parity['places']} places of their reference replies, against the "
         "trained model in Hugging Face at 32 bits. The token ids of all prompts are equal. KL in nats, limits in "
         "brackets; the likeliest token is compared where it leads by "
         f"{LEAD} nats. Of the trained model's own replies {parity['parse_rate']:.0%} can be read, held to no grammar.",
         "",
-        "| artifact | mean KL | KL, first token | same likeliest token | same greedy reply | parse rate |",
-        "| --- | --- | --- | --- | --- | --- |",
+        *render_table(header, rows),
+        "`base` is the untrained student beside the untrained GGUF: what llama.cpp's arithmetic alone costs.",
     ]
-    for one in parity["artifacts"]:
-        limit = parity["limits"][one["name"]]
-        lines.append(
-            f"| {one['name']} | {one['kl']:.5f} [{limit['kl']}] | {one['kl_first']:.5f} | "
-            f"{one['same_token']:.1%} [{limit['same_token']:.0%}] | {_share(one['same_reply'])} | "
-            f"{_share(one['parse_rate'])} |"
-        )
-    lines += ["", "`base` is the untrained student beside the untrained GGUF: what llama.cpp's arithmetic alone costs."]
     if stored:
         lines += ["", "Matrices as llama.cpp stores them; where a row is no multiple of 256, K-quants fall back:", ""]
         lines += [
@@ -172,17 +173,18 @@ def _parity(parity: Mapping[str, Any], stored: Mapping[str, Mapping[str, int]]) 
 
 def _evaluation(evaluation: Mapping[str, Any], cap: int) -> str:
     shown = [name for name in _SHOWN if any(name in metrics for metrics in evaluation["metrics"].values())]
+    asked = {ALL: sum(evaluation["questions"].values()), **evaluation["questions"]}
+    rows = [
+        [source, str(asked[source]), *(_arms(metrics.get(name)) for name in shown)]
+        for source, metrics in evaluation["metrics"].items()
+    ]
     lines = [
         "Ours / the untuned model, which is asked with instructions and a demonstration; "
         f"both held to {cap} subquestions.",
         "",
-        f"| source | questions | {' | '.join(METRICS[name].title for name in shown)} |",
-        "| --- |" + " --- |" * (len(shown) + 1),
+        *render_table(["source", "questions", *(METRICS[name].title for name in shown)], rows),
+        *(f"- {METRICS[name].title}: {METRICS[name].definition}." for name in shown),
     ]
-    for source, metrics in evaluation["metrics"].items():
-        count = sum(evaluation["questions"].values()) if source == ALL else evaluation["questions"][source]
-        lines.append(f"| {source} | {count} | {' | '.join(_arms(metrics.get(name)) for name in shown)} |")
-    lines += ["", *(f"- {METRICS[name].title}: {METRICS[name].definition}." for name in shown)]
     return "\n".join(lines)
 
 

@@ -10,20 +10,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from langchain_divconq.llamacpp.engines.base import EngineSettings
 from langchain_divconq.llamacpp.engines.llama_cpp import LlamaCppEngine
 from langchain_divconq.llamacpp.messages import chat_roles
 from training.config import Role
 from training.gguf.parity import Artifact, Parity
-from training.student.model import completion_ids, prompt_ids
-from training.student.targets import Target, is_read
+from training.student.model import completion_ids, greedy, prompt_ids
+from training.student.targets import Target, parse_rate
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    Array: TypeAlias = np.ndarray[Any, Any]
+    from training.student.adapter import Array
 
 PLACES = 64
 """Most places of a reference reply at which the next token is compared."""
@@ -89,11 +87,6 @@ def compare(
         other_tokens=other_tokens,
         artifacts=tuple(artifacts),
     )
-
-
-def parse_rate(replies: Sequence[Sequence[int]], tokenizer: Any, role: Role) -> float:
-    """Return the share of replies that can be read: as a plan, or for a solver as an answer."""
-    return sum(is_read(tokenizer.decode(reply, skip_special_tokens=True), role) for reply in replies) / len(replies)
 
 
 def _cases(
@@ -180,24 +173,6 @@ def log_probabilities(model: Any, prompt: Sequence[int], reply: Sequence[int]) -
         logits = model(input_ids=torch.tensor([[*prompt, *reply[:-1]]])).logits[0, len(prompt) - 1 :]
         array: Array = torch.log_softmax(logits.float(), dim=-1).numpy()
     return array
-
-
-def greedy(model: Any, prompt: Sequence[int], max_tokens: int, ends: frozenset[int]) -> list[int]:
-    """Return a Hugging Face model's likeliest reply, without the token that ends it."""
-    import torch
-
-    ids = torch.tensor([list(prompt)])
-    with torch.inference_mode():
-        written = model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=max_tokens,
-            do_sample=False,
-            eos_token_id=sorted(ends),
-            pad_token_id=min(ends),
-        )
-    reply: list[int] = written[0, len(prompt) :].tolist()
-    return reply[:-1] if reply[-1:] and reply[-1] in ends else reply
 
 
 def _normalised(logits: Array) -> Array:

@@ -41,7 +41,7 @@ def merge(base: Path, lora: Lora, path: Path, name: str) -> None:
                 "Merge it into the model it was trained on."
             )
     with whole(path) as temporary:
-        writer = gguf.GGUFWriter(temporary, _text(reader, "general.architecture"))
+        writer = gguf.GGUFWriter(temporary, str(reader.fields["general.architecture"].contents()))
         writer.add_name(name)
         writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
         for key, field in reader.fields.items():
@@ -65,7 +65,3 @@ def merge(base: Path, lora: Lora, path: Path, name: str) -> None:
                 values = values.astype(np.float16)
             writer.write_tensor_data(np.ascontiguousarray(values))
         writer.close()
-
-
-def _text(reader: Any, key: str) -> str:
-    return str(reader.fields[key].contents())

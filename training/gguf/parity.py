@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
+
 
 class ParityError(ValueError):
     """What was exported does not say what was trained."""
@@ -90,8 +92,7 @@ class Parity:
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> Parity:
         """Return the comparison whose figures were saved."""
-        artifacts = tuple(Artifact(**one) for one in saved["artifacts"])
-        return cls(saved["prompts"], saved["places"], saved["parse_rate"], saved["other_tokens"], artifacts)
+        return TypeAdapter(cls).validate_python(saved)
 
 
 def check(parity: Parity) -> list[str]:

@@ -14,15 +14,6 @@ from langchain_divconq.llamacpp.engines._logging import last_complaint, route_lo
 from training.config import Quantisation
 from training.store import whole
 
-_FILE_TYPES: dict[Quantisation, str] = {
-    "F16": "LLAMA_FTYPE_MOSTLY_F16",
-    "Q8_0": "LLAMA_FTYPE_MOSTLY_Q8_0",
-    "Q5_K_M": "LLAMA_FTYPE_MOSTLY_Q5_K_M",
-    "Q4_K_M": "LLAMA_FTYPE_MOSTLY_Q4_K_M",
-    "Q4_1": "LLAMA_FTYPE_MOSTLY_Q4_1",
-    "Q4_0": "LLAMA_FTYPE_MOSTLY_Q4_0",
-}
-
 
 def quantise(source: Path, path: Path, kind: Quantisation) -> None:
     """Write a GGUF in fewer bits, to a temporary name that is renamed.
@@ -38,7 +29,7 @@ def quantise(source: Path, path: Path, kind: Quantisation) -> None:
     lib: Any = importlib.import_module("llama_cpp")
     route_log(lib)
     options = lib.llama_model_quantize_default_params()
-    options.ftype = getattr(lib, _FILE_TYPES[kind])
+    options.ftype = getattr(lib, f"LLAMA_FTYPE_MOSTLY_{kind}")
     options.nthread = physical_cores()
     with whole(path) as temporary:
         code = lib.llama_model_quantize(os.fsencode(source), os.fsencode(temporary), ctypes.byref(options))

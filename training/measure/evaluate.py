@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from langchain_divconq import ChatGGUF, Decomposer
-from langchain_divconq.errors import DecompositionError
 from langchain_divconq.llamacpp.engines.identity import fingerprint
-from langchain_divconq.plans import parse_plan
 from langchain_divconq.prompts import PROMPT_VERSION, PromptStyle
 from training.config import Config
-from training.data.plans import Unusable, recorded_plan
+from training.data.plans import Unusable, read_plan, recorded_plan
 from training.example import Example, choose, load_examples
 from training.measure.intervals import Interval, difference, ratio
 from training.measure.plan_metrics import METRICS, Plan, PlanVerdict, judge
@@ -101,12 +99,12 @@ def verdict(example: Example, planned: Planned, reference: Plan | None) -> PlanV
         judged = judge(example.question, (), (), reference)
         return PlanVerdict.model_validate({**known, **judged, "parses": False, "error": planned.no_plan})
     decomposition = planned.decomposition
-    written = _parsed(decomposition.text) or ()
+    written = read_plan(decomposition.text) or ()
     return PlanVerdict.model_validate(
         {
             **known,
             **judge(example.question, written, decomposition.subquestions, reference),
-            "parses": planned.ended and _parsed(planned.free or "") is not None,
+            "parses": planned.ended and read_plan(planned.free or "") is not None,
             "probability": decomposition.no_decomposition_probability,
             "tokens": decomposition.usage.output_tokens,
             "seconds": round(decomposition.usage.seconds, 3),
@@ -158,10 +156,3 @@ def _models(config: Config) -> dict[Arm, ChatGGUF]:
     if config.evaluate.untuned_limit != 0:
         models["untuned"] = ChatGGUF(model_path=weights["base"])
     return models
-
-
-def _parsed(text: str) -> tuple[str, ...] | None:
-    try:
-        return parse_plan(text)
-    except DecompositionError:
-        return None

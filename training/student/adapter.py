@@ -103,7 +103,8 @@ def load_lora(folder: Path, base: GgufHeader) -> Lora:
     for name, pair in halves.items():
         if len(pair) != 2 or {pair["A"].shape[0], pair["B"].shape[1]} != {settings["r"]}:
             raise ValueError(f"{folder} is damaged: it has no A and B of rank {settings['r']} for {name}. Train again.")
-    pairs = {name: (halves[name]["A"], halves[name]["B"]) for name in sorted(halves, key=_by_block)}
+    by_block = sorted(halves, key=lambda name: (int(name.split(".")[1]), name))
+    pairs = {name: (halves[name]["A"], halves[name]["B"]) for name in by_block}
     return Lora(settings["r"], float(settings["lora_alpha"]), pairs)
 
 
@@ -127,25 +128,20 @@ def read_adapter(path: Path, base: GgufHeader) -> dict[str, Array]:
         values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype("float32")
         half = half[-1].upper()
         if half == "B":
-            values = _unpermuted(values, _rotated_heads(layers[short], base))
+            values = permute_rows(values, _rotated_heads(layers[short], base), back=True)
         weights[f"base_model.model.model.layers.{block}.{layers[short]}.lora_{half}.weight"] = values
     return weights
 
 
-def permute_rows(values: Array, heads: int | None) -> Array:
-    """Return rows in llama.cpp's order: the halves of each head interleaved; None: as they are."""
+def permute_rows(values: Array, heads: int | None, *, back: bool = False) -> Array:
+    """Return rows in llama.cpp's order: the halves of each head interleaved; None: as they are.
+
+    With `back` they are put into Hugging Face's order again.
+    """
     if heads is None:
         return values
-    halves = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])
-    return halves.swapaxes(1, 2).reshape(values.shape)
-
-
-def _unpermuted(values: Array, heads: int | None) -> Array:
-    """Return rows in Hugging Face's order: what `permute_rows` did is undone."""
-    if heads is None:
-        return values
-    pairs = values.reshape(heads, values.shape[0] // heads // 2, 2, *values.shape[1:])
-    return pairs.swapaxes(1, 2).reshape(values.shape)
+    split = (heads, -1, 2) if back else (heads, 2, -1)
+    return values.reshape(*split, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
 
 
 def write_adapter(lora: Lora, path: Path, base: Path, kind: str, name: str, provenance: Mapping[str, str]) -> None:
@@ -197,7 +193,3 @@ def _rotated_heads(layer: str, base: GgufHeader) -> int | None:
     if heads is None:
         raise ValueError(f"{base.path} does not say how many heads it has (llama.attention.{key}). Use another base.")
     return heads
-
-
-def _by_block(name: str) -> tuple[int, str]:
-    return int(name.split(".")[1]), name

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from langchain_divconq.llamacpp.engines.gguf import read_header
 from training.student.adapter import read_adapter
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    Array: TypeAlias = np.ndarray[Any, Any]
+    from training.student.adapter import Array
 
 
 def keep_of_start(student: Any, start: Path, base: Path, share: float) -> None:

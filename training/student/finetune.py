@@ -18,8 +18,8 @@ from training.student.adapter import read_adapter
 from training.student.averaging import keep_of_start
 from training.student.batches import IGNORED, Sequenced, batched, collate, completion_tokens
 from training.student.log import TrainingLog
-from training.student.model import completion_ids, load_student, padding_id, prompt_ids, served_file
-from training.student.targets import Target, is_read, target
+from training.student.model import completion_ids, greedy, load_student, padding_id, prompt_ids, served_file
+from training.student.targets import Target, parse_rate, target
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -165,7 +165,7 @@ def watch(loss_of: Any, student: Any, tokenizer: Any, material: Material, option
         metrics = measure(loss_of, material.held_out, material.padding, options.batch_tokens)
         if options.role.startswith("S_D"):
             short = [one for one in material.held_out if len(one.ids) <= _SHORT]
-            metrics |= parse_rate(student, tokenizer, short[: options.parse_prompts])
+            metrics |= plans_read(student, tokenizer, short[: options.parse_prompts])
     return metrics
 
 
@@ -326,28 +326,14 @@ def measure(loss_of: Any, held_out: Sequence[Sequenced], padding: int, batch_tok
     return {"held_out_loss": total / completion_tokens(held_out)}
 
 
-def parse_rate(student: Any, tokenizer: Any, prompts: Sequence[Sequenced]) -> dict[str, float]:
+def plans_read(student: Any, tokenizer: Any, prompts: Sequence[Sequenced]) -> dict[str, float]:
     """Return the share of greedy replies, held to no grammar, that are plans; nothing where there are no prompts."""
-    import torch
-
     if not prompts:
         return {}
     student.eval()
-    parsed = 0
-    for one in prompts:
-        ids = torch.tensor([one.ids[: one.prompt]], device=student.device)
-        with torch.no_grad():
-            written = student.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=_PLAN_TOKENS,
-                do_sample=False,
-                eos_token_id=one.ids[-1],
-                pad_token_id=one.ids[-1],
-            )
-        parsed += is_read(tokenizer.decode(written[0, one.prompt :], skip_special_tokens=True), "S_D-T")
+    replies = [greedy(student, one.ids[: one.prompt], _PLAN_TOKENS, [one.ids[-1]]) for one in prompts]
     student.train()
-    return {"parse_rate": parsed / len(prompts)}
+    return {"parse_rate": parse_rate(replies, tokenizer, "S_D-T")}
 
 
 def steps(sequences: Sequence[Sequenced], config: Config, processes: int) -> list[list[list[Sequenced]]]:

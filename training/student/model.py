@@ -6,11 +6,11 @@ up for what quantisation took. Its token ids are those of llama.cpp; the parity 
 
 from __future__ import annotations
 
-import contextlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from langchain_core.messages import BaseMessage
 
@@ -18,9 +18,6 @@ from langchain_divconq.llamacpp.engines.gguf import check_model, read_header
 from langchain_divconq.llamacpp.messages import chat_roles
 from langchain_divconq.llamacpp.weights import default_weights
 from training.config import Config
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
 """Families whose adapters can be exported; Hugging Face and llama.cpp name them alike."""
@@ -72,7 +69,7 @@ def served_file(config: Config) -> Path:
     return path
 
 
-def load_student(name: str, folder: Path, dtype: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_student(name: str, folder: Path, dtype: str) -> tuple[Any, Any]:
     """Return the student's model, in evaluation mode, and its tokenizer.
 
     Args:
@@ -100,15 +97,19 @@ def load_student(name: str, folder: Path, dtype: str) -> tuple[PreTrainedModel, 
         config.head_dim = head  # transformers leaves it at 128 for qwen3
     # Transformers would keep the weights of some types packed, in kernels of its own that no adapter can train through.
     unpacked = {} if file is None else {"quantization_config": GgufConfig(dequantize=True)}
-    with _quiet():
+    with redirect_stderr(io.StringIO()):  # the loader's own progress bars cannot be turned off otherwise
         model: Any = AutoModelForCausalLM.from_pretrained(
             where, config=config, dtype=getattr(torch, dtype), **options, **unpacked
         )
-    _forget_quantisation(model)
-    return cast("PreTrainedModel", model.eval()), tokenizer
+    if getattr(
+        model, "is_quantized", False
+    ):  # trainers refuse what says that it is quantised, and this is not any more
+        del model.hf_quantizer, model.config.quantization_config
+        model.is_quantized = False
+    return model.eval(), tokenizer
 
 
-def load_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str, folder: Path) -> Any:
     """Return the student's tokenizer alone.
 
     Raises:
@@ -123,24 +124,24 @@ def load_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
         raise ValueError(f"The student {name!r} has no chat template. Use the instruction-tuned variant of the model.")
     if file is not None and read_header(file).text("tokenizer.ggml.pre") == "smollm":
         _split_digits(tokenizer)
-    return cast("PreTrainedTokenizerBase", tokenizer)
+    return tokenizer
 
 
-def render_prompt(messages: Sequence[BaseMessage], tokenizer: PreTrainedTokenizerBase) -> str:
+def render_prompt(messages: Sequence[BaseMessage], tokenizer: Any) -> str:
     """Return the prompt as the engines render it: by the model's chat template, opening the reply."""
     text = tokenizer.apply_chat_template(chat_roles(messages), tokenize=False, add_generation_prompt=True)
     return str(text)
 
 
-def prompt_ids(messages: Sequence[BaseMessage], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def prompt_ids(messages: Sequence[BaseMessage], tokenizer: Any) -> list[int]:
     """Return the token ids llama.cpp reads for these messages."""
     ids = _encode(render_prompt(messages, tokenizer), tokenizer)
     bos = tokenizer.bos_token_id if getattr(tokenizer, "add_bos_token", False) else None
     # A template may write the token itself; the engines never put it twice.
-    return ids if bos is None or ids[:1] == [bos] else [cast("int", bos), *ids]
+    return ids if bos is None or ids[:1] == [bos] else [bos, *ids]
 
 
-def completion_ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def completion_ids(text: str, tokenizer: Any) -> list[int]:
     """Return the token ids of a reply and of the token that ends it.
 
     Raises:
@@ -149,7 +150,7 @@ def completion_ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return [*_encode(text, tokenizer), end_of_turn(tokenizer)]
 
 
-def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
+def end_of_turn(tokenizer: Any) -> int:
     """Return the token with which the chat template ends the assistant's turn.
 
     Raises:
@@ -166,12 +167,31 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
     return ids[0]
 
 
-def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
+def greedy(model: Any, prompt: Sequence[int], max_tokens: int, ends: Collection[int]) -> list[int]:
+    """Return the model's likeliest reply, without the token that ends it."""
+    import torch
+
+    ids = torch.tensor([list(prompt)], device=model.device)
+    with torch.no_grad():
+        written = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=max_tokens,
+            do_sample=False,
+            eos_token_id=sorted(ends),
+            pad_token_id=min(ends),
+        )
+    reply: list[int] = written[0, len(prompt) :].tolist()
+    return reply[:-1] if reply[-1:] and reply[-1] in ends else reply
+
+
+def padding_id(tokenizer: Any) -> int:
     """Return the token that fills a batch's shorter sequences."""
-    return cast("int", tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+    token: int = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    return token
 
 
-def _encode(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def _encode(text: str, tokenizer: Any) -> list[int]:
     return list(tokenizer.encode(text, add_special_tokens=False))
 
 
@@ -198,17 +218,3 @@ def _split_digits(tokenizer: Any) -> None:
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
-
-
-def _forget_quantisation(model: Any) -> None:
-    """Make a dequantised model an ordinary one: trainers refuse what says that it is quantised."""
-    if getattr(model, "is_quantized", False):
-        del model.hf_quantizer, model.config.quantization_config
-        model.is_quantized = False
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep progress bars off the terminal: the loader's own cannot be turned off otherwise."""
-    with contextlib.redirect_stderr(io.StringIO()):
-        yield

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from zlib import crc32
 
 from langchain_core.messages import BaseMessage
 
 from langchain_divconq.answers import parse_answer
-from langchain_divconq.errors import DecompositionError
-from langchain_divconq.plans import parse_plan, render_plan
+from langchain_divconq.plans import render_plan
 from langchain_divconq.prompts import ANSWER_MARKER, decomposition_prompt, fused_prompt, single_stage_prompt
 from training.config import Role
+from training.data.plans import read_plan
 from training.example import Example
 
 
@@ -58,12 +60,7 @@ def target(example: Example, role: Role, max_subquestions: int) -> Target:
     return Target(example.id, tuple(prompt), render_plan(example.subanswers) + f"\n\n{closing}")
 
 
-def is_read(reply: str, role: Role) -> bool:
-    """Return whether the library reads a student's reply: as a plan, or for a solver as an answer."""
-    if role.startswith("S_E"):
-        return parse_answer(reply) is not None
-    try:
-        parse_plan(reply)
-    except DecompositionError:
-        return False
-    return True
+def parse_rate(replies: Sequence[Sequence[int]], tokenizer: Any, role: Role) -> float:
+    """Return the share of replies that the library reads: as a plan, or for a solver as an answer."""
+    read = parse_answer if role.startswith("S_E") else read_plan
+    return sum(read(tokenizer.decode(one, skip_special_tokens=True)) is not None for one in replies) / len(replies)

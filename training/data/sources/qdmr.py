@@ -142,7 +142,7 @@ def _merged(step: str, known: dict[int, str]) -> str | None:
             words = known[int(match[match.lastindex or 1][1:])]
             if words.startswith("#"):
                 return None if pattern is _RANKED else f"How many of {words} are there" if ask is _ask_count else None
-            words = re.sub(r"^the ", "", words)
+            words = words.removeprefix("the ")
             return ask(words) if ask else _ask_ranked(match[1], words)
     return None
 
@@ -185,7 +185,7 @@ def _ask(step: str) -> str | None:
     if re.match(r"(?:the )?(?:if|which|when|how|where|years? (?:when|that)|year )\b", step) or re.match(r"#\d+ ", step):
         return None
     if (match := _DONE_BY.fullmatch(step)) and match[3] in _LEMMA and not references(step):
-        return f"Which {_without_article(match[1])} did {match[2]} {_LEMMA[match[3]]}{match[4]}"
+        return f"Which {match[1].removeprefix('the ')} did {match[2]} {_LEMMA[match[3]]}{match[4]}"
     verb = "are" if _is_plural(step) else "is"
     return f"What {verb} {step if step.startswith(('the ', 'a ')) else 'the ' + step}"
 
@@ -199,10 +199,6 @@ def _singular(head: str) -> str:
     if head.endswith(("sses", "ches", "shes")):
         return head[:-2]
     return head[:-3] + "y" if head.endswith("ies") else head[:-1] if re.search(r"[^sui]s$", head) else head
-
-
-def _without_article(words: str) -> str:
-    return re.sub(r"^the ", "", words)
 
 
 def _tidy(step: str) -> str:
