@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from langchain_divconq.errors import DivConqError
-from training.config import load_config
+from training.config import load_config, load_toml
 from training.pipeline import limited, run
 
 HELP = {
@@ -71,24 +71,19 @@ def _do(args: argparse.Namespace) -> int:
         grade_decomposers(args.arm, limit=args.limit)
         return 0
     if args.command == "measure":
-        from training.measure.config import load_measurement
+        from training.measure.config import Measurement
         from training.measure.run import measure
 
-        measure(load_measurement(args.config), limit=args.limit, arms=args.arm, retry_failed=args.retry_failed)
-    else:
-        _stage(args)
-    return 0
-
-
-def _stage(args: argparse.Namespace) -> None:
-    config = limited(load_config(args.config), args.limit)
+        config = load_toml(args.config, Measurement)
+        measure(config, limit=args.limit, arms=args.arm, retry_failed=args.retry_failed)
+        return 0
+    run_config = limited(load_config(args.config), args.limit)
     if args.command in _BESIDE:
         module, name = _BESIDE[args.command]
-        getattr(import_module(module), name)(config)
-    elif args.command == "run":
-        run(config)
+        getattr(import_module(module), name)(run_config)
     else:
-        run(config, args.command)
+        run(run_config, *(() if args.command == "run" else (args.command,)))
+    return 0
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

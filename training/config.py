@@ -251,7 +251,7 @@ def load_config(path: Path, changes: dict[str, Any] | None = None) -> Config:
 
 
 def load_toml(path: Path, kind: type[Settings], changes: dict[str, Any] | None = None) -> Settings:
-    """Return the settings in a TOML file; as `load_config`, for whatever settings."""
+    """Return the settings in a TOML file; as `load_config`, for whatever settings, which also have to fit together."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -126,7 +126,8 @@ def _keep_settings(config: Config) -> None:
     if path.exists():  # options that came since have their defaults there, and those that are gone bear on nothing
         before = Config.model_validate_json(path.read_bytes(), extra="ignore").model_dump(mode="json")
     for change in changes(before, settings):
-        made = [] if change.name in _FREE else _made_since(config.folder, _stage_of(change.name))
+        stage = _EARLIER.get(change.name) or change.name.partition(".")[0]
+        made = [] if change.name in _FREE else _made_since(config.folder, stage)
         if made:
             raise ValueError(
                 f"{config.folder} was made with another config: {change}. Give this run another name, or delete what "
@@ -134,11 +135,6 @@ def _keep_settings(config: Config) -> None:
             )
     if _is_first_process() and not (path.exists() and json.loads(path.read_bytes()) == settings):
         save_json(path, settings)
-
-
-def _stage_of(setting: str) -> str:
-    """Return the first stage that a setting bears on."""
-    return _EARLIER.get(setting) or setting.partition(".")[0]
 
 
 def _made_since(folder: Path, stage: str) -> list[str]:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from training.config import ROOT
+from training.config import ROOT, load_toml
 from training.data.sources.rows import find_files
-from training.measure.config import Measurement, load_measurement
+from training.measure.config import Measurement
 
 MEASURE = ROOT / "training" / "configs" / "measure"
 
@@ -30,7 +30,7 @@ def arm(**changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["smoke", "gsm8k", "drop", "bamboogle"])
 def test_the_configs_that_come_with_the_recipe_are_valid_and_price_every_solver(name: str) -> None:
-    config = load_measurement(MEASURE / f"{name}.toml")
+    config = load_toml(MEASURE / f"{name}.toml", Measurement)
     assert all(solver.price is not None for solver in config.solvers.values())
     assert {arm.decomposer for arm in config.arms} <= set(config.decomposers)
     assert {arm.solver for arm in config.arms} == set(config.solvers)
@@ -112,10 +112,10 @@ def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 def test_errors_in_a_file_name_the_file_and_the_field(tmp_path: Path) -> None:
     path = tmp_path / "some.toml"
     with pytest.raises(ValueError, match=r"There is no config .*some\.toml\. Beside it: none"):
-        load_measurement(path)
+        load_toml(path, Measurement)
     path.write_text("name = ")
     with pytest.raises(ValueError, match=r"some\.toml is no TOML"):
-        load_measurement(path)
+        load_toml(path, Measurement)
     path.write_text('name = "x"\nquestions = []\narms = []\n[solvers]\n')
     with pytest.raises(ValueError, match=r"(?s)some\.toml cannot be used:\n  questions\.0: .*\n  arms: "):
-        load_measurement(path)
+        load_toml(path, Measurement)

@@ -16,8 +16,8 @@ from tests.training_tests.arms import timeless
 from tests.training_tests.hops import DECOYS, PAINTER, ROWS, library, retrieval
 from tests.unit_tests.fakes import failing, scripted
 from tests.unit_tests.shelf import asked
-from training.config import ROOT
-from training.measure.config import Measurement, load_measurement
+from training.config import ROOT, load_toml
+from training.measure.config import Measurement
 from training.measure.corpus import passages, questions
 from training.measure.readers import gold_answer, matching_hop
 from training.measure.records import AnswerRecord, Found, RetrievalRecord, Used
@@ -316,7 +316,7 @@ def test_a_config_that_does_not_fit_together_is_refused(tmp_path: Path, changes:
 
 def test_the_committed_configs_can_be_read_and_differ_in_the_retriever() -> None:
     config, other = (
-        load_measurement(ROOT / "training/configs/measure" / f"retrieval{end}.toml") for end in ("", "-embedding")
+        load_toml(ROOT / "training/configs/measure" / f"retrieval{end}.toml", Measurement) for end in ("", "-embedding")
     )
     assert config.search is not None
     assert other.search is not None

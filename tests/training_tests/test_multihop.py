@@ -11,8 +11,8 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from tests.training_tests.hops import BRIDGE, DECOYS, KEEPER, LAMP, MAYOR, PAINTER, retrieval
 from tests.unit_tests.fakes import AgentModel, calls, raising, scripted
-from training.config import ROOT
-from training.measure.config import Measurement, load_measurement
+from training.config import ROOT, load_toml
+from training.measure.config import Measurement
 from training.measure.corpus import MultiHop
 from training.measure.published import load_published
 from training.measure.records import RetrievalRecord
@@ -240,13 +240,13 @@ def test_fused_by_reciprocal_ranks_is_an_arm_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["musique", "wiki2", "hotpotqa"])
 def test_the_committed_configs_ask_every_rival_for_the_same_budgets(name: str) -> None:
-    config = load_measurement(ROOT / f"training/configs/measure/multihop-{name}.toml")
+    config = load_toml(ROOT / f"training/configs/measure/multihop-{name}.toml", Measurement)
     assert config.search is not None
     assert (config.search.budgets, config.search.k) == ((2, 5, 9), 9)
     modes = {arm.mode for arm in config.arms}
     assert {"whole", "rewrite", "multiquery", "ircot", "agent", "unfilled", "phrased", "sequential"} <= modes
     assert (config.search.left_out is not None) == (name == "musique")
-    both = load_measurement(ROOT / f"training/configs/measure/multihop-{name}-both.toml")
+    both = load_toml(ROOT / f"training/configs/measure/multihop-{name}-both.toml", Measurement)
     assert both.search == config.search.model_copy(update={"retriever": "both"})
     assert {arm.name for arm in both.arms} < {arm.name for arm in config.arms}
     assert both.decomposers.items() <= config.decomposers.items()

@@ -10,9 +10,9 @@ import pytest
 
 from langchain_divconq.llamacpp.weights import DEFAULT_SHA256, MEDIUM_SHA256
 from tests.repository import LIBRARY, ROOT
-from training.config import DATA
+from training.config import DATA, load_toml
 from training.data.sources import read_source
-from training.measure.config import load_measurement
+from training.measure.config import Measurement
 from training.measure.publish import render
 from training.measure.report.report import report as report_of_records
 from training.measure.verdicts import judge
@@ -50,7 +50,7 @@ def test_what_stands_beside_an_adapter_is_of_it_and_of_the_base_it_is_for(adapte
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmark data is not at {DATA}")
 @pytest.mark.parametrize("name", ["gsm8k", "drop", "bamboogle"])
 def test_todays_scorers_judge_the_stored_answers_as_they_were_judged(name: str) -> None:
-    [source] = load_measurement(ROOT / "training" / "configs" / "measure" / f"{name}.toml").questions
+    [source] = load_toml(ROOT / "training" / "configs" / "measure" / f"{name}.toml", Measurement).questions
     asked = {example.id: example for example in read_source(source)}
     judged = 0
     for path in sorted((ROOT / "training" / "results" / name).glob("*.jsonl")):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage
@@ -93,13 +94,7 @@ def scores(example: Example, text: str, answer: str | None, failure: str | None)
         f1 = 0.0 if example.source.startswith("drop") else None
         return {"strict": 0.0, "lenient": 0.0, "f1": f1, "why": failure}
     verdict = judge(example, text, answer)
-    return {
-        "strict": verdict.strict,
-        "lenient": verdict.lenient,
-        "f1": verdict.f1,
-        "answer": shortened(verdict.answer, example.question, example.context),
-        "why": verdict.why,
-    }
+    return {**asdict(verdict), "answer": shortened(verdict.answer, example.question, example.context)}
 
 
 def _solver(mode: Any, model: Runnable[Any, Any]) -> Solver:

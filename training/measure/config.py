@@ -12,7 +12,7 @@ from langchain_divconq.llamacpp.weights import Size
 from langchain_divconq.prompts import PromptStyle
 from langchain_divconq.types import MAX_SUBQUESTIONS
 from langchain_divconq.usage import Price
-from training.config import DATA, ROOT, Source, SourceName, load_toml
+from training.config import DATA, ROOT, Source, SourceName
 from training.measure.records import Mode
 from training.store import Frozen
 
@@ -272,16 +272,6 @@ class Measurement(Frozen):
             yield f"it answers from what {arm.found_by!r} found, which is no arm here"
         if not self.solvers and (arm.found_by or _asks(arm.mode)):
             yield "it needs a solver"
-
-
-def load_measurement(path: Path) -> Measurement:
-    """Return the measurement in a TOML file.
-
-    Raises:
-        ValueError: There is no such file, it is no TOML, a field is unknown or out of range, or the parts do not fit
-            together; names each.
-    """
-    return load_toml(path, Measurement)
 
 
 def _searching_arm(name: Any, solver: str | None, search: Any) -> Any:

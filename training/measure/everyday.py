@@ -70,16 +70,13 @@ class Questions:
     asking: frozenset[str]
 
 
-def load_questions(dev: Path | None = None) -> Questions:
+def load_questions() -> Questions:
     """Return the everyday questions that train nothing.
 
-    Args:
-        dev: A file of others, of the same form; None: the data folder's.
-
     Raises:
-        ValueError: There is no such file, or no data folder.
+        ValueError: There is no data folder.
     """
-    source = Source(name="everyday", split="dev", path=dev)
+    source = Source(name="everyday", split="dev")
     rows = {row["id"]: row for path in find_files(source, FILES) for row in read_file(path)}
     return Questions([*read_source(source)], rows, asking_words(read_source(Source(name="everyday"))))
 

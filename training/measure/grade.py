@@ -13,7 +13,6 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from itertools import pairwise
 
 from pydantic import Field
@@ -212,12 +211,15 @@ def words(text: str) -> set[str]:
         if token[0] == "#" or token in _FUNCTION:
             continue
         pieces = list(token) if _unspaced(token) else [token]
-        found |= {_alike().get(piece) or _stem(piece) for piece in pieces}
+        found |= {_ALIKE.get(piece) or _stem(piece) for piece in pieces}
     return found
 
 
 def _stem(word: str) -> str:
     return word if word[0].isdigit() else _ENDING.sub("", word)[:_STEM]
+
+
+_ALIKE = {word: _stem(line.split()[0]) for line in _SAME for word in line.split()}
 
 
 def _given(example: Example) -> set[str]:
@@ -239,7 +241,7 @@ def _compare(example: Example, gold: Sequence[str], plan: Sequence[str]) -> tupl
             best = max(best, (len(chosen) + alike / 10, chosen), key=lambda found: found[0])
             return
         for place, has in enumerate(offered):
-            if place not in chosen.values() and _covers(wanted[at], has):
+            if place not in chosen.values() and len(wanted[at] & has) >= MET * len(wanted[at]):
                 assign(at + 1, {**chosen, at: place}, alike + _alikeness(words(gold[at]), has))
         assign(at + 1, chosen, alike)
 
@@ -268,10 +270,6 @@ def _pooled(example: Example, gold: Sequence[str], plan: Sequence[str]) -> tuple
     return (len(gold) if enough else 0), linked
 
 
-def _covers(wanted: set[str], has: set[str]) -> bool:
-    return len(wanted & has) >= MET * len(wanted)
-
-
 def _alikeness(one: set[str], other: set[str]) -> float:
     return len(one & other) / len(one | other) if one | other else 1.0
 
@@ -281,11 +279,6 @@ def _wanted(text: str, given: set[str]) -> set[str]:
     heads = set().union(*(words(head) for head in _HEAD.findall(text))) if _HEAD.search(text) else set()
     found = words(text)
     return (found & given) - heads or found & given or found
-
-
-@lru_cache(maxsize=1)
-def _alike() -> dict[str, str]:
-    return {word: _stem(line.split()[0]) for line in _SAME for word in line.split()}
 
 
 def _unspaced(token: str) -> bool:

@@ -50,13 +50,8 @@ class Used(Frozen):
     @classmethod
     def of(cls, usage: StageUsage, at_once: int) -> Used:
         """Return what the ledger holds, but for a server's cache; `at_once` questions, this one too, were in flight."""
-        return cls(
-            calls=usage.calls,
-            unmetered_calls=usage.unmetered_calls,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            seconds=round(usage.seconds / at_once, 3),
-        )
+        known = usage.model_dump(include={*cls.model_fields})
+        return cls(**{**known, "seconds": round(usage.seconds / at_once, 3)})
 
     def __add__(self, other: Used) -> Used:
         return Used(**{name: getattr(self, name) + getattr(other, name) for name in Used.model_fields})

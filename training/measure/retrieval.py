@@ -19,7 +19,7 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_divconq.calls import as_message
 from langchain_divconq.prompts import reading_prompt
 from langchain_divconq.retrieval import DecomposedRetriever, parse_reading
-from training.example import Example, choose
+from training.example import Example
 from training.measure.answers import Answering, scores
 from training.measure.config import REFERENCE, Arm, Measurement, Search
 from training.measure.corpus import MultiHop, corpus_fingerprint, passages, questions
@@ -52,11 +52,6 @@ class Shelf:
     settings: dict[str, Any]
     """What all arms depend on, in JSON's types."""
 
-    def draw(self, seed: int) -> list[Example]:
-        """Return all questions in the order the seed draws them."""
-        [drawn] = choose((one.example for one in self.hops.values()), None, seed).values()
-        return drawn
-
 
 def load_shelf(search: Search) -> Shelf:
     """Return what a measurement searches.
@@ -64,7 +59,11 @@ def load_shelf(search: Search) -> Shelf:
     Raises:
         ValueError: A file of data is missing, or the package with the embedding model.
     """
-    documents, asked = _load(search)
+    data = search.data
+    if search.published is None:
+        documents, asked = passages(data), questions(data)
+    else:
+        documents, asked = load_published(data / search.published, search.left_out and data / search.left_out)
     settings = {
         "search_version": SEARCH_VERSION,
         "retriever": search.retriever,
@@ -77,13 +76,6 @@ def load_shelf(search: Search) -> Shelf:
     texts = {str(document.id): document.page_content for document in documents}
     hops = {question.id: question for question in asked}
     return Shelf(search, load_retriever(search, documents), texts, hops, settings)
-
-
-def _load(search: Search) -> tuple[list[Document], list[MultiHop]]:
-    if search.published is None:
-        return passages(search.data), questions(search.data)
-    left_out = None if search.left_out is None else search.data / search.left_out
-    return load_published(search.data / search.published, left_out)
 
 
 class Searching(Task[RetrievalRecord]):

@@ -71,10 +71,6 @@ class Asked:
         return [hit.document for hit in fused(searches, how)]
 
 
-Searcher = Callable[[Asked], Awaitable[list[Document]]]
-"""From a question to what was found."""
-
-
 def first_prompt(mode: str, question: str) -> list[BaseMessage]:
     """Return the messages that a rival sends first, for a preview of what it will take."""
     form = {REWRITE: _REWRITE, MULTIQUERY: _MULTIQUERY, IRCOT: _IRCOT, AGENT: f"{_AGENT}\n\n{{question}}"}[mode]
@@ -134,7 +130,12 @@ async def agent(asked: Asked) -> list[Document]:
     return [hit.document for hit in fused(searches)]
 
 
-SEARCHERS: dict[str, Searcher] = {REWRITE: rewrite, MULTIQUERY: multiquery, IRCOT: ircot, AGENT: agent}
+SEARCHERS: dict[str, Callable[[Asked], Awaitable[list[Document]]]] = {
+    REWRITE: rewrite,
+    MULTIQUERY: multiquery,
+    IRCOT: ircot,
+    AGENT: agent,
+}
 
 
 def parse_queries(reply: str, most: int) -> list[str]:

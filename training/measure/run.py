@@ -45,8 +45,9 @@ def measure(
         drawn = _draw(config, shelf)
         tasks: list[Task[Any]] = []
         for arm in chosen:
+            kind: type[Task[Any]] = Answering if shelf is None else Searching if arm.found_by is None else Reading
             try:
-                tasks.append(_kind(arm, shelf)(config, arm, drawn, models or {}, shelf))
+                tasks.append(kind(config, arm, drawn, models or {}, shelf))
             except WeightsNotFoundError as error:
                 if arms or (arm is chosen[-1] and not tasks):
                     raise
@@ -70,19 +71,11 @@ def _choose_arms(config: Measurement, names: Sequence[str]) -> list[Arm]:
     return [arm for arm in config.arms if not names or arm.name in names]
 
 
-def _kind(arm: Arm, shelf: Shelf | None) -> type[Task[Any]]:
-    if shelf is None:
-        return Answering
-    return Searching if arm.found_by is None else Reading
-
-
 def _draw(config: Measurement, shelf: Shelf | None) -> list[Example]:
     """Return all questions in the order the seed draws them: arms and limits take the first of them."""
     source = config.source
-    if shelf is None:
-        drawn = choose(read_source(source), None, config.seed).get(source.name, [])
-    else:
-        drawn = shelf.draw(config.seed)
+    examples = read_source(source) if shelf is None else (one.example for one in shelf.hops.values())
+    drawn = next(iter(choose(examples, None, config.seed).values()), [])
     if not drawn:
         raise ValueError(f"There are no {source.split} questions of {source.name!r}.")
     if lacking := [example.id for example in drawn if not example.answers]:

@@ -33,18 +33,14 @@ def load_retriever(search: Search, documents: Sequence[Document]) -> BaseRetriev
     """
     if search.retriever == "bm25":
         return bm25(documents, search.k)
-    vectors = _vectors(documents, search.k)
+    store = InMemoryVectorStore(MiniLM(_weights()))
+    store.add_documents([*documents])
+    vectors = store.as_retriever(search_kwargs={"k": search.k})
     if search.retriever == "embedding":
         return vectors
     from langchain_classic.retrievers import EnsembleRetriever
 
     return EnsembleRetriever(retrievers=[bm25(documents, search.k), vectors], weights=[0.5, 0.5])
-
-
-def _vectors(documents: Sequence[Document], k: int) -> BaseRetriever:
-    store = InMemoryVectorStore(MiniLM(_weights()))
-    store.add_documents([*documents])
-    return store.as_retriever(search_kwargs={"k": k})
 
 
 def retriever_weights(search: Search) -> dict[str, str]:

@@ -78,16 +78,11 @@ def select(outcome: Outcome, role: Role) -> Outcome:
             return LeftOut(id=outcome.id, reason="no final answer")
     elif not outcome.answers:
         return LeftOut(id=outcome.id, reason="no gold answer")
-    if role == "S_D-R" and not is_right_answer(outcome):
+    if role == "S_D-R" and not any(same_answer(outcome.prediction, gold) for gold in outcome.answers):
         return LeftOut(id=outcome.id, reason=WRONG)
     if role in ("S_E-T", "S_E-A") and outcome.subquestions and not outcome.subanswers:
         return LeftOut(id=outcome.id, reason="no answer to each subquestion")
     return outcome
-
-
-def is_right_answer(example: Example) -> bool:
-    """Return whether the prediction is one of the gold answers."""
-    return any(same_answer(example.prediction, gold) for gold in example.answers)
 
 
 def take_recorded_answers(examples: Sequence[Example], role: Role) -> list[Outcome]:

@@ -19,8 +19,6 @@ from training.config import ROOT
 RECORDED = "recorded"
 """The name of no model: what the datasets record is taken."""
 
-BUNDLED = "gguf:bundled"
-
 _CHARACTERS_PER_TOKEN = 4  # English, as the tokenizers in use divide it; off by a fifth or so
 _MESSAGE_TOKENS = 5  # what a chat template puts around a message
 
@@ -37,7 +35,7 @@ def load_teacher(name: str, **options: Any) -> BaseChatModel:
         ValueError: There is no such file, or the model cannot be set up: no package, no key, no such name or option.
     """
     provider, _, rest = name.partition(":")
-    if name == BUNDLED:
+    if name == "gguf:bundled":
         return ChatGGUF(**options)
     if provider == "gguf":
         path = ROOT / Path(rest).expanduser()

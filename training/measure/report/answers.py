@@ -34,7 +34,9 @@ def render_answers(arms: Sequence[AnswerArm]) -> list[str]:
     sources = by_source(arms)
     for source, group in sources:
         lines += [f"### {source}", ""] if len(sources) > 1 else []
-        lines += ["Scores, in percent:", "", *_scores(group), "Costs:", "", *render_costs(group)]
+        versus = {arm.name: baseline(arm, group) for arm in group}
+        scores = render_scores(group, versus, "to step by step")
+        lines += ["Scores, in percent:", "", *scores, "Costs:", "", *render_costs(group)]
         tables = {
             "What one change makes, in percent:": _changes(group),
             "Retention, in percent:": _retention(group),
@@ -90,10 +92,6 @@ def render_costs(arms: Sequence[AnswerArm]) -> list[str]:
         used[0] = NOTHING if arm.is_recorded else used[0]
         rows.append([arm.name, *used, *dollars(found), fixed(free, 3), fixed(seconds(arm.records), 2)])
     return render_table([*header, "total $, local free", "seconds"], rows)
-
-
-def _scores(arms: Sequence[AnswerArm]) -> list[str]:
-    return render_scores(arms, {arm.name: baseline(arm, arms) for arm in arms}, "to step by step")
 
 
 def _changes(arms: Sequence[AnswerArm]) -> list[str]:

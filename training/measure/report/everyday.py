@@ -11,14 +11,14 @@ from training.measure.grade import Grade
 from training.measure.intervals import Share, only_if, ratio
 from training.measure.publish import RESULTS
 from training.measure.records import Used
-from training.measure.report.markdown import NOTHING, fixed, render_table, text_differences, tokens
-from training.measure.report.plots import BINS, Plot, plot_differences, reliability, save_plots
+from training.measure.report.markdown import NOTHING, fixed, render_table, tokens
+from training.measure.report.plots import BINS, Plot, reliability, save_plots
 from training.measure.report.read import EVERYDAY
 from training.store import Records, save_text
 
 FOLDER = RESULTS / EVERYDAY
 
-_README = "README.md"
+README = "README.md"
 _FIRST = ("small", "medium", "small-then-medium")
 _SURE = 0.8
 _HARM = "harm: a plan where none belongs, or with invented words"
@@ -50,29 +50,11 @@ def load_grades(folder: Path = FOLDER) -> dict[str, list[Grade]]:
     return {name: found[name] for name in [*(one for one in _FIRST if one in found), *sorted({*found} - {*_FIRST})]}
 
 
-def has_grades(folder: Path = FOLDER) -> bool:
-    """Return whether a folder holds records."""
-    return any(folder.glob("*.jsonl"))
-
-
 def save_everyday(folder: Path = FOLDER) -> None:
     """Write the tables and the plot of what was graded beside the records."""
-    text, drawn = _made(folder)
+    text, drawn = made_of(folder)
     save_plots(folder, drawn)
-    save_text(folder / _README, text)
-
-
-def everyday_plots(folder: Path = FOLDER) -> list[Plot] | None:
-    """Return the plots that stand beside the records, not yet drawn; None: there are no records."""
-    return _made(folder)[1] if has_grades(folder) else None
-
-
-def everyday_differences(folder: Path = FOLDER) -> list[str]:
-    """Return in words where the tables and the plot of a folder are not what its records give."""
-    if not has_grades(folder):
-        return []
-    text, drawn = _made(folder)
-    return [*text_differences(folder / _README, text), *plot_differences(folder, drawn)]
+    save_text(folder / README, text)
 
 
 def render(graded: Mapping[str, Sequence[Grade]], drawn: Sequence[Plot] = (), machine: str = "") -> str:
@@ -148,8 +130,8 @@ def _reliability(drawn: Sequence[Plot]) -> list[str]:
     ]
 
 
-def _made(folder: Path) -> tuple[str, list[Plot]]:
-    """Return the tables and the plot that a folder's records give."""
+def made_of(folder: Path) -> tuple[str, list[Plot]]:
+    """Return the tables and the plot, not yet drawn, that a folder's records give."""
     graded = load_grades(folder)
     sure = {
         name: [(one.confidence, one.good) for one in grades if one.written and one.confidence is not None]

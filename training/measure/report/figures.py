@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from statistics import fmean
 
 from langchain_divconq.usage import Price
 from training.measure.intervals import Interval, difference, ratio
 from training.measure.records import AnswerRecord, RetrievalRecord, Used
 from training.measure.report.read import AnswerArm, Arm, R
+
+strict: Callable[[AnswerRecord], float] = attrgetter("strict")
+"""The strict score of a record."""
 
 PER = 1000
 """Dollars are given for so many questions."""
@@ -51,11 +55,6 @@ def retained(ours: Arm[R], theirs: Arm[R], score: Callable[[R], float]) -> Inter
     pairs = _pairs(ours, theirs)
     found = ratio([(score(one), score(other)) for one, other in pairs])
     return found and Interval(found.value, found.low, found.high, len(pairs))
-
-
-def strict(record: AnswerRecord) -> float:
-    """Return the strict score."""
-    return record.strict
 
 
 def cost(arm: Arm[AnswerRecord] | Arm[RetrievalRecord]) -> Spending:

@@ -14,7 +14,6 @@ from training.measure.records import AnswerRecord, RetrievalRecord
 from training.store import Records
 
 R = TypeVar("R", AnswerRecord, RetrievalRecord)
-Gate: TypeAlias = float | Literal["always"]
 
 EVERYDAY = "everyday"
 """The folder of graded everyday questions; `report/everyday.py` reads it."""
@@ -32,7 +31,7 @@ class Arm(Generic[R]):
     """The dataset its questions are from."""
     decomposer: str
     kind: str
-    gate: Gate
+    gate: float | Literal["always"]
     """The decomposer's name, its kind as a config has it, and from which probability on it leaves a question whole."""
     solver: str
     model: str

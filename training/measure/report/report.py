@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from langchain_divconq.usage import Price
@@ -12,7 +12,7 @@ from training.measure.intervals import RESAMPLES
 from training.measure.publish import RESULTS
 from training.measure.report.answers import render_answers
 from training.measure.report.definitions import DEFINITIONS
-from training.measure.report.everyday import everyday_differences, everyday_plots, has_grades, save_everyday
+from training.measure.report.everyday import README, made_of, save_everyday
 from training.measure.report.markdown import text_differences
 from training.measure.report.plots import Plot, plot_differences, plots, save_plots
 from training.measure.report.read import EVERYDAY, AnswerArm, Folder, RetrievalArm, load_folders
@@ -41,10 +41,12 @@ def report(results: Path = RESULTS, *, check: bool = False) -> bool:
     shown = {folder.name: [*plots(folder)] for folder in folders}
     drawn = [plot for found in shown.values() for plot in found]
     everyday = results / EVERYDAY
-    text = render(folders, shown, everyday_plots(everyday))
+    graded = made_of(everyday) if any(everyday.glob("*.jsonl")) else None
+    text = render(folders, shown, graded and graded[1])
     if check:
         found = [*text_differences(results / NAME, text), *plot_differences(results / PLOTS, drawn)]
-        found += everyday_differences(everyday)
+        if graded:
+            found += [*text_differences(everyday / README, graded[0]), *plot_differences(everyday, graded[1])]
         for difference in found:
             print(difference, file=sys.stderr)
         if found:
@@ -52,7 +54,7 @@ def report(results: Path = RESULTS, *, check: bool = False) -> bool:
         return not found
     results.mkdir(parents=True, exist_ok=True)
     save_plots(results / PLOTS, drawn)
-    if has_grades(everyday):
+    if graded:
         save_everyday(everyday)
     save_text(results / NAME, text)
     print(f"Written: {results / NAME} and {len(drawn)} plots", flush=True)
@@ -92,7 +94,8 @@ def render(
         lines += [line for plot in everyday for line in (f"![{plot.title}]({EVERYDAY}/{plot.name}.png)", "")]
     lines += ["## What is measured", ""]
     lines += [f"- **{column}**: {words}" for column, words in DEFINITIONS.items()]
-    lines += ["", "Made by:", "", "```console", *_commands(folders), "$ python -m training report", "```", ""]
+    made_by = [f"$ python -m training measure training/configs/measure/{one.name}.toml" for one in folders]
+    lines += ["", "Made by:", "", "```console", *made_by, "$ python -m training report", "```", ""]
     return "\n".join(lines)
 
 
@@ -118,7 +121,3 @@ def _settings(folder: Folder) -> list[str]:
 
 def _price(price: Price | None) -> str:
     return "" if price is None else f" at {price.input:g} / {price.output:g} dollars for a million tokens in / out"
-
-
-def _commands(folders: Iterable[Folder]) -> list[str]:
-    return [f"$ python -m training measure training/configs/measure/{one.name}.toml" for one in folders]
