@@ -2,7 +2,12 @@
 
 from typing import Any
 
+import pytest
+
+from training.config import DATA
 from training.example import Example
+
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmark data is not at {DATA}")
 
 
 def example(name: str = "own/1", question: str = "Who?", **fields: Any) -> Example:

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.training_tests.examples import needs_data
 from tests.training_tests.hops import BRIDGE, DECOYS, KEEPER, LAMP, MAYOR, PAINTER, ROWS, library
 from training.config import DATA
 from training.measure.corpus import QUESTIONS, corpus_fingerprint, passages, questions
-
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmark data is not at {DATA}")
 
 
 def test_each_paragraph_is_one_document_with_an_id_of_its_text(tmp_path: Path) -> None:

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
+from tests.training_tests.examples import needs_data
 from tests.training_tests.rows import Row, read
-from training.config import DATA, ROOT, Source, SourceName
+from training.config import ROOT, Source, SourceName
 from training.data.plans import Unusable, recorded_plan
 from training.data.sources import read_source
 from training.example import Example
 from training.measure.grade import words
 
 OWN = sorted((ROOT / "training" / "demonstrations").rglob("*.jsonl"))
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmark data is not at {DATA}")
 
 
 def plan(example: Example, cap: int = 4) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.training_tests.examples import needs_data
 from training.config import DATA, Source
 from training.data.sources import read_source
 from training.data.sources.rows import read_file
@@ -94,7 +95,7 @@ def test_the_words_of_asking_are_those_that_demonstrations_bring_in() -> None:
     assert asking_words(told, least=2) == ours
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmark data is not at {DATA}")
+@needs_data
 def test_every_gold_plan_of_the_evaluation_set_is_good() -> None:
     asking = asking_words(read_source(Source(name="everyday")))
     languages = {row["id"]: row["language"] for row in read_file(DATA / "everyday" / "dev.jsonl")}

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.training_tests.examples import example
-from training.config import DATA, ROOT, Config, Source, load_config
+from tests.training_tests.examples import example, needs_data
+from training.config import ROOT, Config, Source, load_config
 from training.data import load as module
 from training.data.load import Counts, group, hold_out, load, render_counts, sample
 from training.example import Example, Recorded, load_examples
@@ -243,9 +243,6 @@ def test_the_counts_add_up_in_the_table() -> None:
     lines = render_counts(rows).splitlines()
     assert [line.split()[0] for line in lines] == ["source", "gsm8k", "own", "total"]
     assert lines[-1].split()[1:] == ["10", "1", "2", "3", "1", "3"]
-
-
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmark data is not at {DATA}")
 
 
 @pytest.mark.parametrize("size", ["small", "medium"])

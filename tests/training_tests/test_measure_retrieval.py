@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +64,12 @@ def measured(config: Measurement, **options: Any) -> dict[str, dict[str, Any]]:
     return {arm.name: records(config, arm.name) for arm in config.arms if arm.found_by is None}
 
 
-def records(config: Measurement, arm: str) -> dict[str, RetrievalRecord]:
-    file = Records(config.results_folder / f"{arm}.jsonl", RetrievalRecord)
+def records(config: Measurement, arm: str, kind: Any = RetrievalRecord) -> dict[str, Any]:
+    file = Records(config.results_folder / f"{arm}.jsonl", kind)
     return {name.rpartition("-")[2]: timeless(record) for name, record in file.records.items()}
 
 
-def answers(config: Measurement, arm: str) -> dict[str, AnswerRecord]:
-    file = Records(config.results_folder / f"{arm}.jsonl", AnswerRecord)
-    return {name.rpartition("-")[2]: timeless(record) for name, record in file.records.items()}
+answers = partial(records, kind=AnswerRecord)
 
 
 def test_filled_references_find_what_the_question_does_not_name(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from langchain_divconq.llamacpp.weights import DEFAULT_SHA256, MEDIUM_SHA256
 from tests.repository import LIBRARY, ROOT
-from training.config import DATA, load_toml
+from tests.training_tests.examples import needs_data
+from training.config import load_toml
 from training.data.sources import read_source
 from training.measure.config import Measurement
 from training.measure.publish import render
@@ -47,7 +48,7 @@ def test_what_stands_beside_an_adapter_is_of_it_and_of_the_base_it_is_for(adapte
         assert recorded == {"sha256": checksum(name), "bytes": (ADAPTERS / name).stat().st_size}, name
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmark data is not at {DATA}")
+@needs_data
 @pytest.mark.parametrize("name", ["gsm8k", "drop", "bamboogle"])
 def test_todays_scorers_judge_the_stored_answers_as_they_were_judged(name: str) -> None:
     [source] = load_toml(ROOT / "training" / "configs" / "measure" / f"{name}.toml", Measurement).questions

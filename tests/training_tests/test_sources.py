@@ -10,6 +10,7 @@ from typing import get_args
 
 import pytest
 
+from tests.training_tests.examples import needs_data
 from tests.training_tests.rows import MUSIQUE, QDMR, SOCRATIC, STRATEGY, WIKI2, read, recorded, save, subquestions
 from training.config import DATA, Source, SourceName
 from training.data.leaks import drop_passage
@@ -275,9 +276,6 @@ def test_the_answer_of_a_least_to_most_run_is_what_it_says_or_the_numbers_it_end
     save([{"id": 4, "question": "How many bags?", "answer": "#### 29"}], path.with_name("questions_test.jsonl"))
     (found,) = read_source(Source(name="least_to_most", path=path))
     assert recorded(found).prediction == prediction
-
-
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmark data is not at {DATA}")
 
 
 @needs_data
