@@ -16,19 +16,18 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from langchain_core.messages import AIMessage
-from pydantic import BaseModel, ConfigDict
 
 from langchain_divconq.calls import Call, Pause, Reply, Stage
 from langchain_divconq.errors import BudgetExceededError
 from langchain_divconq.limits import Held, hold, most_tokens
-from langchain_divconq.usage import Count, NonNegative, StageUsage
+from langchain_divconq.usage import Count, NonNegative, Record, StageUsage
 
 Name = TypeVar("Name", bound=str)
 
 _SLACK = 1e-12  # dollars that sums of floats may be off
 
 
-class Budget(BaseModel):
+class Budget(Record):
     """What one call of the chain may cost at most; a batch is one call. None: no limit.
 
     Example:
@@ -36,8 +35,6 @@ class Budget(BaseModel):
         chain.batch(questions, budget=Budget(dollars=0.05, seconds=60))
         ```
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     dollars: NonNegative | None = None
     """US dollars, which needs the solver's price. The decomposer's are counted too where it has a price."""

@@ -19,7 +19,7 @@ from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from langchain_divconq.asking import DecomposerLike, OnTrouble, ask_decomposer
 from langchain_divconq.budget import Budget, Pool, Purse
@@ -71,8 +71,6 @@ class DivideAndConquer(StageRunnable[QuestionInput, AIMessage]):
         BudgetExceededError: The budget pays for no way to answer.
         EngineError: The decomposer's weights or engine are missing or broken.
     """
-
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True)
 
     solver: Runnable[Any, Any]
     """Any chat model, or its name ("openai:gpt-5-mini"), a Runnable that takes messages and returns a message or text,

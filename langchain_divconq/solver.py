@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from langchain_divconq.answers import parse_answer
 from langchain_divconq.budget import Cost, Pool, Purse, Strategy, Wave
@@ -63,11 +64,7 @@ class Solver(StageRunnable[Decomposition, Solution]):
         ```
     """
 
-    model_config = ConfigDict(
-        extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), use_attribute_docstrings=True
-    )
-
-    model: Runnable[Any, Any]
+    model: Annotated[Runnable[Any, Any], BeforeValidator(partial(named_model, "model"))]
     """Any chat model or its name ("openai:gpt-5-mini"), or a Runnable that takes messages and returns a message or
     text."""
 
@@ -92,11 +89,6 @@ class Solver(StageRunnable[Decomposition, Solution]):
 
     price: Price | None = None
     """What the model costs; None: not counted in dollars. What a subsolver costs is not."""
-
-    @field_validator("model", mode="before")
-    @classmethod
-    def _by_name(cls, value: object) -> object:
-        return named_model("model", value)
 
     @model_validator(mode="after")
     def _go_together(self) -> Solver:

@@ -14,7 +14,13 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class Price(BaseModel):
+class Record(BaseModel):
+    """A record that flows: made once and never changed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Price(Record):
     """What a model costs, in US dollars per million tokens.
 
     Example:
@@ -22,8 +28,6 @@ class Price(BaseModel):
         Solver(model=model, price=Price(input=0.25, output=2.0))
         ```
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     input: NonNegative
     """Prompt tokens."""
@@ -41,10 +45,8 @@ class Price(BaseModel):
         return (evaluated_tokens * self.input + cached_tokens * cached + output_tokens * self.output) / 1e6
 
 
-class _Sum(BaseModel):
+class _Sum(Record):
     """Adds up field by field, with its own kind alone; what is None adds nothing."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     def __add__(self, other: Self) -> Self:
         if type(other) is not type(self):

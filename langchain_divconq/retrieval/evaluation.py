@@ -12,7 +12,6 @@ from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.config import merge_configs
-from pydantic import BaseModel, ConfigDict
 
 from langchain_divconq.calls import drive
 from langchain_divconq.decomposer import Gate
@@ -20,6 +19,7 @@ from langchain_divconq.retrieval.fusing import Hit, fused, within
 from langchain_divconq.retrieval.retriever import DecomposedRetriever, limiter_of
 from langchain_divconq.retrieval.walk import Walk
 from langchain_divconq.types import Question
+from langchain_divconq.usage import Record
 
 Way: TypeAlias = Literal["whole", "turns", "rrf"]
 """The whole question alone; hop by hop, in turns; hop by hop, by reciprocal rank fusion."""
@@ -37,14 +37,12 @@ class Asked(NamedTuple):
     passages: tuple[str, ...]
 
 
-class Outcome(BaseModel):
+class Outcome(Record):
     """What became of one question.
 
     Attributes:
         input_tokens, output_tokens: Of the decomposer and the reader.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     question: Question
     """What was asked."""
