@@ -1,7 +1,5 @@
 """The first stage: question → Decomposition, over any chat model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -29,7 +27,7 @@ from langchain_divconq.usage import Price
 _OTHERS = StudentCard(languages=())  # nothing is known of what another model was taught
 
 
-def check_gate(value: Gate) -> Gate:
+def check_gate(value: "Gate") -> "Gate":
     """Return a gate as it is. Raises a ConfigurationError where it is no gate."""
     if value not in ("always", "never") and not (isinstance(value, (int, float)) and 0 <= value <= 1):
         raise ConfigurationError(f'gate is {value}; it must be "always", "never" or a probability from 0 to 1.')
@@ -90,7 +88,7 @@ class Decomposer(StageRunnable[QuestionInput, Decomposition]):
     """Plans of lower confidence are dropped, from 0 to 1; see `Decomposition.confidence`. Those that have none are
     kept."""
 
-    fallback: Decomposer | None = None
+    fallback: "Decomposer | None" = None
     """Who divides a question that this decomposer is not sure of: a `Decomposer`, or what one is made of. It is asked
     where a plan was dropped, and where the question is in a language this one was not taught."""
 

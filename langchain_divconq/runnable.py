@@ -1,7 +1,5 @@
 """Runnables that do a stage's work, and that LangChain can write and read again."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from langchain_core.callbacks import (

@@ -1,7 +1,5 @@
 """The records that flow through the library: Question → Decomposition → Solution. All of them are immutable."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypeAlias
@@ -111,7 +109,7 @@ class Question(Record):
         return self.text if self.context is None else f"{self.text}\n{self.context}"
 
     @classmethod
-    def from_input(cls, value: QuestionInput) -> Question:
+    def from_input(cls, value: "QuestionInput") -> "Question":
         """Return the question in whatever a chain or chat model may be given.
 
         That is a string, a `Question`, a mapping with `question` and perhaps `context` (text, or documents as a
@@ -133,7 +131,7 @@ class Question(Record):
         return cls._from_messages(_as_messages(value))
 
     @classmethod
-    def _from_messages(cls, messages: Sequence[BaseMessage]) -> Question:
+    def _from_messages(cls, messages: Sequence[BaseMessage]) -> "Question":
         if not messages:
             raise InvalidQuestionError("There is no message; the last one must hold the user's question.")
         last = messages[-1]
@@ -151,7 +149,7 @@ class Question(Record):
         return cls._build(text=last.text, history=tuple(messages[:-1]))
 
     @classmethod
-    def _build(cls, **fields: Any) -> Question:
+    def _build(cls, **fields: Any) -> "Question":
         try:
             return cls(**fields)
         except ValidationError as error:
@@ -231,7 +229,7 @@ class Decomposition(Record):
     """What the decomposer used."""
 
     @model_validator(mode="after")
-    def _references_point_back(self) -> Decomposition:
+    def _references_point_back(self) -> "Decomposition":
         for number, subquestion in enumerate(self.subquestions, start=1):
             if not subquestion.strip() or "\n" in subquestion:
                 raise ValueError(f"Subquestion {number} must be one line of text, got {subquestion!r}.")
@@ -315,7 +313,7 @@ class Solution(Record):
         return self.decomposition.subquestions
 
     @classmethod
-    def from_message(cls, message: BaseMessage) -> Solution:
+    def from_message(cls, message: BaseMessage) -> "Solution":
         """Return the Solution that a message of the chain carries.
 
         Raises:

@@ -1,7 +1,5 @@
 """The ledger: tokens, seconds and dollars, per stage. Everything here is immutable and adds up with `+` and `sum`."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated, Any, Self, cast
 
@@ -101,7 +99,7 @@ class StageUsage(_Sum):
         return self.input_tokens - self.cached_tokens
 
     @classmethod
-    def of_call(cls, message: BaseMessage, *, seconds: float, price: Price | None = None) -> StageUsage:
+    def of_call(cls, message: BaseMessage, *, seconds: float, price: Price | None = None) -> "StageUsage":
         """Return the usage of one call from the message it returned (`usage_metadata`, where the model fills it)."""
         metadata = getattr(message, "usage_metadata", None)
         if is_cached(metadata):

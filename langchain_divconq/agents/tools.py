@@ -5,8 +5,6 @@ Where there is no message to mark (a call with plain arguments, as over MCP), or
 raised, as langchain-core's ToolException with our error as its cause.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from typing import Any, Literal, TypeAlias
 

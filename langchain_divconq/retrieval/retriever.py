@@ -1,7 +1,5 @@
 """DecomposedRetriever: any retriever, asked hop by hop."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated, Any, cast
 
@@ -23,7 +21,7 @@ from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.retrieval.fusing import Fuse, Hit, fused, within
 from langchain_divconq.retrieval.reading import ReaderLike, as_reader
 from langchain_divconq.retrieval.tool import make_tool
-from langchain_divconq.retrieval.walk import Parts, Walk
+from langchain_divconq.retrieval.walk import Walk
 from langchain_divconq.types import METADATA_KEY, Decomposition, Question
 
 
@@ -167,7 +165,7 @@ class DecomposedRetriever(BaseRetriever):
         self,
         options: dict[str, Any],
         run_manager: CallbackManagerForRetrieverRun | AsyncCallbackManagerForRetrieverRun,
-    ) -> tuple[DecomposedRetriever, RunnableConfig, Limiter]:
+    ) -> tuple["DecomposedRetriever", RunnableConfig, Limiter]:
         """Take out of `options` what is not the searches'; return the retriever as a call asks, and what it runs in."""
         config = patch_config(options.pop("call_config", None), callbacks=run_manager.get_child())
         k, gate = options.pop("k", None), options.pop("gate", None)
@@ -204,12 +202,12 @@ class DecomposedRetriever(BaseRetriever):
         }
         return merge_configs(config, {"metadata": metadata})
 
-    def _parts(self, options: dict[str, Any]) -> Parts:
-        return Parts(self.retriever, self._reader, min(self.k, self.read_k), self.on_trouble, options)
+    def _walk(self, plan: Decomposition, options: dict[str, Any]) -> Walk:
+        return Walk(plan, self.retriever, self._reader, min(self.k, self.read_k), self.on_trouble, options)
 
     def _retrieve(self, plan: Decomposition, options: dict[str, Any]) -> Stage[list[Document]]:
         yield Announcement(DECOMPOSITION_EVENT, plan.model_dump(mode="json"))
-        walk = Walk(self._parts(options), plan)
+        walk = self._walk(plan, options)
         yield from walk.go()
         hits = fused([*walk.searches.values()], self.fuse)
         if self.reranker is None:
