@@ -76,6 +76,15 @@ def parse_answer(text: str) -> str | None:
     return _first_answer(candidates)
 
 
+def read_reply(text: str, *, is_told: bool) -> str | None:
+    """Return the answer in a reply; None: there is none.
+
+    `is_told`: whoever wrote it was told how to mark the answer; if not, an unmarked reply is one whole.
+    """
+    answer = parse_answer(text)
+    return answer if answer is not None or is_told else " ".join(text.split()) or None
+
+
 def _first_answer(candidates: Iterable[str]) -> str | None:
     return next((answer for candidate in candidates if (answer := _tidy(candidate))), None)
 

@@ -1,7 +1,5 @@
 """Asks a decomposer in one way for the chain, the retriever, the middleware and the tools."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from pathlib import Path

@@ -6,8 +6,6 @@ claim, and the cheapest way for each question still to come. A claim is settled 
 may still give something back, a claim waits for it. So neither calls nor questions at once overrun together.
 """
 
-from __future__ import annotations
-
 import math
 import threading
 import time
@@ -16,19 +14,18 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from langchain_core.messages import AIMessage
-from pydantic import BaseModel, ConfigDict
 
 from langchain_divconq.calls import Call, Pause, Reply, Stage
 from langchain_divconq.errors import BudgetExceededError
 from langchain_divconq.limits import Held, hold, most_tokens
-from langchain_divconq.usage import Count, NonNegative, StageUsage
+from langchain_divconq.usage import Count, NonNegative, Record, StageUsage
 
 Name = TypeVar("Name", bound=str)
 
 _SLACK = 1e-12  # dollars that sums of floats may be off
 
 
-class Budget(BaseModel):
+class Budget(Record):
     """What one call of the chain may cost at most; a batch is one call. None: no limit.
 
     Example:
@@ -36,8 +33,6 @@ class Budget(BaseModel):
         chain.batch(questions, budget=Budget(dollars=0.05, seconds=60))
         ```
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     dollars: NonNegative | None = None
     """US dollars, which needs the solver's price. The decomposer's are counted too where it has a price."""
@@ -57,21 +52,21 @@ class Cost:
     tokens: float = 0
     dollars: float = 0.0
 
-    def __add__(self, other: Cost) -> Cost:
+    def __add__(self, other: "Cost") -> "Cost":
         return Cost(self.tokens + other.tokens, self.dollars + other.dollars)
 
-    def __sub__(self, other: Cost) -> Cost:
+    def __sub__(self, other: "Cost") -> "Cost":
         return Cost(self.tokens - other.tokens, self.dollars - other.dollars)
 
-    def at_least(self, other: Cost) -> Cost:
+    def at_least(self, other: "Cost") -> "Cost":
         """Return the larger of both, tokens and dollars apart."""
         return Cost(max(self.tokens, other.tokens), max(self.dollars, other.dollars))
 
-    def at_most(self, other: Cost) -> Cost:
+    def at_most(self, other: "Cost") -> "Cost":
         """Return the smaller of both, tokens and dollars apart."""
         return Cost(min(self.tokens, other.tokens), min(self.dollars, other.dollars))
 
-    def fits(self, other: Cost) -> bool:
+    def fits(self, other: "Cost") -> bool:
         """Return whether the other is as large, in tokens and in dollars."""
         return self.tokens <= other.tokens and self.dollars <= other.dollars + _SLACK
 
@@ -127,27 +122,22 @@ class Purse:
     """What one question may use of a pool; to be closed in the end."""
 
     def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+        self.pool = pool
         self._kept = self._promise = self._under_way = Cost()
         self._waits = False
         with pool.lock:
             pool.busy += 1
 
-    @property
-    def limits_dollars(self) -> bool:
-        """Whether dollars are limited."""
-        return self._pool.limits_dollars
-
     def hold(self, call: Call) -> Held:
         """Return the call, held to the most it may use; as it is where that does not matter."""
-        return hold(call) if self._pool.limits_replies else Held(call)
+        return hold(call) if self.pool.limits_replies else Held(call)
 
     def open(self, cheapest: Call) -> Stage[None]:
         """Keep what the cheapest way to answer may cost, or raise a BudgetExceededError."""
         self._promise = cost_of(self.hold(cheapest))
-        with self._pool.lock:
-            self._pool.promised += self._promise
-            self._pool.to_come = (self._pool.to_come - self._promise).at_least(Cost())
+        with self.pool.lock:
+            self.pool.promised += self._promise
+            self.pool.to_come = (self.pool.to_come - self._promise).at_least(Cost())
         if shortage := (yield from self._claim(self._promise, rounds=1)):
             raise _refused(shortage)
 
@@ -186,31 +176,31 @@ class Purse:
 
     def spend(self, cost: Cost) -> None:
         """Take away what was used beside the solver's calls."""
-        with self._pool.lock:
-            self._pool.unspent -= cost
+        with self.pool.lock:
+            self.pool.unspent -= cost
 
     def settle(self, held: Held, reply: Reply) -> None:
         """Replace what was claimed for a call by what it cost."""
         most, actual = cost_of(held), actual_cost(held, reply.message)
-        with self._pool.lock:
-            self._pool.unspent -= actual
-            self._pool.kept -= most
-            self._pool.slowest = max(self._pool.slowest, reply.seconds)
+        with self.pool.lock:
+            self.pool.unspent -= actual
+            self.pool.kept -= most
+            self.pool.slowest = max(self.pool.slowest, reply.seconds)
         self._kept -= most
         self._under_way -= most
 
     def close(self) -> None:
         """Give back what is left; a call that failed may be billed, and counts at the most it may have cost."""
-        with self._pool.lock:
-            self._pool.unspent -= self._under_way
-            self._pool.kept -= self._kept
-            self._pool.promised -= self._promise
-            self._pool.busy -= not self._waits
+        with self.pool.lock:
+            self.pool.unspent -= self._under_way
+            self.pool.kept -= self._kept
+            self.pool.promised -= self._promise
+            self.pool.busy -= not self._waits
 
     def _claim(self, cost: Cost, rounds: int) -> Stage[str]:
         """Keep so much, once it is there; return in words what is too little, where waiting for others is of no use."""
         while True:
-            pool = self._pool
+            pool = self.pool
             with pool.lock:
                 if not (shortage := self._shortage(cost, rounds)):
                     pool.kept += cost - self._kept
@@ -224,7 +214,7 @@ class Purse:
             yield Pause()
 
     def _shortage(self, cost: Cost, rounds: int) -> str:
-        pool = self._pool
+        pool = self.pool
         if pool.deadline is not None:
             seconds, time_left = rounds * pool.slowest, pool.deadline - time.monotonic()
             if seconds >= time_left:
@@ -238,18 +228,13 @@ class Purse:
 
     def _may_come(self, cost: Cost, rounds: int) -> bool:
         """Return whether it would be there if the others needed the cheapest way alone."""
-        pool = self._pool
+        pool = self.pool
         is_late = pool.deadline is not None and rounds * pool.slowest >= pool.deadline - time.monotonic()
         return not is_late and cost.fits(self._own(pool.unspent - (pool.promised - self._promise)))
 
     def _own(self, left: Cost) -> Cost:
         # What is kept for questions to come is not for a better way, but does not stand in that of the cheapest.
-        return (left - self._pool.to_come).at_least(left.at_most(self._kept.at_least(self._promise)))
-
-
-def cost_of(held: Held) -> Cost:
-    """Return the most that a call may cost."""
-    return _cost(held, held.output_tokens)
+        return (left - self.pool.to_come).at_least(left.at_most(self._kept.at_least(self._promise)))
 
 
 def actual_cost(held: Held, message: AIMessage) -> Cost:
@@ -257,12 +242,14 @@ def actual_cost(held: Held, message: AIMessage) -> Cost:
     usage = StageUsage.of_call(message, seconds=0.0, price=held.call.price)
     if usage.unmetered_calls:
         written = most_tokens(str(message.content))
-        return _cost(held, min(written, held.output_tokens) if held.is_held else written)
+        return cost_of(held, min(written, held.output_tokens) if held.is_held else written)
     return Cost(usage.input_tokens + usage.output_tokens, usage.dollars or 0.0)
 
 
-def _cost(held: Held, output_tokens: int) -> Cost:
+def cost_of(held: Held, written: int | None = None) -> Cost:
+    """Return the most that a call may cost, where its reply has so many tokens; None: as many as it may have."""
     price, read = held.call.price, held.input_tokens
+    output_tokens = held.output_tokens if written is None else written
     if price is None:
         return Cost(read + output_tokens)
     # A provider may charge more for a prompt that it puts in its cache.

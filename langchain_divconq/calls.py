@@ -4,21 +4,12 @@ A stage is a generator: it yields the calls that may run at once and gets their 
 the calls: timed, no more in flight than the limiter allows, and without siblings left running after a failure.
 """
 
-from __future__ import annotations
-
 import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    closing,
-    contextmanager,
-    nullcontext,
-    suppress,
-)
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -83,12 +74,12 @@ class Call:
         return merge_configs(config, {"tags": tags, "run_name": self.name})
 
 
-@dataclass(frozen=True)
+@dataclass
 class Reply:
     """What became of a call: what the model returned, the seconds it took, and where it may fail, why it did."""
 
-    output: Any
-    seconds: float
+    output: Any = None
+    seconds: float = 0.0
     error: Exception | None = None
 
     @cached_property
@@ -117,26 +108,18 @@ Stage = Generator[list[Call] | Announcement | Pause, list[Reply], T]
 
 
 class Limiter:
-    """Holds the number of calls in flight at `limit`, for threads or for one event loop; None: no limit."""
+    """Holds the number of calls in flight at `limit`; None: no limit.
+
+    Attributes:
+        threads: A context in which a thread may make one call.
+        tasks: The same for a task, of one event loop.
+    """
 
     def __init__(self, limit: int | None) -> None:
         if limit is not None and limit < 1:
             raise ConfigurationError(f"max_concurrency is {limit}; it must be at least 1, or None for no limit.")
-        self._limit = limit
-        self._threads = None if limit is None else threading.Semaphore(limit)
-        self._tasks: asyncio.Semaphore | None = None
-
-    def hold(self) -> AbstractContextManager[Any]:
-        """Return a context in which a thread may make one call."""
-        return nullcontext() if self._threads is None else self._threads
-
-    def ahold(self) -> AbstractAsyncContextManager[Any]:
-        """Return a context in which a task may make one call."""
-        if self._limit is None:
-            return nullcontext()
-        if self._tasks is None:
-            self._tasks = asyncio.Semaphore(self._limit)
-        return self._tasks
+        self.threads = nullcontext() if limit is None else threading.Semaphore(limit)
+        self.tasks = nullcontext() if limit is None else asyncio.Semaphore(limit)
 
 
 def drive(stage: Stage[T], config: RunnableConfig, limiter: Limiter) -> T:
@@ -191,42 +174,43 @@ async def gather(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
 
 def call_model(call: Call, config: RunnableConfig, limiter: Limiter) -> Reply:
     """Make one call and wait for its reply."""
-    with limiter.hold() if call.waits else nullcontext():
-        start = time.perf_counter()
-        try:
-            with _cancelled_as_error():
-                output = call.runnable.invoke(call.prompt, call.config(config), **call.options)
-        except Exception as error:  # whatever a model raises, where its failure is a result
-            if not call.may_fail:
-                raise
-            return Reply(None, time.perf_counter() - start, error)
-        return Reply(output, time.perf_counter() - start)
+    with limiter.threads if call.waits else nullcontext(), _awaited(call) as reply:
+        reply.output = call.runnable.invoke(call.prompt, call.config(config), **call.options)
+    return reply
 
 
 async def acall_model(call: Call, config: RunnableConfig, limiter: Limiter) -> Reply:
     """Make one call and await its reply."""
-    async with limiter.ahold() if call.waits else nullcontext():
-        start = time.perf_counter()
-        try:
-            with _cancelled_as_error():
-                output = await call.runnable.ainvoke(call.prompt, call.config(config), **call.options)
-        except Exception as error:  # as in call_model
-            if not call.may_fail:
-                raise
-            return Reply(None, time.perf_counter() - start, error)
-        return Reply(output, time.perf_counter() - start)
+    async with limiter.tasks if call.waits else nullcontext():
+        with _awaited(call) as reply:
+            reply.output = await call.runnable.ainvoke(call.prompt, call.config(config), **call.options)
+    return reply
+
+
+@contextmanager
+def _awaited(call: Call) -> Iterator[Reply]:
+    """Take the time of a call, and its error, where that is a result."""
+    reply, start = Reply(), time.perf_counter()
+    try:
+        with _cancelled_as_error():
+            yield reply
+    except Exception as error:  # whatever a model raises
+        if not call.may_fail:
+            raise
+        reply.error = error
+    reply.seconds = time.perf_counter() - start
 
 
 def stream_model(call: Call, config: RunnableConfig, limiter: Limiter) -> Iterator[AIMessageChunk]:
     """Make one call and yield its reply as it comes."""
-    with limiter.hold(), _cancelled_as_error():
+    with limiter.threads, _cancelled_as_error():
         for output in call.runnable.stream(call.prompt, call.config(config), **call.options):
             yield as_chunk(output)
 
 
 async def astream_model(call: Call, config: RunnableConfig, limiter: Limiter) -> AsyncIterator[AIMessageChunk]:
     """Make one call and yield its reply as it comes."""
-    async with limiter.ahold():
+    async with limiter.tasks:
         async for output in call.runnable.astream(call.prompt, call.config(config), **call.options):
             yield as_chunk(output)
 
@@ -281,7 +265,7 @@ async def arun_all(
     at_work = Limiter(limit)
 
     async def one(position: int) -> tuple[int, T | Exception]:
-        async with at_work.ahold():
+        async with at_work.tasks:
             try:
                 with _cancelled_as_error():
                     return position, await work(position)

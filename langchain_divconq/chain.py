@@ -4,8 +4,6 @@ Batches share one limiter, so `max_concurrency` is the number of solver calls in
 makes; and one question more is at work than calls may be in flight, so the next is divided while the last is conquered.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -19,7 +17,7 @@ from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from langchain_divconq.asking import DecomposerLike, OnTrouble, ask_decomposer
 from langchain_divconq.budget import Budget, Pool, Purse
@@ -40,7 +38,7 @@ from langchain_divconq.errors import ConfigurationError, DivConqError
 from langchain_divconq.llamacpp.structured import reader, reader_with_raw
 from langchain_divconq.runnable import StageRunnable
 from langchain_divconq.solver import Closing, Solver
-from langchain_divconq.types import QUESTION_SCHEMA, Question, QuestionInput, Solution
+from langchain_divconq.types import QUESTION_SCHEMA, Question, QuestionInput
 from langchain_divconq.unwrap import models, named_model
 
 T = TypeVar("T")
@@ -71,8 +69,6 @@ class DivideAndConquer(StageRunnable[QuestionInput, AIMessage]):
         BudgetExceededError: The budget pays for no way to answer.
         EngineError: The decomposer's weights or engine are missing or broken.
     """
-
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True)
 
     solver: Runnable[Any, Any]
     """Any chat model, or its name ("openai:gpt-5-mini"), a Runnable that takes messages and returns a message or text,
@@ -151,7 +147,9 @@ class DivideAndConquer(StageRunnable[QuestionInput, AIMessage]):
 
     def get_graph(self, config: RunnableConfig | None = None) -> Graph:
         """Return the two stages as a graph."""
-        return (self.decomposer | self.solver | RunnableLambda(_message, name="AIMessage")).get_graph(config)
+        told: Any = RunnableLambda(lambda solved: solved.to_message(AIMessage(solved.text)), name="AIMessage")
+        stages: Runnable[Any, Any] = self.decomposer | self.solver | told
+        return stages.get_graph(config)
 
     @property
     def InputType(self) -> Any:  # noqa: N802  # the name is langchain-core's
@@ -235,7 +233,7 @@ class DivideAndConquer(StageRunnable[QuestionInput, AIMessage]):
     def _answer(self, value: QuestionInput, solver: Solver, options: dict[str, Any]) -> Stage[AIMessage]:
         with closing(Purse(self._pool(options))) as purse:
             last = yield from self._before_closing(value, solver, options, purse)
-            [reply] = yield [last.call]
+            [reply] = yield [last.held.call]
             return last.message(reply)
 
     def _before_closing(
@@ -257,7 +255,7 @@ class DivideAndConquer(StageRunnable[QuestionInput, AIMessage]):
         with closing(Purse(self._pool(kwargs))) as purse:
             last = drive(self._before_closing(next(inputs), solver, kwargs, purse), config, limiter)
             start, total = time.perf_counter(), AIMessageChunk(content="")
-            for chunk in stream_model(last.call, config, limiter):
+            for chunk in stream_model(last.held.call, config, limiter):
                 total += chunk
                 yield chunk
             yield last.last_chunk(Reply(total, time.perf_counter() - start))
@@ -270,7 +268,7 @@ class DivideAndConquer(StageRunnable[QuestionInput, AIMessage]):
         with closing(Purse(self._pool(kwargs))) as purse:
             last = await adrive(self._before_closing(await anext(inputs), solver, kwargs, purse), config, limiter)
             start, total = time.perf_counter(), AIMessageChunk(content="")
-            async for chunk in astream_model(last.call, config, limiter):
+            async for chunk in astream_model(last.held.call, config, limiter):
                 total += chunk
                 yield chunk
             yield last.last_chunk(Reply(total, time.perf_counter() - start))
@@ -285,7 +283,3 @@ def _resolve(solver: Runnable[Any, Any], config: RunnableConfig) -> tuple[Solver
             f"The configured solver is a {type(solver).__name__}; every alternative must be a Solver."
         )
     return solver, config
-
-
-def _message(solution: Solution) -> AIMessage:
-    return solution.to_message(AIMessage(solution.text))

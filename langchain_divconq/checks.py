@@ -4,13 +4,22 @@ What a plan fails in is said in words. The rules let pass nearly all of people's
 `tests/training_tests/test_guard_on_data.py`.
 """
 
-from __future__ import annotations
-
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from langchain_divconq.types import Question
-from langchain_divconq.words import STEM, content_words, folded, names, numbers, quoted, spoken_numbers, stems, words
+from langchain_divconq.words import (
+    HELPERS,
+    STEM,
+    content_words,
+    folded,
+    names,
+    numbers,
+    quoted,
+    spoken_numbers,
+    stems,
+    words,
+)
 
 _NEGATION = re.compile(
     r"\b(?:not|no|never|none|nor|neither|nobody|nothing|nowhere|without|except|excluding|exclude|other than|apart from|"
@@ -51,35 +60,28 @@ _PAIR = re.compile(
 _PREMISE = re.compile(r"\W*(?:if|given|after|before|assuming|suppose|since|once|to|on|in|for|of|at|as|because)\b", re.I)
 _PART_STEM = 3  # "logged", "log"
 _SHORTENED = 3  # "dec", "December"
-_YES_OR_NO = re.compile(r"\W*(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|if)\b", re.I)
+_YES_OR_NO = re.compile(rf"\W*(?:{HELPERS}|if)\b", re.I)
 _COMPARES = re.compile(r"\b(?:more|less|fewer|first|last|\w{2,}(?:er|est))\b", re.I)
 # What a plan may compare things by, how its lines ask for that, and the words of a question or context that let it.
-_ATTRIBUTES = tuple(
-    (attribute, re.compile(rf"\b(?:{asked})\b", re.I), re.compile(rf"\b(?:{let})\b", re.I))
-    for attribute, asked, let in (
-        (
-            "births or deaths",
-            r"born|birth|die[ds]?|death",
-            r"born|birth\w*|die[ds]?|dying|death|dead|age[ds]?|old|older|oldest|elder|eldest|young\w*|(?:out)?live[ds]?|"
-            r"living|alive|life|surviv\w*",
-        ),
-        (
-            "heights",
-            "tall|height",
-            r"tall\w*|high\w*|height|short\w*|big\w*|larg\w*|small\w*|low\w*|elevation|size|fit\w*",
-        ),
-        (
-            "weights",
-            "weighs?|weight|heavy",
-            r"w[ei]{2}gh\w*|heav\w*|light\w*|mass|big\w*|larg\w*|small\w*|kg|kilos?|pounds?|ton\w*",
-        ),
-        (
-            "populations",
-            "population",
-            r"popul\w*|people|inhabitants|residents|big\w*|larg\w*|small\w*|dens\w*|many|more|most|few\w*",
-        ),
-    )
-)
+_ATTRIBUTES = {
+    "births or deaths": (
+        r"born|birth|die[ds]?|death",
+        r"born|birth\w*|die[ds]?|dying|death|dead|age[ds]?|old|older|oldest|elder|eldest|young\w*|(?:out)?live[ds]?|"
+        r"living|alive|life|surviv\w*",
+    ),
+    "heights": (
+        r"tall|height",
+        r"tall\w*|high\w*|height|short\w*|big\w*|larg\w*|small\w*|low\w*|elevation|size|fit\w*",
+    ),
+    "weights": (
+        r"weighs?|weight|heavy",
+        r"w[ei]{2}gh\w*|heav\w*|light\w*|mass|big\w*|larg\w*|small\w*|kg|kilos?|pounds?|ton\w*",
+    ),
+    "populations": (
+        r"population",
+        r"popul\w*|people|inhabitants|residents|big\w*|larg\w*|small\w*|dens\w*|many|more|most|few\w*",
+    ),
+}
 _WITHOUT = re.compile(r"\b(?:without|no)\W+(?:\w+\W+){0,3}\w+", re.I)
 _SENTENCE = re.compile(r"[^.?!\n]*\?")
 
@@ -89,17 +91,15 @@ def fault(plan: Sequence[str], question: Question, demonstration: str = "") -> s
 
     `demonstration`: the words of the one that the model was shown; empty: it was shown none.
     """
-    checks: tuple[Callable[[Sequence[str], Question], str | None], ...] = (
-        _unrelated,
-        _invented,
-        _negation_lost,
-        _part_lost,
-        _name_lost,
-        _attribute_mixed_in,
+    return (
+        _demonstrated(plan, question, demonstration)
+        or _unrelated(plan, question)
+        or _invented(plan, question)
+        or _negation_lost(plan, question)
+        or _part_lost(plan, question)
+        or _name_lost(plan, question)
+        or _attribute_mixed_in(plan, question)
     )
-    if told := _demonstrated(plan, question, demonstration):
-        return told
-    return next((found for check in checks if (found := check(plan, question))), None)
 
 
 def about_the_context(subquestion: str, question: Question) -> bool:
@@ -201,10 +201,14 @@ def _attribute_mixed_in(plan: Sequence[str], question: Question) -> str | None:
     """Who "has been with the company longer" is not told by dates of birth; "older" and "outlived" are."""
     if _YES_OR_NO.match(_asked(question.text)) or not _COMPARES.search(question.text):
         return None
-    for attribute, asked, let in _ATTRIBUTES:
-        if sum(bool(asked.search(line)) for line in plan) >= 2 and not let.search(question.words):
+    for attribute, (asked, let) in _ATTRIBUTES.items():
+        if sum(_has_word(asked, line) for line in plan) >= 2 and not _has_word(let, question.words):
             return f"the plan asks for {attribute}, which the question does not"
     return None
+
+
+def _has_word(pattern: str, text: str) -> bool:
+    return re.search(rf"\b(?:{pattern})\b", text, re.I) is not None
 
 
 def _asked(text: str) -> str:

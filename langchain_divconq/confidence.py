@@ -4,8 +4,6 @@ The coefficients stand in a card beside the adapter (`NAME.json` beside `NAME.gg
 calibrate` puts them; it computes its features here.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -68,22 +66,6 @@ def load_card(adapter: Path) -> StudentCard:
         raise InvalidWeightsError(f"The card {path} cannot be read: {error}. Install the package again.") from error
 
 
-FEATURES = (
-    "none_probability",
-    "mean_logprob",
-    "lowest_logprob",
-    "words_covered",
-    "words_new",
-    "names_covered",
-    "subquestions",
-    "references",
-    "unused",
-    "question_words",
-    "has_context",
-)
-"""The names of the features, in the order of `plan_features`."""
-
-
 def plan_features(
     question: Question, plan: Sequence[str], probability: float | None, logprobs: Sequence[float]
 ) -> dict[str, float]:
@@ -97,20 +79,23 @@ def plan_features(
     text = "\n".join(plan).casefold()
     edges = [references(subquestion, question.words) for subquestion in plan]
     used = {number for numbers in edges for number in numbers}
-    values = (
-        probability or 0.0,
-        max(_LOWEST_LOGPROB, sum(logprobs) / len(logprobs)) if logprobs else 0.0,
-        max(_LOWEST_LOGPROB, min(logprobs)) if logprobs else 0.0,
-        covered(question.text, plan),
-        len(written - known) / max(1, len(written)),
-        sum(name in text for name in wanted) / len(wanted) if wanted else 1.0,
-        float(len(plan)),
-        sum(map(len, edges)) / max(1, len(plan) - 1),
-        (len(plan) - 1 - len(used - {len(plan)})) / max(1, len(plan) - 1),
-        math.log1p(len(content_words(question.text))),
-        float(question.context is not None),
-    )
-    return dict(zip(FEATURES, values, strict=True))
+    return {
+        "none_probability": probability or 0.0,
+        "mean_logprob": max(_LOWEST_LOGPROB, sum(logprobs) / len(logprobs)) if logprobs else 0.0,
+        "lowest_logprob": max(_LOWEST_LOGPROB, min(logprobs)) if logprobs else 0.0,
+        "words_covered": covered(question.text, plan),
+        "words_new": len(written - known) / max(1, len(written)),
+        "names_covered": sum(name in text for name in wanted) / len(wanted) if wanted else 1.0,
+        "subquestions": float(len(plan)),
+        "references": sum(map(len, edges)) / max(1, len(plan) - 1),
+        "unused": (len(plan) - 1 - len(used - {len(plan)})) / max(1, len(plan) - 1),
+        "question_words": math.log1p(len(content_words(question.text))),
+        "has_context": float(question.context is not None),
+    }
+
+
+FEATURES = tuple(plan_features(Question(text="Who?"), ("Who?",), None, ()))
+"""The names of the features, in the order of `plan_features`."""
 
 
 def token_logprobs(message: BaseMessage) -> list[float]:

@@ -1,14 +1,12 @@
 """The first stage: question → Decomposition, over any chat model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.utils import ConfigurableFieldSpec
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from langchain_divconq.calls import Stage
 from langchain_divconq.checks import fault
@@ -26,17 +24,30 @@ from langchain_divconq.types import QUESTION_SCHEMA, Decomposition, Question, Qu
 from langchain_divconq.unwrap import models
 from langchain_divconq.usage import Price
 
-Gate: TypeAlias = Literal["always", "never"] | float
-"""When a question is divided: always, never, or unless the probability that it needs none reaches this."""
-
 _OTHERS = StudentCard(languages=())  # nothing is known of what another model was taught
 
 
-def check_gate(value: Gate) -> Gate:
+def check_gate(value: "Gate") -> "Gate":
     """Return a gate as it is. Raises a ConfigurationError where it is no gate."""
     if value not in ("always", "never") and not (isinstance(value, (int, float)) and 0 <= value <= 1):
         raise ConfigurationError(f'gate is {value}; it must be "always", "never" or a probability from 0 to 1.')
     return value
+
+
+def _check_confidence(value: float) -> float:
+    if not 0 <= value <= 1:
+        raise ConfigurationError(f"min_confidence is {value}; it must be a probability from 0 to 1.")
+    return value
+
+
+def _as_model(value: object) -> object:
+    if isinstance(value, (str, Path)):
+        return decomposer_model(value)
+    return with_shipped_adapter(value) if isinstance(value, Runnable) else value
+
+
+Gate: TypeAlias = Annotated[Literal["always", "never"] | float, AfterValidator(check_gate)]
+"""When a question is divided: always, never, or unless the probability that it needs none reaches this."""
 
 
 class Decomposer(StageRunnable[QuestionInput, Decomposition]):
@@ -61,15 +72,11 @@ class Decomposer(StageRunnable[QuestionInput, Decomposition]):
         InvalidQuestionError: The input is no question.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), use_attribute_docstrings=True
-    )
-
-    model: Runnable[Any, Any] = Field(default_factory=bundled_model)
+    model: Annotated[Runnable[Any, Any], BeforeValidator(_as_model)] = Field(default_factory=bundled_model)
     """What writes the plan: "small" (the default) or "medium", which come with the library and run in process, the
     path of a GGUF, "provider:model", or any chat model. May be given without its name."""
 
-    max_subquestions: int = DEFAULT_CAP
+    max_subquestions: Annotated[int, AfterValidator(check_cap)] = DEFAULT_CAP
     """Most subquestions in a plan, from 1 to 9."""
 
     gate: Gate = 0.75
@@ -77,11 +84,11 @@ class Decomposer(StageRunnable[QuestionInput, Decomposition]):
     divides whatever the model thinks of that, "never" asks no model at all. A model that reports no
     log-probabilities is taken at its word."""
 
-    min_confidence: float = 0.2
+    min_confidence: Annotated[float, AfterValidator(_check_confidence)] = 0.2
     """Plans of lower confidence are dropped, from 0 to 1; see `Decomposition.confidence`. Those that have none are
     kept."""
 
-    fallback: Decomposer | None = None
+    fallback: "Decomposer | None" = None
     """Who divides a question that this decomposer is not sure of: a `Decomposer`, or what one is made of. It is asked
     where a plan was dropped, and where the question is in a language this one was not taught."""
 
@@ -101,35 +108,10 @@ class Decomposer(StageRunnable[QuestionInput, Decomposition]):
         given: dict[str, Any] = fields if model is None else {"model": model, **fields}
         super().__init__(**given)
 
-    @field_validator("model", mode="before")
-    @classmethod
-    def _named(cls, value: object) -> object:
-        if isinstance(value, (str, Path)):
-            return decomposer_model(value)
-        return with_shipped_adapter(value) if isinstance(value, Runnable) else value
-
     @field_validator("fallback", mode="before")
     @classmethod
     def _made(cls, value: Any) -> Any:
         return value if value is None or isinstance(value, Decomposer) else cls(value)
-
-    @field_validator("max_subquestions")
-    @classmethod
-    def _check_cap(cls, value: int) -> int:
-        check_cap(value)
-        return value
-
-    @field_validator("gate")
-    @classmethod
-    def _check_gate(cls, value: Gate) -> Gate:
-        return check_gate(value)
-
-    @field_validator("min_confidence")
-    @classmethod
-    def _check_confidence(cls, value: float) -> float:
-        if not 0 <= value <= 1:
-            raise ConfigurationError(f"min_confidence is {value}; it must be a probability from 0 to 1.")
-        return value
 
     @property
     def InputType(self) -> Any:  # noqa: N802  # the name is langchain-core's

@@ -1,7 +1,5 @@
 """Asks a decomposer's model for a plan, and reads the reply."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ A plan follows from what is asked; what the context tells is the solver's to rea
 model on a laptop spends on a question with a long context, so it is shown the part that has to do with the question.
 """
 
-from __future__ import annotations
-
 import re
 from itertools import pairwise
 

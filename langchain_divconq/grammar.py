@@ -66,13 +66,14 @@ def decomposition_grammar(
     return "\n".join(rules) + "\n"
 
 
-def check_cap(max_subquestions: int) -> None:
-    """Raise ConfigurationError unless the cap is from 1 to `MAX_SUBQUESTIONS`."""
+def check_cap(max_subquestions: int) -> int:
+    """Return a cap as it is. Raises a ConfigurationError unless it is from 1 to `MAX_SUBQUESTIONS`."""
     if not 1 <= max_subquestions <= MAX_SUBQUESTIONS:
         raise ConfigurationError(
             f"max_subquestions is {max_subquestions}; it must be from 1 to {MAX_SUBQUESTIONS}. "
             'To solve without subquestions, set gate="never".'
         )
+    return max_subquestions
 
 
 def _line_rules(number: int, hashes: Sequence[str]) -> list[str]:

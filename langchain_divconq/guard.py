@@ -4,22 +4,18 @@ Every rule is a pure function of the question's own words, and is built to be si
 pass, the model still may leave whole.
 """
 
-from __future__ import annotations
-
 import re
 
 from langchain_divconq.languages import other_language
 from langchain_divconq.orders import begins_an_order, is_order
 from langchain_divconq.statements import asks, is_statement, seeks
 from langchain_divconq.types import Question
-from langchain_divconq.words import FUNCTION_WORDS, UNSPACED, alternatives, content_words, users_hashes, words
+from langchain_divconq.words import FUNCTION_WORDS, HELPERS, UNSPACED, alternatives, content_words, users_hashes, words
 
 FEWEST_WORDS = 3
 """A question with fewer content words holds no two facts: "Who wrote Middlemarch?" has two."""
 
-_YES_OR_NO = re.compile(
-    r"\W*(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|might|may)\b", re.I
-)
+_YES_OR_NO = re.compile(rf"\W*(?:{HELPERS}|might|may)\b", re.I)
 _ASKING_WORD = re.compile(r"\b(?:who|whose|which|what|when|where|why|how)\b", re.I)
 _KIN = re.compile(
     r"\b(?:grand\w+|great-\w+|uncle|aunt|nephew|niece|cousin|step\w+|half-\w+|\w+(?:-| )in(?:-| )law|sibling)s?\b", re.I

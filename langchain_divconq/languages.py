@@ -1,7 +1,5 @@
 """Tells the language of a question, as far as a student of English needs to know. No dependency, no model."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

@@ -1,7 +1,5 @@
 """Token limits of a call: the most its prompt can have, and what its reply is held to."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

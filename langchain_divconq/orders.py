@@ -1,10 +1,8 @@
 """Tells orders to do or to write something, plain or polite. No model."""
 
-from __future__ import annotations
-
 import re
 
-from langchain_divconq.words import alternatives
+from langchain_divconq.words import alternatives, any_of
 
 # Verbs that begin an order to do or to write something. "Find", "check", "compare", "list", "name" look something up.
 _VERBS = """
@@ -67,36 +65,30 @@ _POLITE_OPENINGS = alternatives(rf"""
 _POLITE = re.compile(rf"\W*{_COURTESY}(?:{_POLITE_OPENINGS})\W+{_COURTESY}", re.I)
 # This may ask what anybody can do ("Can you buy a car at a chemist's?"), so it takes somebody or some time at hand.
 _ASKED = re.compile(rf"\W*{_COURTESY}{_CAN_YOU}\W+(?!(?:please )?(?:mind|be)\b){_COURTESY}", re.I)
-_AT_HAND = re.compile(
-    alternatives(r"""
-        \b(?:me|us|him|them|it|this|these|everyone|everybody|team|my|our)\b
-        \b(?:today|tonight|tomorrow|now|(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b
-        \b(?:morning|afternoon|evening|at [0-9]+)\b
-        \b(?:please|pls|thanks|thx)\b
-        \byou\W+(?:\w+ ){1,3}?the [a-z]+\b(?! ['\"\u2018\u201c])
-        (?-i:\bto [A-Z])
-    """),
-    re.I,
-)
+_AT_HAND = any_of(r"""
+    \b(?:me|us|him|them|it|this|these|everyone|everybody|team|my|our)\b
+    \b(?:today|tonight|tomorrow|now|(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b
+    \b(?:morning|afternoon|evening|at [0-9]+)\b
+    \b(?:please|pls|thanks|thx)\b
+    \byou\W+(?:\w+ ){1,3}?the [a-z]+\b(?! ['\"\u2018\u201c])
+    (?-i:\bto [A-Z])
+""")
 _REACHES = re.compile(
     r"(?i:email|mail|send|text|tell|call|ring|phone|message|notify|inform|invite|remind|forward|ping|pay|give|show|let|"
     r"write|ask) (?:[A-Z]|(?i:her|you)\b)"
 )
 # What an order has in it when something must be found out first: a clause about something unnamed, a choice, a look-up.
 _NO_SUPERLATIVE = "(?!(?:hon|inter|gu|requ|t|r|w|for|prot|inv|dig|har|contr|sugg|mod|breakf|lat)est)"
-_LOOKED_UP = re.compile(
-    alternatives(rf"""
-        \bwh(?:o|om|ose|oever|ich|ichever|at|atever|en|ere|ether)(?:'?s)?\b
-        \b(?:how|if|than|of|each|both|any|new|missing|average|total|according|since|before|after|against)\b
-        (?<!know )(?<!say )(?<!saying )(?<!mention )\bthat\b
-        \b\w+(?:ed|en|wn) by\b
-        \b(?:most|least|best|worst|highest|lowest|latest|last|first|next|previous|cheapest|cheaper|better)\b
-        \b(?:find|check|compare|research|look|verify|collect|get|see|need)\b
-        \b(?:provided|as long as|so long as|(?:is|are|do|does|did)n't)\b
-        \b{_NO_SUPERLATIVE}\w{{3,}}est\b
-    """),
-    re.I,
-)
+_LOOKED_UP = any_of(rf"""
+    \bwh(?:o|om|ose|oever|ich|ichever|at|atever|en|ere|ether)(?:'?s)?\b
+    \b(?:how|if|than|of|each|both|any|new|missing|average|total|according|since|before|after|against)\b
+    (?<!know )(?<!say )(?<!saying )(?<!mention )\bthat\b
+    \b\w+(?:ed|en|wn) by\b
+    \b(?:most|least|best|worst|highest|lowest|latest|last|first|next|previous|cheapest|cheaper|better)\b
+    \b(?:find|check|compare|research|look|verify|collect|get|see|need)\b
+    \b(?:provided|as long as|so long as|(?:is|are|do|does|did)n't)\b
+    \b{_NO_SUPERLATIVE}\w{{3,}}est\b
+""")
 # "The cottage we picked", "the night the client flies in", "the cabin Jonah found".
 _NOUN = r"(?:(?!(?:and|or|to|in|on|at|for|with|by|near|from)\b)[\w'-]+ ){1,2}?"
 _UNNAMED = re.compile(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from langchain_divconq.checks import about_the_context
 from langchain_divconq.errors import DecompositionError
 from langchain_divconq.prompts import NO_DECOMPOSITION
-from langchain_divconq.types import Question, fill_references, has_hash, references
+from langchain_divconq.types import Question, fill_references, references
 from langchain_divconq.words import UNSPACED
 
 # Thinking opens a line, or (where the chat template opened it) closes on a line of its own. A plan's lines do neither,
@@ -102,7 +102,7 @@ def parse_plan(text: str, asked: str = "") -> tuple[str, ...]:
         subquestion = _unmarked(words)
         if not subquestion:
             raise DecompositionError(f"Subquestion {expected} is empty in {reply!r:.120}.", llm_output=text)
-        bad = [n for n in references(subquestion, asked) if not 1 <= n < expected and not has_hash(asked, n)]
+        bad = [n for n in references(subquestion, asked) if not 1 <= n < expected and n not in references(asked)]
         if bad:
             raise DecompositionError(
                 f"Subquestion {expected} refers to #{bad[0]}, which is not an earlier one: {subquestion!r:.120}.",
@@ -132,7 +132,7 @@ def clean_plan(subquestions: Sequence[str], question: Question, max_subquestions
     kept: list[str] = []
     new_number: dict[int, int] = {}
     for number, original in enumerate(subquestions, start=1):
-        needed = [n for n in references(original, asked) if n < number or not has_hash(asked, n)]
+        needed = [n for n in references(original, asked) if n < number or n not in references(asked)]
         if any(n not in new_number for n in needed):
             continue
         subquestion = fill_references(

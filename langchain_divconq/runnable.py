@@ -1,7 +1,5 @@
 """Runnables that do a stage's work, and that LangChain can write and read again."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from langchain_core.callbacks import (
@@ -13,7 +11,7 @@ from langchain_core.load.serializable import Serializable, SerializedConstructor
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
 from langchain_core.runnables.config import patch_config
 from langchain_core.runnables.utils import Input, Output
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from langchain_divconq.calls import Limiter, Stage, adrive, drive
 from langchain_divconq.errors import ConfigurationError
@@ -25,6 +23,10 @@ class StageRunnable(RunnableSerializable[Input, Output]):
     `langchain_core.load.dumpd` writes it and `load` reads it, as far as its parts are such. To read one, name what may
     be made: `load(manifest, allowed_objects=[DivideAndConquer, Solver, ChatOpenAI])`.
     """
+
+    model_config = ConfigDict(
+        extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), use_attribute_docstrings=True
+    )
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

@@ -1,19 +1,18 @@
 """The second stage: Decomposition → Solution, with any chat model."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from langchain_divconq.answers import parse_answer
+from langchain_divconq.answers import parse_answer, read_reply
 from langchain_divconq.budget import Cost, Pool, Purse, Strategy, Wave
 from langchain_divconq.calls import Call, Reply, Stage
 from langchain_divconq.errors import ConfigurationError
@@ -27,7 +26,7 @@ from langchain_divconq.prompts import (
     subquestion_prompt,
 )
 from langchain_divconq.runnable import StageRunnable
-from langchain_divconq.subsolvers import Route, pick, read_subanswer, subsolver_input
+from langchain_divconq.subsolvers import Route, pick, subsolver_input
 from langchain_divconq.types import (
     METADATA_KEY,
     Decomposition,
@@ -63,11 +62,7 @@ class Solver(StageRunnable[Decomposition, Solution]):
         ```
     """
 
-    model_config = ConfigDict(
-        extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), use_attribute_docstrings=True
-    )
-
-    model: Runnable[Any, Any]
+    model: Annotated[Runnable[Any, Any], BeforeValidator(partial(named_model, "model"))]
     """Any chat model or its name ("openai:gpt-5-mini"), or a Runnable that takes messages and returns a message or
     text."""
 
@@ -93,13 +88,8 @@ class Solver(StageRunnable[Decomposition, Solution]):
     price: Price | None = None
     """What the model costs; None: not counted in dollars. What a subsolver costs is not."""
 
-    @field_validator("model", mode="before")
-    @classmethod
-    def _by_name(cls, value: object) -> object:
-        return named_model("model", value)
-
     @model_validator(mode="after")
-    def _go_together(self) -> Solver:
+    def _go_together(self) -> "Solver":
         if self.structured and not can_hold(self.model):
             raise ConfigurationError(_NO_STRUCTURE.format(type(self.model).__name__))
         if self.subsolver is not None and self.mode == "fused":
@@ -117,12 +107,12 @@ class Solver(StageRunnable[Decomposition, Solution]):
     def stage(self, value: Decomposition, options: dict[str, Any]) -> Stage[Solution]:
         """Answer one decomposed question; keyword arguments of a call are the model's."""
         closing = yield from self.before_closing(value, options)
-        [reply] = yield [closing.call]
+        [reply] = yield [closing.held.call]
         return closing.finish(reply)
 
     def before_closing(
         self, decomposition: Decomposition, options: dict[str, Any], purse: Purse | None = None
-    ) -> Stage[Closing]:
+    ) -> Stage["Closing"]:
         """Ask what has to be known before the closing call, and return that call.
 
         `options` are keyword arguments of every call of the model; without a purse there is no limit.
@@ -145,7 +135,7 @@ class Solver(StageRunnable[Decomposition, Solution]):
         read = parse_answer if isinstance(self.structured, bool) else _if_json
         return Closing(decomposition, call, mode, "; ".join(filter(None, reasons)), found, purse, read)
 
-    def with_schema(self, schema: type[Any] | dict[str, Any]) -> Solver:
+    def with_schema(self, schema: type[Any] | dict[str, Any]) -> "Solver":
         """Return this solver with final answers that are a schema's JSON; without such output, a ConfigurationError."""
         if not can_hold(self.model):
             raise ConfigurationError(_NO_STRUCTURE.format(type(self.model).__name__))
@@ -158,7 +148,7 @@ class Solver(StageRunnable[Decomposition, Solution]):
             BudgetExceededError: There is not as much.
             ConfigurationError: The budget is in dollars, and the model has no price.
         """
-        if purse.limits_dollars and self.price is None:
+        if purse.pool.limits_dollars and self.price is None:
             raise ConfigurationError(
                 "A budget in dollars needs to know what the solver's model costs: Solver(model=…, price=Price(input=…, "
                 "output=…)), in dollars per million tokens."
@@ -172,7 +162,7 @@ class Solver(StageRunnable[Decomposition, Solution]):
         return call if call.held else replace(call, is_short=True)
 
     def _ways(
-        self, decomposition: Decomposition, options: dict[str, Any], found: Findings
+        self, decomposition: Decomposition, options: dict[str, Any], found: "Findings"
     ) -> Iterator[tuple[Mode | SingleStage, Strategy]]:
         """Yield the ways to answer, the one that was asked for first, the cheapest last."""
         question, subquestions = decomposition.question, decomposition.subquestions
@@ -184,7 +174,7 @@ class Solver(StageRunnable[Decomposition, Solution]):
         yield self.single_stage, _at_once(self._closing_call(prompt, options))
         yield "direct", _at_once(self.cheapest(question, options))
 
-    def _one_by_one(self, decomposition: Decomposition, options: dict[str, Any], found: Findings) -> Strategy:
+    def _one_by_one(self, decomposition: Decomposition, options: dict[str, Any], found: "Findings") -> Strategy:
         """Ask the subquestions, wave after wave, and then the question with what was found."""
         question, subquestions = decomposition.question, decomposition.subquestions
         waves = _waves(decomposition) if self.mode == "parallel" else [[n] for n, _ in enumerate(subquestions, start=1)]
@@ -257,7 +247,7 @@ class Findings:
         """Count a call, and return the answer in its reply; `is_told`: it was told how to mark the answer."""
         self.usage += StageUsage.of_call(reply.message, seconds=reply.seconds, price=call.price)
         self.usage_metadata = add_metadata(self.usage_metadata, reply.message.usage_metadata)
-        return read_subanswer(reply.message, is_told=is_told)
+        return read_reply(reply.message.text, is_told=is_told)
 
 
 @dataclass(frozen=True)
@@ -275,16 +265,11 @@ class Closing:
     purse: Purse
     read: Callable[[str], str | None]
 
-    @property
-    def call(self) -> Call:
-        """The call to be made."""
-        return self.held.call
-
     def finish(self, reply: Reply) -> Solution:
         """Return the solution in the closing call's reply, once that is paid for."""
         self.purse.settle(self.held, reply)
         text = reply.message.text
-        used = StageUsage.of_call(reply.message, seconds=reply.seconds, price=self.call.price)
+        used = StageUsage.of_call(reply.message, seconds=reply.seconds, price=self.held.call.price)
         return Solution(
             answer=self.read(text),
             text=text,

@@ -5,11 +5,9 @@ that goes with it. So search words ("price of the phone that replaced the Vanta 
 anything that asks, orders or says that something is wanted.
 """
 
-from __future__ import annotations
-
 import re
 
-from langchain_divconq.words import alternatives
+from langchain_divconq.words import HELPERS, any_of
 
 _SENTENCES = re.compile(r"(?<=[.!;?])(?<!\b[DMS][rst]\.)(?<!Mrs\.)[\"'\u201d)]*\s+|\n+")
 _CLAUSE = (
@@ -19,46 +17,40 @@ _CLAUSE = (
 _WORD_THAT_ASKS = (
     "(?:who|whom|whose|whoever|which|whcih|wich|what|wat|wot|when|where|why|how|whether)(?:'?(?:s|re|d|ll))?"
 )
-_HELPERS = "(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should)"
+_HELPERS = f"(?:{HELPERS})"
 _PERSONS = (
     "(?:he|she|they|those|there|i|we|you|u|the|my|our|your|his|her|their|any|anyone|anybody|someone|both|all|one)"
 )
 _BEFORE_SUBJECT = "(?:is|are|was|were|does|did|has|had|can|could|will|would|should|shall|might|must|am)"
-_ASKS = re.compile(
-    alternatives(rf"""
-        \?
-        {_CLAUSE}(?:(?:in|on|at|for|from|by|to|with|of|until|till|since) )?{_WORD_THAT_ASKS}\b
-        \bhow (?:long|many|much|far|old|often|fast|tall|high|big|soon|late|early)\b
-        \b(?:what|how|why) {_HELPERS}\b
-        \bwhat \w+ {_HELPERS}\b
-        \bwh(?:o|at|ere|ich)ever\b
-        \b(?:in|on|at|for|from|by|to|with|of|under|than) (?:what|which|whose) (?!(?:i|we|he|she|they|it|you|the|my)\b)
-        \b(?:who|where|when) (?:in|on|at|of)\b
-        \b(?:in|for|by|as|on) this \w+ (?:in|of|from|where)\b
-        ,? (?:right|correct|yes or no|or not|innit|true or false)\W*$
-        {_CLAUSE}{_BEFORE_SUBJECT}(?:n'?t)? (?:{_PERSONS}|its?|that|this|an?)\b
-        {_CLAUSE}(?:do|have|may)(?:n'?t)? {_PERSONS}\b
-    """),
-    re.I,
-)
+_ASKS = any_of(rf"""
+    \?
+    {_CLAUSE}(?:(?:in|on|at|for|from|by|to|with|of|until|till|since) )?{_WORD_THAT_ASKS}\b
+    \bhow (?:long|many|much|far|old|often|fast|tall|high|big|soon|late|early)\b
+    \b(?:what|how|why) {_HELPERS}\b
+    \bwhat \w+ {_HELPERS}\b
+    \bwh(?:o|at|ere|ich)ever\b
+    \b(?:in|on|at|for|from|by|to|with|of|under|than) (?:what|which|whose) (?!(?:i|we|he|she|they|it|you|the|my)\b)
+    \b(?:who|where|when) (?:in|on|at|of)\b
+    \b(?:in|for|by|as|on) this \w+ (?:in|of|from|where)\b
+    ,? (?:right|correct|yes or no|or not|innit|true or false)\W*$
+    {_CLAUSE}{_BEFORE_SUBJECT}(?:n'?t)? (?:{_PERSONS}|its?|that|this|an?)\b
+    {_CLAUSE}(?:do|have|may)(?:n'?t)? {_PERSONS}\b
+""")
 # What says that something is wanted, or not known.
-_SEEKS = re.compile(
-    alternatives(r"""
-        \b(?:needs?|wants?|wanna|wanted (?:the|a|to (?:know|see|find|ask|check)))\b
-        \b(?:would|i'd|we'd) (?:like|love)\b
-        \b(?:like|love|trying|have|has|had|got|hope|hoping) to\b
-        \b(?:look(?:ing)? (?:for|up|into|at)|search\w*|(?<!hard to )(?<!easy to )find(?:ing)?|trace|figure|work out)\b
-        \b(?:wonder\w*|curious|interested|no (?:idea|clue)|not sure|unsure|forg[eo]t\w*|remember|recall|decide)\b
-        \b(?:to|anyone|anybody|must|should|n't|dont|doesnt|didnt|not) know\b
-        \b(?:tell|show|give|get|send) (?:me|us)\b
-        \b(?:i'?m|we'?re|am|are) after\b
-        \b(?:questions?|asks?|asking|settle|bet|argu\w+|disagree\w*|agrees|missing)\b
-        \b(?:compare\w*|comparing|list|calculate|compute|determine|identify|estimate|explain|describe)\b
-        \b(?:suppose|say i|say we|if|versus|vs)\b
-        \b(?:please|pls|plz)\b(?! (?:be|ignore|do not|don't|excuse|note|keep|stop))
-    """),
-    re.I,
-)
+_SEEKS = any_of(r"""
+    \b(?:needs?|wants?|wanna|wanted (?:the|a|to (?:know|see|find|ask|check)))\b
+    \b(?:would|i'd|we'd) (?:like|love)\b
+    \b(?:like|love|trying|have|has|had|got|hope|hoping) to\b
+    \b(?:look(?:ing)? (?:for|up|into|at)|search\w*|(?<!hard to )(?<!easy to )find(?:ing)?|trace|figure|work out)\b
+    \b(?:wonder\w*|curious|interested|no (?:idea|clue)|not sure|unsure|forg[eo]t\w*|remember|recall|decide)\b
+    \b(?:to|anyone|anybody|must|should|n't|dont|doesnt|didnt|not) know\b
+    \b(?:tell|show|give|get|send) (?:me|us)\b
+    \b(?:i'?m|we'?re|am|are) after\b
+    \b(?:questions?|asks?|asking|settle|bet|argu\w+|disagree\w*|agrees|missing)\b
+    \b(?:compare\w*|comparing|list|calculate|compute|determine|identify|estimate|explain|describe)\b
+    \b(?:suppose|say i|say we|if|versus|vs)\b
+    \b(?:please|pls|plz)\b(?! (?:be|ignore|do not|don't|excuse|note|keep|stop))
+""")
 # Who claims a comparison wants it settled: "I think that the Odra is longer than the Meuse."
 _CLAIM = re.compile(r"\b(?:think|thinks|thought|says|heard|reckon\w*|believe|claims?|guess|told)\b", re.I)
 _COMPARED = re.compile(r"\b(?:than|before|after|same|older|oldest)\b", re.I)
@@ -70,16 +62,13 @@ _OPENINGS = re.compile(
     r"now|then|still|again|never again)\b\W*)*",
     re.I,
 )
-_PRONOUN = re.compile(
-    alternatives(r"""
-        (?:i|we|you|u|he|she|they|it|(?:every|some|no)(?:one|body|thing))\b(?:'(?:m|ve|re|s|d|ll)\b)? +\w
-        (?:i'?m|ive|weve|youre|theyre|theyve|hes|shes|thats|theres|it's)\b
-        (?:that|there|here|this|these|those|attached)(?:'s| (?:is|are|was|were|will|would|must|did|does|has|have))\b
-        (?:that|there|here|this) (?:works?|worked|makes|made|sounds|helps|helped)\b
-        its (?:a|an|the|my|our|not|so|too|all|just|been|ok|okay|fine|still|about|\w+ing)\b
-    """),
-    re.I,
-)
+_PRONOUN = any_of(r"""
+    (?:i|we|you|u|he|she|they|it|(?:every|some|no)(?:one|body|thing))\b(?:'(?:m|ve|re|s|d|ll)\b)? +\w
+    (?:i'?m|ive|weve|youre|theyre|theyve|hes|shes|thats|theres|it's)\b
+    (?:that|there|here|this|these|those|attached)(?:'s| (?:is|are|was|were|will|would|must|did|does|has|have))\b
+    (?:that|there|here|this) (?:works?|worked|makes|made|sounds|helps|helped)\b
+    its (?:a|an|the|my|our|not|so|too|all|just|been|ok|okay|fine|still|about|\w+ing)\b
+""")
 _APPOSITIVE = re.compile(
     r", (?:who|whose|which|where)\b[^,?]*, (?=\w+ (?!(?:he|she|it|they|that|this|we|i|you)\b))", re.I
 )

@@ -1,7 +1,5 @@
 """The models that come with the library as decomposers, and what a name stands for: "small", "medium", a path."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,14 +1,11 @@
 """Subsolvers, which answer a subquestion in the solver's place: a chain, an agent, another model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import HumanMessage
 from langchain_core.runnables import Runnable
 
-from langchain_divconq.answers import parse_answer
 from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.types import Question
 
@@ -37,12 +34,3 @@ def subsolver_input(runnable: Runnable[Any, Any], subquestion: str) -> Any:
     except TypeError:  # it does not tell
         fields = {}
     return {"messages": [HumanMessage(subquestion)]} if "messages" in fields else subquestion
-
-
-def read_subanswer(message: AIMessage, *, is_told: bool) -> str | None:
-    """Return the answer in a reply; None: there is none.
-
-    `is_told`: whoever wrote it was told how to mark the answer; if not, an unmarked reply is one whole.
-    """
-    answer = parse_answer(message.text)
-    return answer if answer is not None or is_told else " ".join(message.text.split()) or None

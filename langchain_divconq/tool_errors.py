@@ -1,7 +1,5 @@
 """Errors of a tool, told to the agent that called it."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The records that flow through the library: Question → Decomposition → Solution. All of them are immutable."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypeAlias
@@ -10,11 +8,11 @@ from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.messages.utils import MessageLikeRepresentation
 from langchain_core.prompt_values import ChatPromptValueConcrete, PromptValue, StringPromptValue
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from typing_extensions import TypedDict  # pydantic reads this TypedDict alone before Python 3.12
 
 from langchain_divconq.errors import DivConqError, InvalidQuestionError
-from langchain_divconq.usage import StageUsage, Usage
+from langchain_divconq.usage import Record, StageUsage, Usage
 
 MAX_SUBQUESTIONS = 9
 """The highest cap that can be asked for: one digit numbers a subquestion and refers to it."""
@@ -32,7 +30,7 @@ def references(subquestion: str, asked: str = "") -> tuple[int, ...]:
     """Return the numbers of the earlier subquestions whose answers this one needs (`#1` → 1), each once, ascending.
 
     `asked`: the words of the question and its context. Where `#1` stands there ("issue #1"), a `#1` behind the same
-    word is the user's, and no reference.
+    word is the user's, and no reference. Of that text alone the function returns the numbers behind every such `#`.
     """
     users = _users_hashes(asked)
     found = {int(match[1]) for match in _REFERENCE.finditer(subquestion) if _with_word_before(match) not in users}
@@ -47,11 +45,6 @@ def fill_references(subquestion: str, answers: Mapping[int, str], asked: str = "
         return match[0] if _with_word_before(match) in users else answers.get(int(match[1]), match[0])
 
     return _REFERENCE.sub(fill, subquestion)
-
-
-def has_hash(asked: str, number: int) -> bool:
-    """Return whether `#number` stands in the words of a question and its context."""
-    return any(int(match[1]) == number for match in _REFERENCE.finditer(asked))
 
 
 def _users_hashes(asked: str) -> set[tuple[str, str]]:
@@ -70,7 +63,7 @@ class QuestionMapping(TypedDict):
     context: NotRequired[str | list[Document] | None]
 
 
-class Question(BaseModel):
+class Question(Record):
     """A question, with the passage or premise it is about.
 
     Example:
@@ -78,8 +71,6 @@ class Question(BaseModel):
         Question(text="How many carts crossed it in a week?", context="The bridge carried 30 carts a day.")
         ```
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     text: str = Field(strict=True)  # strict: bytes are no text
     """The question in words."""
@@ -118,7 +109,7 @@ class Question(BaseModel):
         return self.text if self.context is None else f"{self.text}\n{self.context}"
 
     @classmethod
-    def from_input(cls, value: QuestionInput) -> Question:
+    def from_input(cls, value: "QuestionInput") -> "Question":
         """Return the question in whatever a chain or chat model may be given.
 
         That is a string, a `Question`, a mapping with `question` and perhaps `context` (text, or documents as a
@@ -140,7 +131,7 @@ class Question(BaseModel):
         return cls._from_messages(_as_messages(value))
 
     @classmethod
-    def _from_messages(cls, messages: Sequence[BaseMessage]) -> Question:
+    def _from_messages(cls, messages: Sequence[BaseMessage]) -> "Question":
         if not messages:
             raise InvalidQuestionError("There is no message; the last one must hold the user's question.")
         last = messages[-1]
@@ -158,7 +149,7 @@ class Question(BaseModel):
         return cls._build(text=last.text, history=tuple(messages[:-1]))
 
     @classmethod
-    def _build(cls, **fields: Any) -> Question:
+    def _build(cls, **fields: Any) -> "Question":
         try:
             return cls(**fields)
         except ValidationError as error:
@@ -202,7 +193,7 @@ QUESTION_SCHEMA: Any = str | Question | QuestionMapping | StringPromptValue | Ch
 """The same in types that a JSON schema can show."""
 
 
-class Decomposition(BaseModel):
+class Decomposition(Record):
     """A question and the subquestions it was divided into.
 
     Example:
@@ -212,8 +203,6 @@ class Decomposition(BaseModel):
             print(number, subquestion, decomposition.needs(number))
         ```
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     question: Question
     """The question that was divided."""
@@ -240,12 +229,12 @@ class Decomposition(BaseModel):
     """What the decomposer used."""
 
     @model_validator(mode="after")
-    def _references_point_back(self) -> Decomposition:
+    def _references_point_back(self) -> "Decomposition":
         for number, subquestion in enumerate(self.subquestions, start=1):
             if not subquestion.strip() or "\n" in subquestion:
                 raise ValueError(f"Subquestion {number} must be one line of text, got {subquestion!r}.")
             for reference in references(subquestion, self.question.words):
-                if not 1 <= reference < number and not has_hash(self.question.words, reference):
+                if not 1 <= reference < number and reference not in references(self.question.words):
                     raise ValueError(
                         f"Subquestion {number} refers to #{reference}, which is not an earlier one: {subquestion!r}"
                     )
@@ -262,7 +251,7 @@ class Decomposition(BaseModel):
         return fill_references(self.subquestions[number - 1], needed, self.question.words)
 
 
-class Subanswer(BaseModel):
+class Subanswer(Record):
     """One subquestion and what the solver said to it.
 
     Example:
@@ -271,8 +260,6 @@ class Subanswer(BaseModel):
             print(step.subquestion, step.answer)
         ```
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     subquestion: str
     """As it was asked, references filled in where they were known."""
@@ -289,7 +276,7 @@ SingleStage: TypeAlias = Literal["direct", "step_by_step"]
 """How a question is solved that is not divided."""
 
 
-class Solution(BaseModel):
+class Solution(Record):
     """The answer to a question, with all that led to it.
 
     Example:
@@ -298,8 +285,6 @@ class Solution(BaseModel):
         print(solution.answer, solution.mode, solution.usage.solve.dollars)
         ```
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     answer: str | None
     """The short final answer; None where the reply holds none that can be told from the rest."""
@@ -328,7 +313,7 @@ class Solution(BaseModel):
         return self.decomposition.subquestions
 
     @classmethod
-    def from_message(cls, message: BaseMessage) -> Solution:
+    def from_message(cls, message: BaseMessage) -> "Solution":
         """Return the Solution that a message of the chain carries.
 
         Raises:

@@ -1,7 +1,5 @@
 """The models behind a Runnable that something was bound to, that a config chooses, or that has fallbacks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeGuard
 

@@ -1,7 +1,5 @@
 """The ledger: tokens, seconds and dollars, per stage. Everything here is immutable and adds up with `+` and `sum`."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated, Any, Self, cast
 
@@ -14,7 +12,13 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class Price(BaseModel):
+class Record(BaseModel):
+    """A record that flows: made once and never changed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Price(Record):
     """What a model costs, in US dollars per million tokens.
 
     Example:
@@ -22,8 +26,6 @@ class Price(BaseModel):
         Solver(model=model, price=Price(input=0.25, output=2.0))
         ```
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     input: NonNegative
     """Prompt tokens."""
@@ -41,10 +43,8 @@ class Price(BaseModel):
         return (evaluated_tokens * self.input + cached_tokens * cached + output_tokens * self.output) / 1e6
 
 
-class _Sum(BaseModel):
+class _Sum(Record):
     """Adds up field by field, with its own kind alone; what is None adds nothing."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     def __add__(self, other: Self) -> Self:
         if type(other) is not type(self):
@@ -99,7 +99,7 @@ class StageUsage(_Sum):
         return self.input_tokens - self.cached_tokens
 
     @classmethod
-    def of_call(cls, message: BaseMessage, *, seconds: float, price: Price | None = None) -> StageUsage:
+    def of_call(cls, message: BaseMessage, *, seconds: float, price: Price | None = None) -> "StageUsage":
         """Return the usage of one call from the message it returned (`usage_metadata`, where the model fills it)."""
         metadata = getattr(message, "usage_metadata", None)
         if is_cached(metadata):

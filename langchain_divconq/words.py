@@ -4,8 +4,6 @@ Two words are taken for the same when their first letters are (`STEM`): "compose
 written without spaces every character is a word.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -24,6 +22,9 @@ _QUOTED = re.compile(r"\"([^\"]+)\"|“([^”]+)”|«([^»]+)»|(?<!\w)'([^']+)
 _CAPITALISED = re.compile(r"[^\W\d_][\w'\u2019&.-]*")
 _USERS_HASH = re.compile(r"#\w*")
 
+HELPERS = "is|are|was|were|do|does|did|has|have|had|can|could|will|would|should"
+"""Verbs that begin a question for yes or no, as a pattern's alternatives."""
+
 # Words that stand in questions about anything.
 _FUNCTION_WORDS = """
     a about after all also am an and any anyone are as at be been before being between both but by can could did
@@ -40,32 +41,22 @@ FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 _SPELLED = """
     zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
     seventeen eighteen nineteen twenty"""
-_NUMBER_WORDS = {word: str(value) for value, word in enumerate(_SPELLED.split())} | {
-    "half": "2",
-    "twice": "2",
-    "double": "2",
-    "triple": "3",
-    "dozen": "12",
-    "hundred": "100",
-    "thousand": "1000",
-    "once": "1",
-    "quarter": "4",
-    "first": "1",
-    "second": "2",
-    "third": "3",
-    "fourth": "4",
-    "fifth": "5",
-    "sixth": "6",
-    "seventh": "7",
-    "eighth": "8",
-    "ninth": "9",
-    "tenth": "10",
-}
+_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth"
+_OTHERS = "once 1 half 2 twice 2 double 2 triple 3 quarter 4 dozen 12 hundred 100 thousand 1000"
+_NUMBER_WORDS = {
+    **{word: str(value) for value, word in enumerate(_SPELLED.split())},
+    **{word: str(value) for value, word in enumerate(_ORDINALS.split(), start=1)},
+} | dict(zip(_OTHERS.split()[::2], _OTHERS.split()[1::2], strict=True))
 
 
 def alternatives(patterns: str) -> str:
     """Return one pattern of several, each on a line of its own; blanks around a line do not count."""
     return "|".join(line.strip() for line in patterns.splitlines() if line.strip())
+
+
+def any_of(patterns: str) -> re.Pattern[str]:
+    """Return what finds any of several patterns, in capitals or not; see `alternatives`."""
+    return re.compile(alternatives(patterns), re.I)
 
 
 def words(text: str) -> list[str]:

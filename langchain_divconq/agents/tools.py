@@ -5,8 +5,6 @@ Where there is no message to mark (a call with plain arguments, as over MCP), or
 raised, as langchain-core's ToolException with our error as its cause.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from typing import Any, Literal, TypeAlias
 
@@ -37,6 +35,8 @@ class QuestionInput(BaseModel):
 class _QuestionTool(MarksErrors):
     """A tool that takes a question, returns text with a record as artifact, and tells the agent what went wrong."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     args_schema: ArgsSchema = QuestionInput
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
 
@@ -65,8 +65,6 @@ class DecomposeTool(_QuestionTool):
         agent = create_agent("openai:gpt-5-mini", tools=[DecomposeTool(), search])
         ```
     """
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     name: str = "decompose_question"
     description: str = (
@@ -102,8 +100,6 @@ class DivideAndConquerTool(_QuestionTool):
         agent = create_agent("openai:gpt-5-mini", tools=[tool])
         ```
     """
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     name: str = "answer_complex_question"
     description: str = (

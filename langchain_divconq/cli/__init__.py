@@ -4,8 +4,6 @@ This module reads the arguments and turns errors into words and exit codes; what
 known to be wanted, so that `divconq --help` answers at once.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import math
@@ -98,16 +96,16 @@ def _parser() -> argparse.ArgumentParser:
     decompose = _command(commands, "decompose", "only divide a question", _EPILOG)
     for command in (ask, decompose):
         _add_input(command)
-    solving = ask.add_argument_group("answering")
-    solving.add_argument(
+    add = ask.add_argument_group("answering").add_argument
+    add(
         "--solver",
         metavar="MODEL",
         help="what answers: PROVIDER:MODEL as langchain's init_chat_model takes it, or gguf:PATH; default: the small "
         "embedded model, which shows the plumbing, not the quality",
     )
-    solving.add_argument("--mode", choices=MODES, default="fused", help="how subquestions are answered (%(default)s)")
-    solving.add_argument("--max-tokens", type=_positive, metavar="N", help="longest reply of the solver, in tokens")
-    solving.add_argument(
+    add("--mode", choices=MODES, default="fused", help="how subquestions are answered (%(default)s)")
+    add("--max-tokens", type=_positive, metavar="N", help="longest reply of the solver, in tokens")
+    add(
         "--price", type=_price, metavar="IN,OUT", help="the solver's price in dollars per million tokens, to be counted"
     )
     for command in (ask, decompose):
@@ -119,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, epilog: str = ""
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, summary: str, epilog: str = ""
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(
         name,
@@ -133,31 +131,30 @@ def _command(
 
 
 def _add_input(command: argparse.ArgumentParser) -> None:
-    command.add_argument("question", nargs="?", metavar="QUESTION", help="the question; default: all of stdin")
-    command.add_argument("--context", metavar="TEXT", help="a passage the question is about, or @FILE that holds it")
-    command.add_argument("--json", action="store_true", help="print all there is to know, as one line of JSON")
-    command.add_argument("--input", metavar="FILE", help="ask the questions of a JSONL file; -: of stdin")
-    command.add_argument("--output", type=Path, metavar="FILE", help="where their records go; default: stdout")
-    command.add_argument(
-        "--concurrency", type=_positive, default=4, metavar="N", help="model calls in flight at most (%(default)s)"
-    )
+    add = command.add_argument
+    add("question", nargs="?", metavar="QUESTION", help="the question; default: all of stdin")
+    add("--context", metavar="TEXT", help="a passage the question is about, or @FILE that holds it")
+    add("--json", action="store_true", help="print all there is to know, as one line of JSON")
+    add("--input", metavar="FILE", help="ask the questions of a JSONL file; -: of stdin")
+    add("--output", type=Path, metavar="FILE", help="where their records go; default: stdout")
+    add("--concurrency", type=_positive, default=4, metavar="N", help="model calls in flight at most (%(default)s)")
 
 
 def _add_dividing(command: argparse.ArgumentParser) -> None:
-    dividing = command.add_argument_group("dividing")
-    dividing.add_argument(
+    add = command.add_argument_group("dividing").add_argument
+    add(
         "--decomposer",
         metavar="MODEL",
         help="what divides: small (the default) or medium, which come with the library, gguf:PATH or PROVIDER:MODEL",
     )
-    dividing.add_argument(
+    add(
         "--max-subquestions",
         type=int,
         default=DEFAULT_CAP,
         metavar="N",
         help="most subquestions, from 1 to 9 (%(default)s)",
     )
-    dividing.add_argument(
+    add(
         "--gate",
         type=_gate,
         default=0.75,
@@ -165,63 +162,53 @@ def _add_dividing(command: argparse.ArgumentParser) -> None:
         help="always, never, or how sure the model has to be, from 0 to 1, that a question needs no subquestions "
         "for it to stay whole (%(default)s)",
     )
-    dividing.add_argument("--engine", choices=ENGINES, help="what runs GGUF models; default: what is installed")
-    dividing.add_argument(
-        "--n-ctx", type=int, default=4096, metavar="N", help="context of GGUF models, in tokens (%(default)s)"
-    )
+    add("--engine", choices=ENGINES, help="what runs GGUF models; default: what is installed")
+    add("--n-ctx", type=int, default=4096, metavar="N", help="context of GGUF models, in tokens (%(default)s)")
 
 
 def _add_evaluating(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--questions", type=Path, required=True, metavar="FILE", help="questions with their passages")
-    command.add_argument("--corpus", type=Path, required=True, metavar="FOLDER", help="what is searched")
-    command.add_argument("--k", type=_positive, default=9, metavar="N", help="passages that count (%(default)s)")
-    command.add_argument(
+    add = command.add_argument
+    add("--questions", type=Path, required=True, metavar="FILE", help="questions with their passages")
+    add("--corpus", type=Path, required=True, metavar="FOLDER", help="what is searched")
+    add("--k", type=_positive, default=9, metavar="N", help="passages that count (%(default)s)")
+    add(
         "--reader",
         metavar="MODEL",
         help="what reads the answers that later subquestions need, gguf:PATH or PROVIDER:MODEL; default: nobody, the "
         "best passage's title or the subquestion's words stand for them",
     )
-    command.add_argument("--max-tokens", type=_positive, default=64, metavar="N", help=argparse.SUPPRESS)
-    command.add_argument(
+    add("--max-tokens", type=_positive, default=64, metavar="N", help=argparse.SUPPRESS)
+    add(
         "--price", type=_price, metavar="IN,OUT", help="the reader's price in dollars per million tokens, to be counted"
     )
-    command.add_argument(
-        "--output", type=Path, metavar="FILE", help="where the records go; default: beside the questions"
-    )
-    command.add_argument("--plot", type=Path, metavar="FILE", help="a picture of what was found (needs matplotlib)")
-    command.add_argument(
-        "--concurrency", type=_positive, default=4, metavar="N", help="questions at once (%(default)s)"
-    )
+    add("--output", type=Path, metavar="FILE", help="where the records go; default: beside the questions")
+    add("--plot", type=Path, metavar="FILE", help="a picture of what was found (needs matplotlib)")
+    add("--concurrency", type=_positive, default=4, metavar="N", help="questions at once (%(default)s)")
     _add_dividing(command)
     # Every question is divided: what a gate would give follows from the records.
     command.set_defaults(gate=1.0, max_subquestions=4)
 
 
 def _add_serving(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--model", type=Path, metavar="GGUF", help="what is served; default: the default weights")
-    command.add_argument(
+    add = command.add_argument
+    add("--model", type=Path, metavar="GGUF", help="what is served; default: the default weights")
+    add(
         "--adapter",
         type=Path,
         metavar="GGUF",
         help="a LoRA adapter trained on them; default: the shipped one, if --model is not given",
     )
-    command.add_argument("--host", default="127.0.0.1", help="address to bind; others than this machine need a key")
-    command.add_argument("--port", type=_port, default=8080, help="port to bind; 0: any that is free (%(default)s)")
-    command.add_argument(
+    add("--host", default="127.0.0.1", help="address to bind; others than this machine need a key")
+    add("--port", type=_port, default=8080, help="port to bind; 0: any that is free (%(default)s)")
+    add(
         "--api-key",
         metavar="KEY",
         help="key that clients must send; better set as DIVCONQ_API_KEY, since a list of processes shows arguments",
     )
-    command.add_argument(
-        "--slots", type=_positive, default=1, metavar="N", help="requests decoded at once; others wait (%(default)s)"
-    )
-    command.add_argument("--engine", choices=ENGINES, help="what runs the model; default: what is installed")
-    command.add_argument(
-        "--threads", type=_positive, metavar="N", help="for each slot; default: one fewer than the cores, shared out"
-    )
-    command.add_argument(
-        "--n-ctx", type=_positive, default=4096, metavar="N", help="context of each request, in tokens (%(default)s)"
-    )
+    add("--slots", type=_positive, default=1, metavar="N", help="requests decoded at once; others wait (%(default)s)")
+    add("--engine", choices=ENGINES, help="what runs the model; default: what is installed")
+    add("--threads", type=_positive, metavar="N", help="for each slot; default: one fewer than the cores, shared out")
+    add("--n-ctx", type=_positive, default=4096, metavar="N", help="context of each request, in tokens (%(default)s)")
 
 
 def _reader(read: Callable[[str], T], expected: str) -> Callable[[str], T]:

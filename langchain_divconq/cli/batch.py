@@ -1,7 +1,5 @@
 """Many questions at once: each becomes a record as soon as it is finished."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence

@@ -3,8 +3,6 @@
 Results go to stdout or into the output file; everything else goes to stderr.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import stat

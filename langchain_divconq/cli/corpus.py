@@ -1,7 +1,5 @@
 """Input of `divconq evaluate`: a folder of passages, and questions with the passages that answer them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path

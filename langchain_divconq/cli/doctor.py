@@ -3,8 +3,6 @@
 Whatever could end a process is tried in a child: a plan with each engine that is installed.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

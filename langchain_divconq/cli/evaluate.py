@@ -1,7 +1,5 @@
 """`divconq evaluate`: measures searches whole, hop by hop and fused, on your own questions and passages."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +18,6 @@ from langchain_divconq.retrieval.evaluation import (
     Asked,
     Interval,
     Outcome,
-    Recommendation,
     Way,
     evaluator,
     interval,
@@ -70,16 +67,14 @@ def render_outcomes(outcomes: Sequence[Outcome], k: int, price: tuple[float, flo
     budgets = sorted({min(5, k), k})
     header = ["", *(f"all found, {budget}" for budget in budgets), *(f"recall at {budget}" for budget in budgets)]
     rows = [header]
+    measures, blanks = (Outcome.is_complete, Outcome.recall), [""] * (len(budgets) - 1)
     for way in WAYS:
-        shares = [interval([one.is_complete(way, budget) for one in outcomes]) for budget in budgets]
-        shares += [interval([one.recall(way, budget) for one in outcomes]) for budget in budgets]
+        shares = [interval([of(one, way, budget) for one in outcomes]) for of in measures for budget in budgets]
         rows.append([_NAMES[way], *map(_percent, shares)])
     for way in WAYS[1:]:
-        gains = [
-            interval([one.is_complete(way, k) - one.is_complete("whole", k) for one in outcomes]),
-            interval([one.recall(way, k) - one.recall("whole", k) for one in outcomes]),
-        ]
-        rows.append([f"{_NAMES[way]}, gained", *_spread(gains, len(budgets))])
+        # Gains are told for the largest budget alone.
+        gains = [interval([of(one, way, k) - of(one, "whole", k) for one in outcomes]) for of in measures]
+        rows.append([f"{_NAMES[way]}, gained", *(cell for gain in gains for cell in (*blanks, _percent(gain)))])
     divided = [one for one in outcomes if one.subquestions]
     lines = [*_table(rows), "", f"{len(outcomes)} questions, {len(divided)} with a plan. {_costs(outcomes, price)}"]
     if partial := sum(bool(one.partial) for one in outcomes):
@@ -114,7 +109,7 @@ def plot_outcomes(outcomes: Sequence[Outcome], k: int, path: Path) -> None:
 
 def _advice(outcomes: Sequence[Outcome], k: int) -> list[str]:
     way = max(WAYS[1:], key=lambda one: (recommend(outcomes, one, k).complete, one == "turns"))
-    best: Recommendation = recommend(outcomes, way, k)
+    best = recommend(outcomes, way, k)
     gain = interval([one.is_complete(way, k) - one.is_complete("whole", k) for one in outcomes])
     gate = f"{best.gate:.3f}" if isinstance(best.gate, float) else best.gate
     lines = [
@@ -142,11 +137,6 @@ def _costs(outcomes: Sequence[Outcome], price: tuple[float, float] | None) -> st
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _spread(gains: Sequence[Interval], budgets: int) -> list[str]:
-    """Return the cells of a row that has figures for the largest budget alone."""
-    return [cell for gain in gains for cell in [*[""] * (budgets - 1), _percent(gain)]]
 
 
 def _percent(share: Interval) -> str:

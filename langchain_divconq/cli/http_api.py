@@ -25,7 +25,7 @@ from queue import Empty, SimpleQueue
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import BaseMessage
 
 from langchain_divconq.cli.openai_body import Asked, Refusal, as_refusal, read_body, usage
 from langchain_divconq.errors import GenerationCancelled
@@ -174,13 +174,7 @@ class Handler(BaseHTTPRequestHandler):
     def _complete(self, model: ChatGGUF, asked: Asked) -> None:
         result = model._call(asked.messages, asked.stop, asked.options).collect(self._is_gone)
         message = result.generations[0].message
-        assert isinstance(message, AIMessage)
-        choice = {
-            "index": 0,
-            "message": {"role": "assistant", "content": message.text},
-            "finish_reason": message.response_metadata["finish_reason"],
-            "logprobs": message.response_metadata.get("logprobs"),
-        }
+        choice = _choice(message, {"message": {"role": "assistant", "content": message.text}})
         self._send(200, {**self._frame("chat.completion"), "choices": [choice], "usage": usage(message)})
 
     def _stream(self, model: ChatGGUF, asked: Asked) -> None:
@@ -194,15 +188,10 @@ class Handler(BaseHTTPRequestHandler):
         with closing(iterate(work)) as parts:
             for part in parts:
                 message = call.chunk(part).message
-                reason = message.response_metadata.get("finish_reason")
-                choice = {
-                    "index": 0,
-                    "delta": {"role": "assistant", "content": message.text} if reason is None else {},
-                    "finish_reason": reason,
-                    "logprobs": message.response_metadata.get("logprobs"),
-                }
-                self._send_event({**frame, "choices": [choice]})
-                if reason is not None and asked.usage_in_stream:
+                is_last = "finish_reason" in message.response_metadata
+                delta = {} if is_last else {"role": "assistant", "content": message.text}
+                self._send_event({**frame, "choices": [_choice(message, {"delta": delta})]})
+                if is_last and asked.usage_in_stream:
                     self._send_event({**frame, "choices": [], "usage": usage(message)})
         self.wfile.write(b"data: [DONE]\n\n")
 
@@ -252,6 +241,11 @@ class Handler(BaseHTTPRequestHandler):
     def _cut_off(self) -> None:
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
+
+
+def _choice(message: BaseMessage, said: Mapping[str, Any]) -> dict[str, Any]:
+    told = {name: message.response_metadata.get(name) for name in ("finish_reason", "logprobs")}
+    return {"index": 0, **said, **told}
 
 
 class Server(ThreadingMixIn, TCPServer):

@@ -7,8 +7,6 @@ records     {"id": "q7", "solution": {...}, "settings": {...}}    or "decomposit
 A failed question has no record: the next run asks it again.
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import os
@@ -144,7 +142,7 @@ class RecordFile:
             self._file.close()
             raise
 
-    def __enter__(self) -> RecordFile:
+    def __enter__(self) -> "RecordFile":
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -4,8 +4,6 @@ The models are those that run in a process, with the same settings, so a decompo
 for here or there. What may be asked, and by whom, is in `http_api.py`.
 """
 
-from __future__ import annotations
-
 import argparse
 import errno
 import os

@@ -116,19 +116,15 @@ class ChatGGUF(BaseChatModel):
     """Whether `invoke` streams to the callbacks."""
 
     @model_validator(mode="after")
-    def _check_options(self) -> Self:
+    def _check_and_mark(self) -> Self:
         check_ranges({name: getattr(self, name) for name in type(self).model_fields})
+        self._add_version("langchain-divconq", __version__)
         return self
 
     def _resolve_model_profile(self) -> ModelProfile:
         # With n_ctx=0 it is what the model was trained with, which is in the file.
         most_read: ModelProfile = {"max_input_tokens": self.n_ctx} if self.n_ctx else {}
         return {**_PROFILE, "max_output_tokens": self.max_tokens, **most_read}
-
-    @model_validator(mode="after")
-    def _set_divconq_version(self) -> Self:
-        self._add_version("langchain-divconq", __version__)
-        return self
 
     @property
     def _llm_type(self) -> str:
@@ -183,10 +179,6 @@ class ChatGGUF(BaseChatModel):
     def get_token_ids(self, text: str) -> list[int]:
         """Return the model's own tokens for a text; special tokens spelled out in it are read as plain text."""
         return self._engine().tokenize(text, special=False)
-
-    def get_num_tokens(self, text: str) -> int:
-        """Return how many tokens a text has, exactly."""
-        return len(self.get_token_ids(text))
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """Return how many tokens of context the messages take, exactly: by the model's own chat template."""

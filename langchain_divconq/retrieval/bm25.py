@@ -1,7 +1,5 @@
 """BM25 over a few thousand passages, in plain Python: a retriever for whoever has none at hand."""
 
-from __future__ import annotations
-
 import heapq
 import math
 import re

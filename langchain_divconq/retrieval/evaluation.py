@@ -1,25 +1,22 @@
 """Measures searches hop by hop on your own questions: how much evidence is found, and with which gate."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from random import Random
 from statistics import fmean
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.config import merge_configs
-from pydantic import BaseModel, ConfigDict
 
 from langchain_divconq.calls import drive
 from langchain_divconq.decomposer import Gate
-from langchain_divconq.retrieval.fusing import Hit, fused, within
+from langchain_divconq.retrieval.fusing import Fuse, fused, within
 from langchain_divconq.retrieval.retriever import DecomposedRetriever, limiter_of
-from langchain_divconq.retrieval.walk import Walk
 from langchain_divconq.types import Question
+from langchain_divconq.usage import Record
 
 Way: TypeAlias = Literal["whole", "turns", "rrf"]
 """The whole question alone; hop by hop, in turns; hop by hop, by reciprocal rank fusion."""
@@ -37,14 +34,12 @@ class Asked(NamedTuple):
     passages: tuple[str, ...]
 
 
-class Outcome(BaseModel):
+class Outcome(Record):
     """What became of one question.
 
     Attributes:
         input_tokens, output_tokens: Of the decomposer and the reader.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     question: Question
     """What was asked."""
@@ -113,19 +108,17 @@ def evaluator(retriever: DecomposedRetriever) -> Runnable[Asked, Outcome]:
         config = merge_configs(config, {"callbacks": [tokens]})
         limiter = limiter_of(config)
         plan = drive(retriever._divide(asked.question), config, limiter)
-        walk = Walk(retriever._parts({}), plan)
+        walk = retriever._walk(plan, {})
         drive(walk.go(), config, limiter)
-        searches = [*walk.searches.values()]
-        hits: dict[Way, list[Hit]] = {
-            "whole": [Hit(document, walk.whole.query) for document in walk.whole.documents[: retriever.k]],
-            "turns": within(fused(searches, "turns"), walk.whole, retriever.k),
-            "rrf": within(fused(searches, "rrf"), walk.whole, retriever.k),
-        }
+        found: dict[Way, Sequence[Document]] = {"whole": walk.whole.documents[: retriever.k]}
+        for how in get_args(Fuse):
+            hits = within(fused([*walk.searches.values()], how), walk.whole, retriever.k)
+            found[how] = [hit.document for hit in hits]
         return Outcome(
             question=asked.question,
             subquestions=plan.subquestions,
             no_decomposition_probability=plan.no_decomposition_probability,
-            found={way: _ranks(asked.passages, [hit.document for hit in found]) for way, found in hits.items()},
+            found={way: _ranks(asked.passages, documents) for way, documents in found.items()},
             partial=tuple(walk.troubles),
             input_tokens=sum(usage["input_tokens"] for usage in tokens.usage_metadata.values()),
             output_tokens=sum(usage["output_tokens"] for usage in tokens.usage_metadata.values()),

@@ -1,7 +1,5 @@
 """Many searches, one budget: what each search found, made one list. Pure functions."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The queries of a plan: references filled in, repeats and empty ones left out. Pure functions."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Readers: the interface {subquestion, documents} → answer, and the models and functions that fit it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -12,7 +10,7 @@ from langchain_core.runnables import Runnable, RunnableSequence
 from langchain_core.runnables.base import coerce_to_runnable
 from typing_extensions import TypedDict  # pydantic reads this TypedDict alone before Python 3.12
 
-from langchain_divconq.answers import parse_answer
+from langchain_divconq.answers import read_reply
 from langchain_divconq.calls import as_message, encodable
 from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.prompts import UNKNOWN, reading_prompt
@@ -65,7 +63,7 @@ def read_answers(reader: Runnable[Any, Any], output: object) -> tuple[str, ...]:
     if output is None:
         return ()
     if isinstance(output, (list, tuple)) and all(isinstance(answer, str) for answer in output):
-        given = [_told(encodable(answer)) for answer in output]
+        given = [parse_reading(encodable(answer), is_told=False) for answer in output]
         return tuple(dict.fromkeys(answer for answer in given if answer is not None))[:MOST_CANDIDATES]
     if not isinstance(output, (str, BaseMessage, dict)):
         raise ConfigurationError(
@@ -73,20 +71,17 @@ def read_answers(reader: Runnable[Any, Any], output: object) -> tuple[str, ...]:
             "End it with the step that gives the answer."
         )
     text = as_message(output).text
-    answer = parse_reading(text) if _takes_messages(reader) else _told(text)
+    answer = parse_reading(text, is_told=_takes_messages(reader))
     return () if answer is None else (answer,)
 
 
-def parse_reading(text: str) -> str | None:
-    """Return the answer in a chat model's reply; None where it gives none, or says that the documents do not tell."""
-    answer = parse_answer(text)
+def parse_reading(text: str, *, is_told: bool = True) -> str | None:
+    """Return the answer in a reader's reply; None where it gives none, or says that the documents do not tell.
+
+    `is_told`: it was told how to mark the answer, as a chat model is; if not, what is not marked is one whole.
+    """
+    answer = read_reply(text, is_told=is_told)
     return None if answer is None or _NOT_FOUND.fullmatch(answer) else answer
-
-
-def _told(text: str) -> str | None:
-    """Return the answer of a reader that was not told how to mark it: what is not marked is one whole."""
-    answer = parse_answer(text) or " ".join(text.split())
-    return None if not answer or _NOT_FOUND.fullmatch(answer) else answer
 
 
 def _takes_messages(reader: Runnable[Any, Any]) -> bool:

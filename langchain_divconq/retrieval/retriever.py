@@ -1,9 +1,7 @@
 """DecomposedRetriever: any retriever, asked hop by hop."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
@@ -13,7 +11,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config, merge_configs, patch_config
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from langchain_divconq.asking import DecomposerLike, OnTrouble, ask_decomposer
 from langchain_divconq.calls import Announcement, Limiter, Stage, adrive, drive
@@ -23,8 +21,14 @@ from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.retrieval.fusing import Fuse, Hit, fused, within
 from langchain_divconq.retrieval.reading import ReaderLike, as_reader
 from langchain_divconq.retrieval.tool import make_tool
-from langchain_divconq.retrieval.walk import Parts, Walk
+from langchain_divconq.retrieval.walk import Walk
 from langchain_divconq.types import METADATA_KEY, Decomposition, Question
+
+
+def _check_k(value: int) -> int:
+    if value < 1:
+        raise ConfigurationError(f"k or read_k is {value}; it must be at least 1, a number of documents.")
+    return value
 
 
 class DecomposedRetriever(BaseRetriever):
@@ -64,7 +68,7 @@ class DecomposedRetriever(BaseRetriever):
     retriever: RetrieverLike
     """Any retriever, or a Runnable from text to documents. It decides how many each search can give."""
 
-    reader: ReaderLike | None = None
+    reader: Annotated[ReaderLike | None, BeforeValidator(as_reader)] = None
     """What reads: a chat model or its name, a `Solver`, or any Runnable or function from `{"subquestion": …,
     "documents": …}` to an answer, several in a list, or None. None: nobody reads."""
 
@@ -75,10 +79,10 @@ class DecomposedRetriever(BaseRetriever):
     """When a question is divided, in the place of the decomposer's own gate; None: as the decomposer says. `invoke(…,
     gate=…)` replaces it."""
 
-    k: int = 9
+    k: Annotated[int, AfterValidator(_check_k)] = 9
     """The most documents to return; `invoke(…, k=…)` replaces it."""
 
-    read_k: int = 4
+    read_k: Annotated[int, AfterValidator(_check_k)] = 4
     """The most documents that are read for one answer: the best of a search, and never more than `k`."""
 
     fuse: Fuse = "turns"
@@ -100,23 +104,6 @@ class DecomposedRetriever(BaseRetriever):
                 "answer the question itself from the documents it returns."
             )
         return values
-
-    @field_validator("reader", mode="before")
-    @classmethod
-    def _as_reader(cls, value: object) -> object:
-        return as_reader(value)
-
-    @field_validator("gate")
-    @classmethod
-    def _check_gate(cls, value: Gate | None) -> Gate | None:
-        return None if value is None else check_gate(value)
-
-    @field_validator("k", "read_k")
-    @classmethod
-    def _check_k(cls, value: int) -> int:
-        if value < 1:
-            raise ConfigurationError(f"k or read_k is {value}; it must be at least 1, a number of documents.")
-        return value
 
     @property
     def config_specs(self) -> list[ConfigurableFieldSpec]:
@@ -178,12 +165,12 @@ class DecomposedRetriever(BaseRetriever):
         self,
         options: dict[str, Any],
         run_manager: CallbackManagerForRetrieverRun | AsyncCallbackManagerForRetrieverRun,
-    ) -> tuple[DecomposedRetriever, RunnableConfig, Limiter]:
+    ) -> tuple["DecomposedRetriever", RunnableConfig, Limiter]:
         """Take out of `options` what is not the searches'; return the retriever as a call asks, and what it runs in."""
         config = patch_config(options.pop("call_config", None), callbacks=run_manager.get_child())
         k, gate = options.pop("k", None), options.pop("gate", None)
         changes = {
-            "k": self.k if k is None else self._check_k(k),
+            "k": self.k if k is None else _check_k(k),
             "gate": self.gate if gate is None else check_gate(gate),
         }
         return self.model_copy(update=changes), config, limiter_of(config)
@@ -215,12 +202,12 @@ class DecomposedRetriever(BaseRetriever):
         }
         return merge_configs(config, {"metadata": metadata})
 
-    def _parts(self, options: dict[str, Any]) -> Parts:
-        return Parts(self.retriever, self._reader, min(self.k, self.read_k), self.on_trouble, options)
+    def _walk(self, plan: Decomposition, options: dict[str, Any]) -> Walk:
+        return Walk(plan, self.retriever, self._reader, min(self.k, self.read_k), self.on_trouble, options)
 
     def _retrieve(self, plan: Decomposition, options: dict[str, Any]) -> Stage[list[Document]]:
         yield Announcement(DECOMPOSITION_EVENT, plan.model_dump(mode="json"))
-        walk = Walk(self._parts(options), plan)
+        walk = self._walk(plan, options)
         yield from walk.go()
         hits = fused([*walk.searches.values()], self.fuse)
         if self.reranker is None:

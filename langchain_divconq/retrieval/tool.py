@@ -1,7 +1,5 @@
 """The retriever as an agent's tool: passages with the subquestion that found each, the documents as artifact."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A plan's searches and readings as a stage: what may happen at once, what goes on without what, what is announced."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,29 +29,24 @@ _WAIT: ExponentialJitterParams = {"max": 0.5}
 """Seconds before the second attempt, in the words of LangChain's retries."""
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Who searches, and who reads of at most `read_k` documents; `options` are keyword arguments of every search."""
-
-    retriever: Runnable[Any, Any]
-    reader: Runnable[Any, Any] | None
-    read_k: int
-    on_trouble: OnTrouble
-    options: dict[str, Any] = field(default_factory=dict)
-
-
 @dataclass
 class Walk:
     """The way through one plan, as far as it has been gone.
 
     Attributes:
+        read_k: The most documents that are read for one answer.
+        options: Keyword arguments of every search.
         searches: What was found, by the words that were searched for; the whole question first.
         hops: The subquestions that are done with, by number; the whole question is number 0.
         troubles: What failed, in words.
     """
 
-    parts: Parts
     plan: Decomposition
+    retriever: Runnable[Any, Any]
+    reader: Runnable[Any, Any] | None
+    read_k: int
+    on_trouble: OnTrouble
+    options: dict[str, Any]
     searches: dict[str, Search] = field(default_factory=dict)
     hops: dict[int, Hop] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
@@ -102,9 +95,9 @@ class Walk:
         for query in queries:
             if query.key not in {*self.searches, *self._failed}:
                 new.setdefault(query.key, query)
-        retriever, options = _with_a_retry(self.parts.retriever), self.parts.options
+        retriever = _with_a_retry(self.retriever)
         replies = yield [
-            Call(retriever, query.text, query.run_name, options=options, may_fail=True) for query in new.values()
+            Call(retriever, query.text, query.run_name, options=self.options, may_fail=True) for query in new.values()
         ]
         for query, reply in zip(new.values(), replies, strict=True):
             if reply.error is not None:
@@ -115,7 +108,7 @@ class Walk:
 
     def _read(self, queries: Sequence[Query]) -> Stage[None]:
         """Read what others refer to, in the documents found for it."""
-        reader = self.parts.reader
+        reader = self.reader
         numbers = range(1, len(self.plan.subquestions) + 1)
         referred_to = {needed for number in numbers for needed in self.plan.needs(number)}
         wanted: dict[str, Query] = {}
@@ -127,7 +120,7 @@ class Walk:
         replies = yield [
             Call(
                 _with_a_retry(reader),
-                reader_input(reader, query.text, self._found(query)[: self.parts.read_k]),
+                reader_input(reader, query.text, self._found(query)[: self.read_k]),
                 f"divconq:read-{query.number}",
                 may_fail=True,
             )
@@ -165,7 +158,7 @@ class Walk:
         )
 
     def _go_on(self, what: str, error: Exception) -> None:
-        if self.parts.on_trouble == "raise" or is_for_the_caller(error):
+        if self.on_trouble == "raise" or is_for_the_caller(error):
             raise error
         self.troubles.append(f"{what}: {in_one_line(error)}")
         logger.warning("The result is partial: %s", self.troubles[-1])

@@ -15,8 +15,7 @@ from tests.unit_tests.fakes import PLAN, scripted
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     """In the place of every engine."""
-    engine = FakeEngine(WORDS)
-    install(monkeypatch, engine)
+    install(monkeypatch, engine := FakeEngine(WORDS))
     return engine
 
 

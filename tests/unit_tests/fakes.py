@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -17,7 +18,8 @@ from langchain_core.tracers import BaseTracer
 from langchain_core.tracers.schemas import Run
 from pydantic import BaseModel, Field, PrivateAttr
 
-PLAN = "1. How many pens are in 3 boxes of 12?\n2. How many of #1 pens are left after 7 are given away?"
+SUBQUESTIONS = ("How many pens are in 3 boxes of 12?", "How many of #1 pens are left after 7 are given away?")
+PLAN = f"1. {SUBQUESTIONS[0]}\n2. {SUBQUESTIONS[1]}"
 QUESTION = "Mia has 3 boxes of 12 pens and gives away 7. How many pens are left?"
 Reply = Callable[[list[BaseMessage]], str | AIMessage]
 
@@ -52,19 +54,24 @@ class ScriptedModel(BaseChatModel):
     def _llm_type(self) -> str:
         return "scripted"
 
-    def _begin(self, messages: list[BaseMessage], stop: Any, options: dict[str, Any]) -> float:
+    @contextmanager
+    def _watched(self, messages: list[BaseMessage], stop: Any, options: dict[str, Any]) -> Iterator[None]:
         with self._lock:
             self.seen.append(messages)
             self.stops.append(stop)
             self.options.append(options)
             self._in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self._in_flight)
-        return time.perf_counter()
-
-    def _end(self, start: float) -> None:
-        with self._lock:
-            self._in_flight -= 1
-            self.spans.append((start, time.perf_counter()))
+        start = time.perf_counter()
+        try:
+            yield
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            with self._lock:
+                self._in_flight -= 1
+                self.spans.append((start, time.perf_counter()))
 
     def _usage(self, messages: list[BaseMessage], text: str) -> UsageMetadata | None:
         if not self.metered:
@@ -93,26 +100,17 @@ class ScriptedModel(BaseChatModel):
     def _generate(
         self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
-        start = self._begin(messages, stop, kwargs)
-        try:
+        with self._watched(messages, stop, kwargs):
             time.sleep(self.delay)
             message = self._message(messages)
-        finally:
-            self._end(start)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     async def _agenerate(
         self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
-        start = self._begin(messages, stop, kwargs)
-        try:
+        with self._watched(messages, stop, kwargs):
             await asyncio.sleep(self.delay)
             message = self._message(messages)
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        finally:
-            self._end(start)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _chunks(self, message: AIMessage) -> Iterator[ChatGenerationChunk]:
@@ -129,28 +127,22 @@ class ScriptedModel(BaseChatModel):
     def _stream(
         self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
-        start = self._begin(messages, stop, kwargs)
-        try:
+        with self._watched(messages, stop, kwargs):
             time.sleep(self.delay)
             for chunk in self._chunks(self._message(messages)):
                 if run_manager:
                     run_manager.on_llm_new_token(str(chunk.message.text), chunk=chunk)
                 yield chunk
-        finally:
-            self._end(start)
 
     async def _astream(
         self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
-        start = self._begin(messages, stop, kwargs)
-        try:
+        with self._watched(messages, stop, kwargs):
             await asyncio.sleep(self.delay)
             for chunk in self._chunks(self._message(messages)):
                 if run_manager:
                     await run_manager.on_llm_new_token(str(chunk.message.text), chunk=chunk)
                 yield chunk
-        finally:
-            self._end(start)
 
 
 def scripted(text: str | Reply, **fields: Any) -> ScriptedModel:

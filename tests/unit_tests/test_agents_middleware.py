@@ -26,10 +26,8 @@ from langgraph.types import Command
 from langchain_divconq import ConfigurationError, Decomposer, Decomposition
 from langchain_divconq.agents import DecompositionMiddleware
 from tests.repository import ROOT
-from tests.unit_tests.fakes import PLAN, QUESTION, AgentModel, Tree, calls, failing, in_turn, scripted
+from tests.unit_tests.fakes import PLAN, QUESTION, SUBQUESTIONS, AgentModel, Tree, calls, failing, in_turn, scripted
 from tests.unit_tests.test_imports import loaded_by
-
-SHOWN = "1. How many pens are in 3 boxes of 12?\n2. How many of #1 pens are left after 7 are given away?"
 
 
 def calculator(expression: str) -> str:
@@ -74,7 +72,7 @@ async def test_every_model_call_is_shown_the_plan_and_the_question_is_divided_on
     assert len(model.seen) == 3
     for system in systems(model):
         assert system.startswith("You are terse.\n\n")
-        assert system.endswith(SHOWN)
+        assert system.endswith(PLAN)
     assert state["messages"][-1].text == "There are 29."
 
 
@@ -84,7 +82,7 @@ async def test_the_plan_is_in_the_state_and_not_in_the_messages(is_async: bool) 
     assert [message.type for message in state["messages"]] == ["human", "ai", "tool", "ai", "tool", "ai"]
     assert not any("subquestion" in message.text for message in state["messages"])
     record = json.loads(json.dumps(state["decomposition"]))
-    assert Decomposition.model_validate(record).subquestions == tuple(line[3:] for line in SHOWN.split("\n"))
+    assert Decomposition.model_validate(record).subquestions == SUBQUESTIONS
 
 
 def test_without_a_system_prompt_the_plan_is_the_system_message() -> None:
@@ -100,7 +98,7 @@ def test_a_system_message_of_blocks_keeps_them() -> None:
     content = model.seen[0][0].content
     assert content[:1] == blocks
     assert isinstance(content[1], dict)
-    assert content[1]["text"].endswith(SHOWN)
+    assert content[1]["text"].endswith(PLAN)
 
 
 @both
@@ -116,8 +114,8 @@ async def test_the_plan_survives_a_middleware_that_replaces_the_system_message(p
         await run(create_agent(model, [calculator], middleware=middleware), asking(), is_async=is_async)
         for system in systems(model):
             assert system.startswith("You are terse.\n\n")
-            assert system.endswith(SHOWN)
-            assert system.count(SHOWN) == 1
+            assert system.endswith(PLAN)
+            assert system.count(PLAN) == 1
 
 
 @both
@@ -195,7 +193,7 @@ async def test_the_plan_survives_an_interrupt_and_a_resume_by_another_process(is
     state = await run(agent, approve, config, is_async=is_async)
     assert state["messages"][-1].text == "There are 29."
     assert len(model.seen) == 2
-    assert all(system.endswith(SHOWN) for system in systems(model))
+    assert all(system.endswith(PLAN) for system in systems(model))
     assert never_asked.seen == []
 
 
@@ -275,7 +273,7 @@ async def test_it_goes_together_with_three_others_wherever_it_stands(place: int,
     assert state["messages"][-1].text == "There are 29."
     assert len(model.seen) == 3
     for system in systems(model):
-        assert all(part in system for part in ("You are terse.", "write_todos", "Be polite.", SHOWN))
+        assert all(part in system for part in ("You are terse.", "write_todos", "Be polite.", PLAN))
 
 
 @both
@@ -319,29 +317,12 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
         agents.Agent  # noqa: B018
 
 
-@pytest.fixture(scope="module")
-def example_calculator() -> Callable[[str], str]:
-    """The calculator that the example gives its agent, without the agent."""
+def test_the_examples_calculator_calculates_and_refuses_whatever_is_no_arithmetic() -> None:
+    # Without the agent that the example makes below.
     source = (ROOT / "examples" / "agent_middleware.py").read_text(encoding="utf-8").partition("\nmodel = ")[0]
     namespace: dict[str, Any] = {}
     exec(compile(source, "agent_middleware.py", "exec"), namespace)
-    calculator: Callable[[str], str] = namespace["calculator"]
-    return calculator
-
-
-@pytest.mark.parametrize(
-    ("expression", "result"), [("14 * 26 - 3 * 48", "220"), ("(1 + 2) / -4", "-0.75"), ("0.1 + 0.2", "0.3"), ("7", "7")]
-)
-def test_the_examples_calculator_calculates(
-    example_calculator: Callable[[str], str], expression: str, result: str
-) -> None:
-    assert example_calculator(expression) == result
-
-
-@pytest.mark.parametrize(
-    "expression", ["__import__('os').getcwd()", "9 ** 9 ** 9", "1 / 0", "pens", "(", "[7] * 9", ""]
-)
-def test_the_examples_calculator_refuses_whatever_is_no_arithmetic(
-    example_calculator: Callable[[str], str], expression: str
-) -> None:
-    assert example_calculator(expression).startswith(f"{expression!r} cannot be worked out: ")
+    results = {"14 * 26 - 3 * 48": "220", "(1 + 2) / -4": "-0.75", "0.1 + 0.2": "0.3", "7": "7"}
+    assert {expression: namespace["calculator"](expression) for expression in results} == results
+    for expression in ("__import__('os').getcwd()", "9 ** 9 ** 9", "1 / 0", "pens", "(", "[7] * 9", ""):
+        assert namespace["calculator"](expression).startswith(f"{expression!r} cannot be worked out: ")

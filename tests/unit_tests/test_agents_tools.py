@@ -19,9 +19,7 @@ from mcp.shared.memory import create_connected_server_and_client_session
 
 from langchain_divconq import Decomposer, Decomposition, DivideAndConquer, InvalidQuestionError, Question, Solution
 from langchain_divconq.agents import DecomposeTool, DivideAndConquerTool
-from tests.unit_tests.fakes import PLAN, QUESTION, ScriptedModel, calls, in_turn, scripted
-
-SUBQUESTIONS = ("How many pens are in 3 boxes of 12?", "How many of #1 pens are left after 7 are given away?")
+from tests.unit_tests.fakes import PLAN, QUESTION, SUBQUESTIONS, ScriptedModel, calls, in_turn, scripted
 
 
 def decompose_tool(model: ScriptedModel | None = None, **fields: Any) -> DecomposeTool:
@@ -39,47 +37,36 @@ def called(tool: BaseTool, **arguments: Any) -> ToolMessage:
     return message
 
 
-class ToolSuite:
-    @property
-    def tool_invoke_params_example(self) -> dict[str, Any]:
-        return {"question": QUESTION, "context": "The boxes are full."}
+class Dividing:
+    tool_constructor: Any = DecomposeTool
+    tool_constructor_params: Any = {"decomposer": scripted(PLAN)}  # noqa: RUF012
+    tool_invoke_params_example: Any = {"question": QUESTION, "context": "The boxes are full."}  # noqa: RUF012
 
 
-class DecomposeSuite(ToolSuite):
-    tool_constructor = DecomposeTool
-
-    @property
-    def tool_constructor_params(self) -> dict[str, Any]:
-        return {"decomposer": scripted(PLAN)}
-
-
-class AnswerSuite(ToolSuite):
+class Answering(Dividing):
     tool_constructor = DivideAndConquerTool
-
-    @property
-    def tool_constructor_params(self) -> dict[str, Any]:
-        return {"chain": DivideAndConquer(solver=scripted("Answer: 29"), decomposer=scripted(PLAN))}
+    tool_constructor_params: Any = {"chain": DivideAndConquer(scripted("Answer: 29"), decomposer=scripted(PLAN))}  # noqa: RUF012
 
 
-class TestDecomposeTool(DecomposeSuite, ToolsUnitTests):
+class TestDecomposeTool(Dividing, ToolsUnitTests):
     """The standard unit tests."""
 
 
-class TestDecomposeToolCalled(DecomposeSuite, ToolsIntegrationTests):
+class TestDecomposeToolCalled(Dividing, ToolsIntegrationTests):
     """The standard tests of calls."""
 
 
-class TestDivideAndConquerTool(AnswerSuite, ToolsUnitTests):
+class TestDivideAndConquerTool(Answering, ToolsUnitTests):
     """The standard unit tests."""
 
 
-class TestDivideAndConquerToolCalled(AnswerSuite, ToolsIntegrationTests):
+class TestDivideAndConquerToolCalled(Answering, ToolsIntegrationTests):
     """The standard tests of calls."""
 
 
 def test_a_question_becomes_numbered_subquestions_with_the_decomposition_as_artifact() -> None:
     message = called(decompose_tool(), question=QUESTION)
-    assert message.content == f"1. {SUBQUESTIONS[0]}\n2. {SUBQUESTIONS[1]}"
+    assert message.content == PLAN
     assert isinstance(message.artifact, Decomposition)
     assert message.artifact.subquestions == SUBQUESTIONS
     assert message.status == "success"
@@ -186,7 +173,7 @@ def test_an_agent_recovers_from_a_call_that_went_wrong(wrong: dict[str, str], sa
     failed, succeeded = (message for message in messages if isinstance(message, ToolMessage))
     assert failed.status == "error"
     assert said in failed.text
-    assert succeeded.content == f"1. {SUBQUESTIONS[0]}\n2. {SUBQUESTIONS[1]}"
+    assert succeeded.content == PLAN
     assert messages[-1].content == "There are 29."
 
 
@@ -237,7 +224,7 @@ async def test_the_tools_are_served_over_mcp_and_used_from_there() -> None:
         assert decompose.description == decompose_tool().description
         assert list(decompose.args) == ["question", "context"]
         [plan] = await decompose.ainvoke({"question": QUESTION})
-        assert plan["text"] == f"1. {SUBQUESTIONS[0]}\n2. {SUBQUESTIONS[1]}"
+        assert plan["text"] == PLAN
         told = await session.call_tool("decompose_question", {"question": " "})
         assert told.isError
         assert "The question is empty" in str(told.content)

@@ -22,19 +22,15 @@ from tests.unit_tests.fakes import PLAN, QUESTION, failing, in_turn, raising, sc
 
 ASKED = Question(text=QUESTION, context="It is Monday.", history=(HumanMessage("Hi"),))
 
-
-def no_choices() -> Exception:
-    """What LangChain raises where a server answers `choices: []`."""
-    return IndexError("list index out of range")
-
-
+# What LangChain raises where a server answers `choices: []`.
+NO_CHOICES = IndexError("list index out of range")
 TROUBLE = [
     (DecompositionError("There is no plan."), "There is no plan."),
     (ContextOverflowError("5000 tokens, 4096 fit\nby far"), "5000 tokens, 4096 fit"),
     (ContextOverflowError(), "ContextOverflowError"),
     (ConnectionError("no route"), "ConnectionError: no route"),
     (TimeoutError(), "TimeoutError"),
-    (no_choices(), "IndexError: list index out of range"),
+    (NO_CHOICES, "IndexError: list index out of range"),
 ]
 BROKEN = [WeightsNotFoundError("no weights"), ModelAuthenticationError("no key"), ConfigurationError("two options")]
 
@@ -80,7 +76,7 @@ def test_a_decomposer_that_fails_leaves_the_question_whole_and_the_log_says_why(
 
 
 @everywhere
-@pytest.mark.parametrize("error", [DecompositionError("no plan"), no_choices()], ids=repr)
+@pytest.mark.parametrize("error", [DecompositionError("no plan"), NO_CHOICES], ids=repr)
 def test_its_failure_is_raised_where_that_is_asked_for(ask: Callable[..., Decomposition], error: Exception) -> None:
     with pytest.raises(Exception, match=r"no plan|list index out of range") as raised:
         ask(failing(error), on_trouble="raise")

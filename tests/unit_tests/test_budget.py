@@ -115,7 +115,7 @@ def test_what_purses_keep_never_exceeds_what_is_unspent(tokens: int, wishes: lis
         walking = purse.walk([("dear", once(dear, dear)), ("cheap", once(cheap))])
         try:
             # Nobody else can give anything back here, so nobody waits for it.
-            purse._pool.busy = 1
+            purse.pool.busy = 1
             drive(purse.open(cheap), {}, Limiter(None))
             used = {"input_tokens": int(length * share), "output_tokens": int(limit * share)}
             reply = Reply(AIMessage("x", usage_metadata={**used, "total_tokens": sum(used.values())}), 0.0)
@@ -209,9 +209,16 @@ def test_what_cannot_be_paid_is_refused_in_words_before_any_model_is_asked() -> 
     assert big.prompts == []
 
 
-def test_dollars_are_refused_in_dollars() -> None:
-    with pytest.raises(BudgetExceededError, match=r"it may take \$0\.00\d+, and \$0\.000010 is left"):
-        chain(Held()).invoke(QUESTION, budget=Budget(dollars=0.00001))
+@pytest.mark.parametrize(
+    ("budget", "said"),
+    [
+        (Budget(dollars=0.00001), r"it may take \$0\.00\d+, and \$0\.000010 is left"),
+        (Budget(seconds=0), r"it may take 0\.0 seconds, and 0\.0 are left"),
+    ],
+)
+def test_dollars_and_seconds_are_refused_in_dollars_and_seconds(budget: Budget, said: str) -> None:
+    with pytest.raises(BudgetExceededError, match=said):
+        chain(Held()).invoke(QUESTION, budget=budget)
 
 
 def test_dollars_need_a_price() -> None:
@@ -371,8 +378,3 @@ def test_a_slow_answer_leaves_later_subquestions_unasked(clock: Clock) -> None:
     assert "the budget does not pay for more subquestions: with the next, it may take 4.0 seconds" in solved.reason
     assert "1 of 3 have no answer" in solved.reason
     assert solved.answer == "7"
-
-
-def test_time_that_is_up_is_refused_in_seconds() -> None:
-    with pytest.raises(BudgetExceededError, match=r"it may take 0\.0 seconds, and 0\.0 are left"):
-        chain(Held()).invoke(QUESTION, budget=Budget(seconds=0))

@@ -59,8 +59,7 @@ class Stored(BaseCache):
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Planner:
-    engine = Planner(["1", ".", "…"])  # as many tokens as it writes
-    install(monkeypatch, engine)
+    install(monkeypatch, engine := Planner(["1", ".", "…"]))  # as many tokens as it writes
     return engine
 
 

@@ -28,7 +28,7 @@ from langchain_divconq.solver import Solver
 from langchain_divconq.types import Decomposition, Question, Solution
 from langchain_divconq.usage import Usage
 from tests.unit_tests.chains import REPLY, big, build, every_mode, every_way, run, small, timeless, total
-from tests.unit_tests.fakes import PLAN, QUESTION, ScriptedModel, Tree, failing, scripted
+from tests.unit_tests.fakes import PLAN, QUESTION, SUBQUESTIONS, ScriptedModel, Tree, failing, scripted
 
 MONDAY = "It is Monday."
 
@@ -44,10 +44,7 @@ def test_the_solution_travels_in_the_message_as_plain_json() -> None:
     assert solution.decomposition.question == Question(text=QUESTION, context=MONDAY)
     assert solution.answer == "29"
     assert solution.mode == "fused"
-    assert solution.subquestions == (
-        "How many pens are in 3 boxes of 12?",
-        "How many of #1 pens are left after 7 are given away?",
-    )
+    assert solution.subquestions == SUBQUESTIONS
     assert json.loads(json.dumps(message.response_metadata)) == message.response_metadata
     assert message.response_metadata["model_name"] == "big"
 

@@ -169,12 +169,9 @@ def test_options_that_langchain_passes_itself_are_taken(engine: FakeEngine) -> N
 
 
 @pytest.mark.parametrize("options", [{"max_tokens": 0}, {"n_ctx": -1}, {"n_slots": 0}, {"timeout": -1}, {"stop": [""]}])
-def test_fields_out_of_range_are_refused_in_words(options: dict[str, Any]) -> None:
+def test_fields_that_are_misspelt_or_out_of_range_are_refused_in_words(options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=f"{next(iter(options))} is .*; it must be"):
         ChatGGUF(**options)
-
-
-def test_a_misspelt_field_is_refused() -> None:
     with pytest.raises(ValidationError, match="temprature"):
         ChatGGUF(temprature=1)  # type: ignore[call-arg]
 
@@ -290,8 +287,7 @@ async def test_waiting_calls_leave_the_default_executor_free(monkeypatch: pytest
 def test_a_cache_tells_weights_and_adapters_apart_by_what_is_in_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    engine = FakeEngine(WORDS)
-    install(monkeypatch, engine)
+    install(monkeypatch, engine := FakeEngine(WORDS))
     path = write_model(tmp_path / "m.gguf")
     model = ChatGGUF(model_path=path, cache=InMemoryCache())
     model.invoke("x")

@@ -185,13 +185,9 @@ def test_a_provider_that_is_unknown_or_not_installed_is_wrong_use(
     assert (code, 'pip install "langchain-divconq[agents]"' in err) == (2, True)
 
 
-def test_a_failing_solver_is_one_message_and_exit_code_1(models: Models, ask: Command) -> None:
+def test_a_failing_solver_is_one_message_and_exit_code_1_or_with_debug_an_error(models: Models, ask: Command) -> None:
     models["fake:solver"] = failing(RuntimeError("the provider is down"))
     assert ask(QUESTION)[::2] == (1, "divconq: RuntimeError: the provider is down\n")
-
-
-def test_debug_shows_where_an_error_comes_from(models: Models, ask: Command) -> None:
-    models["fake:solver"] = failing(RuntimeError("the provider is down"))
     with pytest.raises(RuntimeError, match="the provider is down"):
         ask("--debug", QUESTION)
 

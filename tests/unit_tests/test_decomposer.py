@@ -18,9 +18,7 @@ from langchain_divconq.prompts import NO_DECOMPOSITION
 from langchain_divconq.types import Decomposition, Question
 from langchain_divconq.usage import Price
 from tests.unit_tests.fake_engine import FakeEngine, install
-from tests.unit_tests.fakes import PLAN, QUESTION, failing, scripted
-
-SUBQUESTIONS = ("How many pens are in 3 boxes of 12?", "How many of #1 pens are left after 7 are given away?")
+from tests.unit_tests.fakes import PLAN, QUESTION, SUBQUESTIONS, failing, scripted
 
 
 def test_a_plan_becomes_a_decomposition() -> None:
@@ -32,10 +30,16 @@ def test_a_plan_becomes_a_decomposition() -> None:
     assert decomposition.reason == ""
 
 
-def test_the_sentinel_means_there_is_nothing_to_divide() -> None:
-    decomposition = Decomposer(model=scripted(NO_DECOMPOSITION)).invoke(QUESTION)
-    assert decomposition.subquestions == ()
-    assert decomposition.reason == "the decomposer says that no decomposition is needed"
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (NO_DECOMPOSITION, "the decomposer says that no decomposition is needed"),
+        ("1. how many pens are left?", "the plan only restates the question"),
+    ],
+)
+def test_the_sentinel_and_a_restatement_divide_nothing_and_say_so(reply: str, reason: str) -> None:
+    decomposition = Decomposer(model=scripted(reply)).invoke(QUESTION)
+    assert (decomposition.subquestions, decomposition.reason) == ((), reason)
 
 
 def test_the_context_is_shown_and_the_history_is_not() -> None:
@@ -120,20 +124,11 @@ def test_the_probability_compares_the_beginnings_of_sentinel_and_plan(
     assert no_decomposition_probability(message) == (None if expected is None else pytest.approx(expected))
 
 
-def test_a_plan_that_only_restates_the_question_divides_nothing_and_says_so() -> None:
-    decomposition = Decomposer(model=scripted("1. how many pens are left?")).invoke(QUESTION)
-    assert decomposition.subquestions == ()
-    assert decomposition.reason == "the plan only restates the question"
-
-
 @pytest.mark.parametrize(
     "ending",
     [
-        {"finish_reason": "length"},
-        {"finish_reason": "MAX_TOKENS"},
-        {"stop_reason": "max_tokens"},
-        {"stopReason": "max_tokens"},
-        {"done_reason": "length"},
+        *({"finish_reason": "length"}, {"finish_reason": "MAX_TOKENS"}, {"done_reason": "length"}),
+        *({"stop_reason": "max_tokens"}, {"stopReason": "max_tokens"}),
     ],
 )
 def test_a_plan_cut_at_the_token_limit_keeps_its_whole_lines(ending: dict[str, str]) -> None:
@@ -145,15 +140,14 @@ def test_a_plan_cut_at_the_token_limit_keeps_its_whole_lines(ending: dict[str, s
         cut("1. How many pens are in").invoke(QUESTION)
 
 
-def test_words_that_are_no_plan_raise_with_what_was_written() -> None:
-    with pytest.raises(DecompositionError, match="wrote no plan") as caught:
-        Decomposer(model=scripted("Sure! The answer is 29.")).invoke(QUESTION)
-    assert caught.value.llm_output == "Sure! The answer is 29."
-
-
-def test_a_reference_to_a_later_subquestion_raises() -> None:
-    with pytest.raises(DecompositionError, match=r"Subquestion 1 refers to #2"):
-        Decomposer(model=scripted("1. How old is #2?\n2. Who is it?")).invoke(QUESTION)
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [("Sure! The answer is 29.", "wrote no plan"), ("1. How old is #2?\n2. Who?", "Subquestion 1 refers to #2")],
+)
+def test_what_is_no_plan_raises_with_what_was_written(reply: str, said: str) -> None:
+    with pytest.raises(DecompositionError, match=said) as caught:
+        Decomposer(model=scripted(reply)).invoke(QUESTION)
+    assert caught.value.llm_output == reply
 
 
 def test_a_bad_question_raises_before_any_model_runs() -> None:
@@ -220,8 +214,7 @@ class Torn(FakeEngine):
 
 @pytest.fixture
 def torn(monkeypatch: pytest.MonkeyPatch) -> Torn:
-    engine = Torn([])
-    install(monkeypatch, engine)
+    install(monkeypatch, engine := Torn([]))
     return engine
 
 

@@ -37,8 +37,7 @@ def numbered(*subquestions: str) -> str:
 
 
 def written(monkeypatch: pytest.MonkeyPatch, *plans: str) -> Writer:
-    writer = Writer(*plans)
-    install(monkeypatch, writer)
+    install(monkeypatch, writer := Writer(*plans))
     return writer
 
 

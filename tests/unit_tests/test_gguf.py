@@ -16,8 +16,12 @@ METADATA |= {"tokenizer.ggml.tokens": ["<s>", "a", "é"], "tokenizer.ggml.token_
 VALID = gguf_bytes(METADATA, {"token_embd.weight": (8, 4), "output_norm.weight": (8,)})
 
 
-def test_the_header_tells_values_arrays_and_shapes(tmp_path: Path) -> None:
-    path = tmp_path / "tiny.gguf"
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "tiny.gguf"
+
+
+def test_the_header_tells_values_arrays_and_shapes(path: Path) -> None:
     path.write_bytes(VALID)
     header = read_header(path)
     assert (header.architecture, header.name, header.context_length) == ("llama", "Tiny", 2048)
@@ -30,8 +34,7 @@ def test_the_header_tells_values_arrays_and_shapes(tmp_path: Path) -> None:
     check_model(header)
 
 
-def test_a_model_without_a_name_is_called_by_its_file(tmp_path: Path) -> None:
-    path = tmp_path / "tiny.gguf"
+def test_a_model_without_a_name_is_called_by_its_file(path: Path) -> None:
     path.write_bytes(gguf_bytes({"general.architecture": "llama"}))
     assert read_header(path).name == "tiny"
 
@@ -49,8 +52,7 @@ def test_a_model_without_a_name_is_called_by_its_file(tmp_path: Path) -> None:
         (gguf_bytes({}, {"a": (1, 1, 1, 1, 1)}), "5 dimensions"),
     ],
 )
-def test_what_is_no_whole_gguf_is_refused_in_words(tmp_path: Path, content: bytes, fault: str) -> None:
-    path = tmp_path / "model.gguf"
+def test_what_is_no_whole_gguf_is_refused_in_words(path: Path, content: bytes, fault: str) -> None:
     path.write_bytes(content)
     with pytest.raises(InvalidWeightsError, match=fault):
         read_header(path)
@@ -99,11 +101,13 @@ def _read(factory: pytest.TempPathFactory, content: bytes) -> None:
         pass
 
 
-def test_a_vocabulary_is_no_model(tmp_path: Path) -> None:
-    path = tmp_path / "vocabulary.gguf"
+def test_a_vocabulary_is_no_model_and_a_model_no_adapter(path: Path) -> None:
     path.write_bytes(gguf_bytes({"general.architecture": "llama"}))
     with pytest.raises(InvalidWeightsError, match="without a model in it"):
         check_model(read_header(path))
+    model = read_header(write_model(path))
+    with pytest.raises(AdapterMismatchError, match="is not a LoRA adapter"):
+        check_adapter(model, model)
 
 
 @pytest.mark.parametrize(
@@ -125,18 +129,11 @@ def test_an_adapter_of_another_model_is_refused_in_words(
         check_adapter(model, adapter)
 
 
-def test_a_model_is_no_adapter(tmp_path: Path) -> None:
-    model = read_header(write_model(tmp_path / "m.gguf"))
-    with pytest.raises(AdapterMismatchError, match="is not a LoRA adapter"):
-        check_adapter(model, model)
-
-
-def test_a_fingerprint_is_computed_again_when_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "model.gguf"
+def test_a_fingerprint_is_computed_again_when_the_file_changes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_bytes(b"one")
     first = fingerprint(path)
     assert first == "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
-    monkeypatch.setattr("hashlib.sha256", None)  # a second computation would fail
+    monkeypatch.setattr("hashlib.file_digest", None)  # a second computation would fail
     assert fingerprint(path) == first
     monkeypatch.undo()
     path.write_bytes(b"two")

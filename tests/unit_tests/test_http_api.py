@@ -176,20 +176,12 @@ def test_a_body_that_asks_for_what_there_is_not_is_refused_in_words(engine: Fake
 )
 def test_a_body_without_a_fair_length_is_refused(engine: FakeEngine, length: str, status: int) -> None:
     head = request("POST", "/v1/chat/completions", {**LOCAL, "Content-Length": length})
-    ours = exchange(head, served()) if status != 413 else _closing(head)
-    assert (ours[0], engine.requests) == (status, [])
-
-
-def _closing(head: bytes) -> tuple[int, dict[str, str], bytes]:
-    return exchange(head + b" " * http_api.MOST_BYTES, served())
+    found = exchange(head + b" " * (http_api.MOST_BYTES if status == 413 else 0), served())
+    assert (found[0], engine.requests) == (status, [])
 
 
 def test_a_chunked_body_is_refused(engine: FakeEngine) -> None:
-    sent = (
-        request("POST", "/v1/chat/completions", {**LOCAL, "Transfer-Encoding": "chunked", "Content-Length": "2"})
-        + b"{}"
-    )
-    assert exchange(sent, served())[0] == 411
+    assert post(b"{}", None, **{"Transfer-Encoding": "chunked"})[0] == 411
 
 
 @pytest.mark.parametrize(
@@ -237,8 +229,7 @@ def test_a_reply_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch
 def test_a_client_that_goes_away_ends_its_reply_and_frees_the_model(
     stream: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = FakeEngine(["x"] * 1000, delay=0.01)
-    install(monkeypatch, engine)
+    install(monkeypatch, engine := FakeEngine(["x"] * 1000, delay=0.01))
     api = served()
     body = json.dumps({**CHAT, "stream": stream}).encode()
     exchange(request("POST", "/v1/chat/completions", LOCAL, body), api, close=True)

@@ -1,6 +1,7 @@
 """How replies are held: by whatever name a model knows its limit, and a warning where it knows none."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -150,14 +151,6 @@ def test_of_many_threads_one_warns(caplog: pytest.LogCaptureFixture) -> None:
         pass
 
     call, ready = Call(saying(Endless), [HumanMessage("Why?")], "call"), threading.Barrier(8)
-
-    def held() -> None:
-        ready.wait()
-        hold(call)
-
-    threads = [threading.Thread(target=held) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: (ready.wait(), hold(call)), range(8)))
     assert len([record for record in caplog.records if "replies of Endless" in record.message]) == 1

@@ -61,12 +61,9 @@ def test_a_gguf_says_who_provided_which_model(monkeypatch: pytest.MonkeyPatch) -
     chain = DivideAndConquer(solver=model, decomposer=Decomposer(model=model, gate="never"))
     root, _ = trace(chain, "invoke")
     [call] = model_runs(root)
-    metadata = call.extra["metadata"]
-    assert metadata["ls_provider"] == "llama.cpp"
-    assert metadata["ls_model_name"] == "default"
-    assert metadata["ls_model_type"] == "chat"
-    assert metadata["ls_max_tokens"] == 8
-    assert metadata["ls_temperature"] == 0.5
+    told = {name: call.extra["metadata"][f"ls_{name}"] for name in ("provider", "model_name", "model_type")}
+    assert told == {"provider": "llama.cpp", "model_name": "default", "model_type": "chat"}
+    assert (call.extra["metadata"]["ls_max_tokens"], call.extra["metadata"]["ls_temperature"]) == (8, 0.5)
 
 
 def test_a_solver_on_its_own_is_a_run_with_its_calls_below() -> None:

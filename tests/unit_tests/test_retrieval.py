@@ -236,12 +236,20 @@ def test_the_gate_holds_for_a_decomposer_of_another_kind_too() -> None:
     assert len(retriever.invoke(QUESTION, None, gate=0.5)) == 6
 
 
-@pytest.mark.parametrize("gate", ["sometimes", 1.5, -0.1])
-def test_a_gate_that_is_none_is_refused(gate: Any) -> None:
-    with pytest.raises(ValueError, match="gate"):
-        build(gate=gate)
-    with pytest.raises(ConfigurationError, match=f"gate is {gate}; it must be"):
-        build().invoke(QUESTION, None, gate=gate)
+@pytest.mark.parametrize(
+    ("field", "value", "made", "called"),
+    [
+        *(("gate", gate, "gate", f"gate is {gate}; it must be") for gate in ("sometimes", 1.5, -0.1)),
+        *(("k", k, *[f"k or read_k is {k}; it must be at least 1"] * 2) for k in (0, -1)),
+    ],
+)
+def test_a_gate_that_is_none_and_a_budget_below_one_are_refused(field: str, value: Any, made: str, called: str) -> None:
+    with pytest.raises(ValueError, match=made):
+        build(**{field: value})
+    with pytest.raises(ConfigurationError, match=called):
+        build().invoke(QUESTION, None, **{field: value})
+    with pytest.raises(ValueError, match="k or read_k is 0; it must be at least 1"):
+        build(read_k=0)
 
 
 @both
@@ -249,16 +257,6 @@ def test_keyword_arguments_of_a_call_reach_every_search(asynchronous: bool) -> N
     retriever = build()
     searched(retriever, QUESTION, asynchronous, filter={"year": 1931}, search_kwargs={"k": 2})
     assert shelf(retriever).options == [{"filter": {"year": 1931}, "search_kwargs": {"k": 2}}] * 4
-
-
-@pytest.mark.parametrize("k", [0, -1])
-def test_a_budget_below_one_is_refused(k: int) -> None:
-    with pytest.raises(ValueError, match=f"k or read_k is {k}; it must be at least 1"):
-        build(k=k)
-    with pytest.raises(ConfigurationError, match=f"k or read_k is {k}; it must be at least 1"):
-        build().invoke(QUESTION, None, k=k)
-    with pytest.raises(ValueError, match=f"k or read_k is {k}; it must be at least 1"):
-        build(read_k=k)
 
 
 DOCUMENTS = st.builds(

@@ -28,8 +28,7 @@ class Sky(BaseModel):
 async def test_an_agent_over_it_answers_by_a_schema_and_is_told_that_it_calls_no_tools(
     is_async: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = FakeEngine(['{"colour"', ': "blue"}'])
-    install(monkeypatch, engine)
+    install(monkeypatch, engine := FakeEngine(['{"colour"', ': "blue"}']))
     asked: Any = {"messages": [HumanMessage("What colour is the sky?")]}
     agent = create_agent(ChatGGUF(), response_format=Sky)
     state = await agent.ainvoke(asked) if is_async else agent.invoke(asked)
@@ -59,22 +58,18 @@ def test_messages_become_roles_and_neighbours_of_one_role_one_message() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "fault"),
+    ("messages", "fault"),
     [
-        (HumanMessage([{"type": "image_url", "image_url": {"url": "x"}}]), "a block of type 'image_url'"),
-        (ToolMessage("x", tool_call_id="1"), "a message of the role 'tool'"),
-        (AIMessage("", tool_calls=[{"name": "f", "args": {}, "id": "1"}]), "an AI message that calls a tool"),
-        (ChatMessage(content="x", role="judge"), "a message of the role 'judge'"),
+        ([], "no messages"),
+        ([HumanMessage([{"type": "image_url", "image_url": {"url": "x"}}])], "a block of type 'image_url'"),
+        ([ToolMessage("x", tool_call_id="1")], "a message of the role 'tool'"),
+        ([AIMessage("", tool_calls=[{"name": "f", "args": {}, "id": "1"}])], "an AI message that calls a tool"),
+        ([ChatMessage(content="x", role="judge")], "a message of the role 'judge'"),
     ],
 )
-def test_messages_that_are_not_text_are_refused_in_words(engine: FakeEngine, message: Any, fault: str) -> None:
+def test_no_messages_and_such_as_are_not_text_are_refused(engine: FakeEngine, messages: Any, fault: str) -> None:
     with pytest.raises(InvalidQuestionError, match=fault):
-        ChatGGUF().invoke([message])
-
-
-def test_no_messages_at_all_are_refused(engine: FakeEngine) -> None:
-    with pytest.raises(InvalidQuestionError, match="no messages"):
-        ChatGGUF().invoke([])
+        ChatGGUF().invoke(messages)
 
 
 class Person(BaseModel):
@@ -96,8 +91,7 @@ class PersonDict(TypedDict):
 def test_structured_output_parses_and_is_held_to_the_schema(
     monkeypatch: pytest.MonkeyPatch, schema: Any, method: Literal["json_schema", "json_mode"]
 ) -> None:
-    engine = FakeEngine(['{"name": "Bo', 'b", "age": 42}'])
-    install(monkeypatch, engine)
+    install(monkeypatch, engine := FakeEngine(['{"name": "Bo', 'b", "age": 42}']))
     person = ChatGGUF().with_structured_output(schema, method=method).invoke("Bob is 42.")
     assert person == (Person(name="Bob", age=42) if schema is Person else {"name": "Bob", "age": 42})
     assert engine.requests[0].grammar is not None

@@ -47,11 +47,8 @@ def test_it_is_asked_the_subquestion_alone_with_references_filled_in_and_the_mod
         return look_up(subquestion)
 
     solution = Solver(model=model, mode=mode, subsolver=RunnableLambda(remember)).invoke(BRIDGE)
-    assert asked == ["When was the bridge opened?", "Who was mayor in 1931?"]
-    assert solution.subanswers == (
-        Subanswer(subquestion="When was the bridge opened?", answer="1931"),
-        Subanswer(subquestion="Who was mayor in 1931?", answer="Ada Holm"),
-    )
+    assert asked == [*ANSWERS]
+    assert solution.subanswers == tuple(Subanswer(subquestion=one, answer=answer) for one, answer in ANSWERS.items())
     assert (solution.answer, solution.mode) == ("Ada Holm", mode)
     [[prompt]] = model.seen
     assert "- When was the bridge opened? 1931" in prompt.text
@@ -101,10 +98,7 @@ def test_an_agent_gets_the_subquestion_as_its_message_and_its_last_message_count
     agents = pytest.importorskip("langchain.agents")
     model = scripted("1931", model_name="agent")
     solution = solve(agents.create_agent(model, []))
-    assert [[message.text for message in messages] for messages in model.seen] == [
-        ["When was the bridge opened?"],
-        ["Who was mayor in 1931?"],
-    ]
+    assert [[message.text for message in messages] for messages in model.seen] == [[one] for one in ANSWERS]
     assert answers(solution) == ["1931", "1931"]
     assert solution.usage.solve.unmetered_calls == 0
 
@@ -144,19 +138,13 @@ def test_a_function_picks_who_answers_and_none_is_the_model(mode: Any) -> None:
     assert len(model.seen) == 2
 
 
-def test_a_function_that_picks_no_runnable_is_refused_in_words() -> None:
+def test_what_picks_no_runnable_is_none_or_goes_with_one_call_is_refused_in_words() -> None:
     with pytest.raises(ConfigurationError, match="given as subsolver must return a Runnable or None, got str"):
         solve(lambda subquestion, question: "1931")
-
-
-def test_what_is_neither_a_runnable_nor_a_function_is_refused() -> None:
     with pytest.raises(ValidationError, match="subsolver"):
         solve("archive")
-
-
-def test_a_subsolver_needs_a_mode_that_asks_one_by_one() -> None:
     with pytest.raises(ValidationError, match='A subsolver needs mode="sequential" or "parallel"'):
-        Solver(model=scripted("x"), subsolver=scripted("y"))
+        solve(scripted("y"), "fused")
 
 
 def test_a_question_that_is_not_divided_goes_to_the_model() -> None:

@@ -112,10 +112,6 @@ def test_what_llama_cpp_was_built_for_is_read_from_what_it_says(monkeypatch: pyt
     assert not trial._is_built_for_amx()
 
 
-def child(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    monkeypatch.setattr(trial, "_CHILD", code)
-
-
 @pytest.mark.parametrize(
     ("code", "kind", "message"),
     [
@@ -131,7 +127,7 @@ def child(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
 def test_how_a_child_ended_is_said_in_words(
     settings: EngineSettings, code: str, kind: type[EngineError] | None, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    child(monkeypatch, code)
+    monkeypatch.setattr(trial, "_CHILD", code)
     monkeypatch.setattr(trial, "_SECONDS", 1 if "sleep" in code else 30)
     monkeypatch.setattr(trial, "_PATIENCE", 1)
     if kind is None:

@@ -62,10 +62,6 @@ def test_a_question_that_is_one_already_stays_the_same() -> None:
     assert Question.from_input(question) is question
 
 
-def test_a_mapping_may_bring_a_context() -> None:
-    assert Question.from_input({"question": TEXT, "context": "Mia has 36."}).context == "Mia has 36."
-
-
 def test_other_keys_of_a_mapping_are_ignored_as_prompts_do() -> None:
     value: Any = {"question": TEXT, "context": "Mia has 36.", "chat_history": [HELLO], "id": 7, 1: 2}
     assert Question.from_input(value) == Question(text=TEXT, context="Mia has 36.")
@@ -74,19 +70,13 @@ def test_other_keys_of_a_mapping_are_ignored_as_prompts_do() -> None:
 @pytest.mark.parametrize(
     ("found", "context"),
     [
+        *(("Mia has 36.", "Mia has 36."), ("", None), (" \n", None)),
         ([Document("Mia has 36."), Document("Leo has 7.")], "Mia has 36.\n\nLeo has 7."),
-        (Document("Mia has 36."), "Mia has 36."),
-        ([], None),
+        *((Document("Mia has 36."), "Mia has 36."), ([], None)),
     ],
-    ids=["several", "one", "none"],
 )
-def test_documents_are_a_context(found: Any, context: str | None) -> None:
+def test_text_and_documents_are_a_context_and_blanks_are_none(found: Any, context: str | None) -> None:
     assert Question.from_input({"question": TEXT, "context": found}) == Question(text=TEXT, context=context)
-
-
-@pytest.mark.parametrize("blank", ["", " \n"])
-def test_a_blank_context_is_none(blank: str) -> None:
-    assert Question.from_input({"question": TEXT, "context": blank}) == Question(text=TEXT)
 
 
 @pytest.mark.parametrize(

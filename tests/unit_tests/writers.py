@@ -18,14 +18,13 @@ from langchain_divconq.errors import BudgetExceededError
 from langchain_divconq.solver import Solver
 from langchain_divconq.types import Decomposition, Question, Solution
 from langchain_divconq.usage import Price
-from tests.unit_tests.fakes import QUESTION
+from tests.unit_tests.fakes import QUESTION, SUBQUESTIONS
 
 PRICE = Price(input=2.0, output=10.0, cached_input=0.5)
 PRICES = (PRICE, Price(input=0, output=0), Price(input=1.0, output=0, cached_input=4.0), Price(input=0, output=3.0))
 PLANS = (
     (),
-    ("How many pens are in 3 boxes of 12?",),
-    ("How many pens are in 3 boxes of 12?", "How many of #1 pens are left after 7 are given away?"),
+    *(SUBQUESTIONS[:1], SUBQUESTIONS),
     ("When was the bridge opened?", "When was the mill built?", "Which is older, #1 or #2?"),
 )
 

@@ -42,7 +42,7 @@ class Sampler:
         Raises:
             EngineError: The grammar allows no token here.
         """
-        token = int(logits.argmax()) if self._chain is None else self._draw(logits)
+        token = int(logits.argmax()) if self._chain is None else self._select(self._fill(logits))
         if self._grammar is None or self._allows(token, logits):
             return token
         if self._chain is None and (choice := self._likeliest_allowed(logits)) is not None:
@@ -86,9 +86,6 @@ class Sampler:
         data["id"], data["logit"], data["p"] = chosen, logits if ids is None else logits[ids], 0.0
         pointer = self._data.ctypes.data_as(self._lib.llama_token_data_p)
         return self._lib.llama_token_data_array(data=pointer, size=len(chosen), selected=-1, sorted=False)
-
-    def _draw(self, logits: Any) -> int:
-        return self._select(self._fill(logits))
 
     def _select(self, candidates: Any) -> int:
         self._lib.llama_sampler_apply(self._chain, ctypes.byref(candidates))

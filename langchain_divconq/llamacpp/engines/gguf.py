@@ -14,9 +14,9 @@ import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from langchain_divconq.errors import AdapterMismatchError, InvalidWeightsError, WeightsNotFoundError
 
@@ -119,7 +119,7 @@ def read_header(path: Path) -> GgufHeader:
     return _read(_Cursor(path))
 
 
-def open_weights(path: Path) -> BinaryIO:
+def open_weights(path: Path) -> BufferedReader:
     """Open a file of weights. What is no file (a folder, a pipe, a device) is refused before anything waits for it.
 
     Raises:
@@ -189,7 +189,7 @@ def check_numbers(header: GgufHeader) -> None:
                 continue
             code, size = kinds[kind]
             file.seek(offset)
-            left = prod(header.shapes[name])
+            left = math.prod(header.shapes[name])
             while left > 0:
                 count = min(left, 1 << 20)
                 left -= count
@@ -290,7 +290,7 @@ def _read_tensors(cursor: _Cursor, count: int) -> tuple[dict[str, tuple[int, ...
         kind, offset = cursor.unpack("IQ")
         offsets[name] = kind, offset
         elements, size = _BLOCKS.get(kind, (1, 0))  # a type newer than this table: only its beginning is checked
-        end = max(end, offset + prod(shapes[name]) // elements * size)
+        end = max(end, offset + math.prod(shapes[name]) // elements * size)
     return shapes, offsets, end
 
 

@@ -5,7 +5,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from langchain_divconq.errors import InvalidWeightsError, WeightsNotFoundError
+from langchain_divconq.errors import InvalidWeightsError
 from langchain_divconq.llamacpp.engines.gguf import open_weights, read_header
 
 _digests: dict[tuple[str, int, int, int], str] = {}
@@ -16,22 +16,17 @@ def fingerprint(path: Path) -> str:
 
     Raises:
         WeightsNotFoundError: There is no such file.
+        InvalidWeightsError: It is no file, or cannot be read.
     """
-    try:
-        real = os.path.realpath(path)
-        status = os.stat(real)
-        key = (real, status.st_size, status.st_mtime_ns, status.st_ino)
+    with open_weights(path) as file:
+        status = os.fstat(file.fileno())
+        key = (os.path.realpath(path), status.st_size, status.st_mtime_ns, status.st_ino)
         if key not in _digests:
-            digest = hashlib.sha256()
-            with open_weights(path) as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-            _digests[key] = digest.hexdigest()
+            try:
+                _digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise InvalidWeightsError(f"{path} cannot be read: {error.strerror}. Get the file again.") from error
         return _digests[key]
-    except FileNotFoundError:
-        raise WeightsNotFoundError(f"There is no file at {path}. Pass the path of a GGUF model.") from None
-    except OSError as error:
-        raise InvalidWeightsError(f"{path} cannot be read: {error.strerror}. Get the file again.") from error
 
 
 def model_name(path: Path) -> str:
