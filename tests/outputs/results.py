@@ -43,7 +43,7 @@ class Column:
     """Whether the README shows it."""
 
 
-_EARLIER = ["", "\\* measured with an earlier version's decomposer."]
+EARLIER = ["", "\\* measured with an earlier version's decomposer."]
 
 COLUMNS = (
     Column("not divided", ("whole", "step-by-step"), is_planless=True),
@@ -147,13 +147,13 @@ def _table(
             texts.append(show(alike[at], alike.get(0, {})) + mark)
         lines.append(f"| {row.title} | {len(common)} | {' | '.join(texts)} |")
     if is_marked:
-        lines += _EARLIER
+        lines += EARLIER
     return "\n".join(lines) + "\n"
 
 
 def _cells(row: Row) -> dict[int, Cell]:
     """Return a row's cells by column; none where one arm alone has records."""
-    settings = _settings(row.folder)
+    settings = settings_of(row.folder)
     found = {}
     for at, column in enumerate(COLUMNS):
         suffix = "" if column.is_planless else row.suffix
@@ -163,13 +163,12 @@ def _cells(row: Row) -> dict[int, Cell]:
             if len(records) < FEWEST:
                 continue
             scores = {record["id"]: row.score(record) for record in records}
-            is_current = column.adapter is None or _is_current(settings.get(name), column.adapter)
-            found[at] = Cell(scores, is_current)
+            found[at] = Cell(scores, column.adapter is None or is_current(settings.get(name), column.adapter))
             break
     return found if len(found) > 1 else {}
 
 
-def _is_current(settings: Mapping[str, Any] | None, adapter: str) -> bool:
+def is_current(settings: Mapping[str, Any] | None, adapter: str) -> bool:
     """Return whether an arm had the adapter that ships; a folder without settings is measured when an adapter ships."""
     if settings is None:
         return True
@@ -182,7 +181,8 @@ def _checksums(adapter: str) -> tuple[str, ...]:
     return tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in (LIBRARY / "adapters").glob(adapter))
 
 
-def _settings(folder: str) -> Mapping[str, Any]:
+def settings_of(folder: str) -> Mapping[str, Any]:
+    """Return what the arms of a folder were measured with, by their names."""
     path = RESULTS / folder / "settings.json"
     arms: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))["arms"] if path.exists() else {}
     return arms
@@ -222,7 +222,7 @@ def render_plans() -> str:
         ]
         lines.append(f"| {words} | {' | '.join(cells)} |")
     if any(title.endswith("*") for title in shown):
-        lines += _EARLIER
+        lines += EARLIER
     return "\n".join(lines) + "\n"
 
 

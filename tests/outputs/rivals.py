@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 
-from tests.outputs.results import PASSAGES, Record, has_all, records_of
+from tests.outputs.results import COLUMNS, EARLIER, PASSAGES, Record, has_all, is_current, records_of, settings_of
 from training.measure.intervals import difference
 from training.measure.report.markdown import NOTHING
 
@@ -25,6 +25,7 @@ WAYS = {
     OURS: "**divided by small, hop by hop**",
     "medium-sequential": "**divided by medium, hop by hop**",
 }
+ADAPTERS = {f"{column.title}-sequential": column.adapter for column in COLUMNS if column.adapter}
 
 
 def render_rivals() -> str:
@@ -38,18 +39,25 @@ def render_rivals() -> str:
         read = {way: {str(one["id"]): one for one in records_of(folder, way)} for way in WAYS}
         found = {way: records for way, records in read.items() if len(records) >= FEWEST}
         if OURS in found:
-            lines += _rows(title, found)
+            lines += _rows(title, found, {way for way in found if not _is_current(folder, way)})
+    if any("\\*" in line for line in lines):
+        lines += EARLIER
     return "\n".join(lines) + "\n"
 
 
-def _rows(title: str, found: Mapping[str, Mapping[str, Record]]) -> list[str]:
+def _is_current(folder: str, way: str) -> bool:
+    adapter = ADAPTERS.get(way)
+    return adapter is None or is_current(settings_of(folder).get(way), adapter)
+
+
+def _rows(title: str, found: Mapping[str, Mapping[str, Record]], earlier: Collection[str]) -> list[str]:
     rows = []
     for way, records in found.items():
         common = sorted(records.keys() & found[OURS].keys())
         alike, ours = ([of[name] for name in common] for of in (records, found[OURS]))
         cells = [
             f"{title}, n = {len(common)}",
-            WAYS[way],
+            WAYS[way] + "\\*" * (way in earlier),
             f"{100 * fmean(map(has_all, alike)):.0f}",
             NOTHING if way == OURS else _more(ours, alike),
             f"{100 * fmean(map(_recall, alike)):.0f}",
