@@ -160,7 +160,14 @@ def test_a_rival_is_compared_over_the_questions_that_both_were_asked(monkeypatch
     monkeypatch.setattr(
         "tests.outputs.rivals.records_of", lambda folder, way: made.get(way, []) if "musique" in folder else []
     )
+    monkeypatch.setattr("tests.outputs.rivals.settings_of", lambda folder: settings)
+    settings: dict[str, object] = {}
     _, _, whole, ours = render_rivals().splitlines()
     assert whole.startswith("| MuSiQue, n = 25 | the question alone | 0 | +80 [")
     assert whole.endswith("| 50 | 10 / 2 |")
     assert ours.endswith("| 80 | \u2013 | 50 | 10 / 2 |")
+    settings["small-sequential"] = {"weights": {"decomposer_adapter": "another one's checksum"}}
+    _, _, whole, ours, _, note = render_rivals().splitlines()
+    assert "\\*" not in whole
+    assert "hop by hop**\\*" in ours
+    assert note.startswith("\\* measured with an earlier")
