@@ -130,7 +130,8 @@ def drive(stage: Stage[T], config: RunnableConfig, limiter: Limiter) -> T:
             try:
                 calls = next(stage) if replies is None else stage.send(replies)
             except StopIteration as stop:
-                return stop.value  # type: ignore[no-any-return]  # a generator's result is untyped in StopIteration
+                result: T = stop.value
+                return result
             replies = []
             if isinstance(calls, Announcement):
                 dispatch_custom_event(calls.name, calls.data, config=config)
@@ -151,7 +152,8 @@ async def adrive(stage: Stage[T], config: RunnableConfig, limiter: Limiter) -> T
             try:
                 calls = next(stage) if replies is None else stage.send(replies)
             except StopIteration as stop:
-                return stop.value  # type: ignore[no-any-return]  # as in drive
+                result: T = stop.value
+                return result
             replies = []
             if isinstance(calls, Announcement):
                 await adispatch_custom_event(calls.name, calls.data, config=config)
@@ -194,7 +196,7 @@ def _awaited(call: Call) -> Iterator[Reply]:
     try:
         with _cancelled_as_error():
             yield reply
-    except Exception as error:  # whatever a model raises
+    except Exception as error:  # a model may raise anything, and of a call that may fail that is the result
         if not call.may_fail:
             raise
         reply.error = error
@@ -240,7 +242,7 @@ def run_all(
     def one(position: int) -> tuple[int, T | Exception]:
         try:
             return position, work(position)
-        except Exception as error:  # whatever a model raises may be asked for as a result
+        except Exception as error:  # a model may raise anything, and callers may ask for it as a result
             if return_exceptions:
                 return position, error
             raise
@@ -269,7 +271,7 @@ async def arun_all(
             try:
                 with _cancelled_as_error():
                     return position, await work(position)
-            except Exception as error:  # whatever a model raises may be asked for as a result
+            except Exception as error:  # a model may raise anything, and callers may ask for it as a result
                 if return_exceptions:
                     return position, error
                 raise
