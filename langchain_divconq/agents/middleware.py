@@ -66,6 +66,10 @@ class DecompositionMiddleware(AgentMiddleware[DecompositionState, ContextT, Resp
         if on_trouble not in ("go_on", "raise"):
             raise ConfigurationError(f'on_trouble is {on_trouble!r}; it must be "go_on" or "raise".')
         self.decomposer = Decomposer() if decomposer is None else as_decomposer(decomposer)
+        if not isinstance(self.decomposer, Runnable):  # else each question would go on without a plan, with a warning
+            raise ConfigurationError(
+                f"decomposer is {decomposer!r}; it must be a Decomposer, a chat model or its name, or a Runnable."
+            )
         self.on_trouble = on_trouble
 
     def before_agent(

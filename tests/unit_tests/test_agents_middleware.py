@@ -202,6 +202,11 @@ def test_another_way_of_dealing_with_trouble_is_refused() -> None:
         DecompositionMiddleware(on_trouble="ignore")  # type: ignore[arg-type]
 
 
+def test_what_is_no_decomposer_is_refused_before_any_question() -> None:
+    with pytest.raises(ConfigurationError, match="decomposer is 3; it must be a Decomposer, a chat model"):
+        DecompositionMiddleware(3)  # type: ignore[arg-type]
+
+
 def test_the_bundled_decomposer_is_the_default_and_a_chat_model_is_made_one() -> None:
     assert DecompositionMiddleware().decomposer == Decomposer()
     model = scripted(PLAN)
