@@ -4,8 +4,6 @@ The exported files of a run, each on both engines, on the questions held out fro
 plans that are equal, held to no grammar.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from pathlib import Path

@@ -3,8 +3,6 @@
 python -m tests.benchmarks.context_plans [--questions 40] [--decomposer small]
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """How long a plan takes for a long context, shown as an excerpt and shown as a whole, in the same process."""
 
-from __future__ import annotations
-
 import random
 import time
 from contextlib import AbstractContextManager, nullcontext

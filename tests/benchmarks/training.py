@@ -6,8 +6,6 @@ out, over the steps after the first. SFTTrainer runs as it comes, but for what w
 checkpointing, no logging. Needs the training dependencies and TRL (`pip install --group bench`).
 """
 
-from __future__ import annotations
-
 import argparse
 import gc
 import json

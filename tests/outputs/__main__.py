@@ -1,7 +1,5 @@
 """python -m tests.outputs: writes what README.md and docs/ show."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 

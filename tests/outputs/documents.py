@@ -1,7 +1,5 @@
 """A document's blocks: Python, commands, and what they print."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

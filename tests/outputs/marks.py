@@ -1,7 +1,5 @@
 """Generated pieces of documents: what stands between `<!-- NAME -->` and `<!-- /NAME -->`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 

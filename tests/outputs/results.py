@@ -4,8 +4,6 @@ A measurement's records are read as they lie, so that a table stands whatever ar
 by the decomposer it had; figures of an adapter that no longer ships are marked.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The table of what people do in place of dividing: how much each finds, and what the solver is asked for it."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 

@@ -3,8 +3,6 @@
 Where a block names a provider's model, the embedded one answers in its place.
 """
 
-from __future__ import annotations
-
 import ast
 import asyncio
 import inspect

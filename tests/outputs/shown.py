@@ -1,7 +1,5 @@
 """What the documents show of the shipped model at work: a diagram, a table over the library, a question that fails."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
 

@@ -1,7 +1,5 @@
 """Rows of ours in the datasets' forms, and how they are read."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A training example that gives an evaluation example away is found, and named; others are left alone."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

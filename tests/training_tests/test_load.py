@@ -1,7 +1,5 @@
 """A run's examples: from train splits alone, without leaks or duplicates, the same for the same seed."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

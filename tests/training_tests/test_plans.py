@@ -1,7 +1,5 @@
 """Whatever is recorded, a student's plan is clean, capped, and one the decomposer's grammar allows."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """The rows of a dataset: from files of every form, from the hub, and of one's own."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from pathlib import Path

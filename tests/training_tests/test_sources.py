@@ -1,7 +1,5 @@
 """Each reader, on rows in its dataset's form that we wrote ourselves, and on the datasets where they are at hand."""
 
-from __future__ import annotations
-
 import json
 import re
 from itertools import islice
