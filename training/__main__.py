@@ -1,7 +1,5 @@
 """python -m training COMMAND CONFIG [--limit N]"""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from importlib import import_module

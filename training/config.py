@@ -1,17 +1,13 @@
 """The config of a run: a TOML file, checked as a whole before anything runs. Every field is explained here."""
 
-from __future__ import annotations
-
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from training.store import Frozen
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 Settings = TypeVar("Settings", bound=BaseModel)
 

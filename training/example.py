@@ -3,14 +3,12 @@
 Each stage returns a copy with one more field. None: the stage has not run. (): there is nothing to divide.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from pydantic import Field, ValidationError
 
@@ -65,7 +63,7 @@ class Example(Frozen):
     """After the screen stage: the solver's final answer; "" where it gave none."""
 
     @classmethod
-    def of(cls, source: str, split: Split, name: str, question: str, **known: Any) -> Example:
+    def of(cls, source: str, split: Split, name: str, question: str, **known: Any) -> Self:
         """Return a dataset's example by what the dataset calls it; `known` are its other fields."""
         return cls(id=f"{source}/{name}", source=source, split=split, question=question, **known)
 

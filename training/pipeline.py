@@ -1,7 +1,5 @@
 """All stages, in order. A stage whose artifacts exist is complete, for they get their names at the end of it."""
 
-from __future__ import annotations
-
 import json
 import os
 import time

@@ -3,8 +3,6 @@
 `same_answer` decides in screening; `drop_score` is DROP's published measure, written anew from its rules.
 """
 
-from __future__ import annotations
-
 import re
 import string
 import unicodedata

@@ -1,7 +1,5 @@
 """Files that outlive whatever stops a run: written whole or not at all, held by one process, records kept by id."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

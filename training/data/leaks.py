@@ -4,8 +4,6 @@ One does where the questions are equal but for form, where a hop of one is a que
 are about one DROP passage, or where their texts (context included) share a run of words too long to be chance.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple

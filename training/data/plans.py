@@ -4,8 +4,6 @@ A student imitates what it is shown: a plan that repeats itself, restates the qu
 under the decomposer's grammar is mended or left out.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress

@@ -5,13 +5,10 @@ Each held-out question is divided, its plan graded beside the recorded one (`gra
 adapter, where the library reads them.
 """
 
-from __future__ import annotations
-
-import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 from langchain_core.messages import AIMessage
 
 from langchain_divconq import ChatGGUF, Decomposer
@@ -89,7 +86,6 @@ def fit(plans: Sequence[GradedPlan]) -> Calibration:
     good = sum(plan.good for plan in plans)
     if len(plans) < LEAST_PLANS or min(good, len(plans) - good) < 5:
         raise ValueError(f"{len(plans)} plans, {good} of them good, are too few to fit a confidence on. Hold out more.")
-    np: Any = importlib.import_module("numpy")
     table = np.array([[plan.features[name] for name in FEATURES] for plan in plans])
     wanted = np.array([plan.good for plan in plans], dtype=float)
     middle, spread = table.mean(axis=0), table.std(axis=0)

@@ -1,7 +1,5 @@
 """The model card, for people, and the manifest, for checks, that lie beside the weights. Text of our own."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Mapping

@@ -4,24 +4,22 @@ Compared are the token ids of prompts, the distribution of the next token at eac
 reply, and how often that can be read.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from langchain_divconq.llamacpp.engines.base import EngineSettings
 from langchain_divconq.llamacpp.engines.llama_cpp import LlamaCppEngine
 from langchain_divconq.llamacpp.messages import chat_roles
 from training.config import Role
 from training.gguf.parity import Artifact, Parity
+from training.student.adapter import Array
 from training.student.model import completion_ids, greedy, prompt_ids
 from training.student.targets import Target, parse_rate
-
-if TYPE_CHECKING:
-    from training.student.adapter import Array
 
 PLACES = 64
 """Most places of a reference reply at which the next token is compared."""
@@ -99,7 +97,7 @@ def _cases(
         yield _Case(one, prompt, reference, distributions, greedy(student, prompt, longest, ends) if longest else [])
 
 
-def _other_tokens(engine: ScoringEngine, cases: Sequence[_Case]) -> list[str]:
+def _other_tokens(engine: "ScoringEngine", cases: Sequence[_Case]) -> list[str]:
     """Return the examples whose prompt the library renders and reads as other tokens than training did."""
     return [
         case.target.id
@@ -108,9 +106,7 @@ def _other_tokens(engine: ScoringEngine, cases: Sequence[_Case]) -> list[str]:
     ]
 
 
-def _distance(name: str, engine: ScoringEngine, cases: Sequence[_Case]) -> Artifact:
-    import numpy as np
-
+def _distance(name: str, engine: "ScoringEngine", cases: Sequence[_Case]) -> Artifact:
     divergences, same = [], []
     for case in cases:
         trained = case.distributions.astype(np.float64)
@@ -176,8 +172,6 @@ def log_probabilities(model: Any, prompt: Sequence[int], reply: Sequence[int]) -
 
 
 def _normalised(logits: Array) -> Array:
-    import numpy as np
-
     shifted = logits.astype(np.float64) - logits.max()
     normalised: Array = (shifted - np.log(np.exp(shifted).sum())).astype(np.float32)
     return normalised

@@ -1,7 +1,5 @@
 """Stage 5: the student as GGUF — adapter, merged model, quantisations — published only if it says what was trained."""
 
-from __future__ import annotations
-
 import json
 import random
 import shutil

@@ -4,10 +4,11 @@ Nothing passes through another format: tokenizer, chat template and every other 
 Matrices become F16, whatever they were, and vectors stay as they are.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
+
+import gguf
+import numpy as np
 
 from training.store import whole
 from training.student.adapter import Lora
@@ -28,9 +29,6 @@ def merge(base: Path, lora: Lora, path: Path, name: str) -> None:
     Raises:
         ValueError: The adapter changes a tensor that the base does not have, or has in another shape.
     """
-    import gguf
-    import numpy as np
-
     reader = gguf.GGUFReader(base)
     shapes = {tensor.name: tuple(int(size) for size in reversed(tensor.shape)) for tensor in reader.tensors}
     for tensor, (inner, outer) in lora.pairs.items():

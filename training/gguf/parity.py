@@ -3,11 +3,9 @@
 `comparison.py` takes the figures. What fails names the step that broke.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 from pydantic import TypeAdapter
 
@@ -90,7 +88,7 @@ class Parity:
         return {**asdict(self), "limits": limits, "failures": check(self)}
 
     @classmethod
-    def from_json(cls, saved: Mapping[str, Any]) -> Parity:
+    def from_json(cls, saved: Mapping[str, Any]) -> Self:
         """Return the comparison whose figures were saved."""
         return TypeAdapter(cls).validate_python(saved)
 

@@ -1,13 +1,13 @@
 """Smaller variants of a GGUF, by llama.cpp's own quantiser."""
 
-from __future__ import annotations
-
 import ctypes
 import importlib
 import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+import gguf
 
 from langchain_divconq.llamacpp.engines import physical_cores
 from langchain_divconq.llamacpp.engines._logging import last_complaint, route_log
@@ -40,7 +40,5 @@ def quantise(source: Path, path: Path, kind: Quantisation) -> None:
 
 def stored_types(path: Path) -> dict[str, int]:
     """Return how many of a GGUF's matrices are stored in each type, the commonest first."""
-    import gguf
-
     matrices = [tensor for tensor in gguf.GGUFReader(path).tensors if len(tensor.shape) > 1]
     return dict(Counter(tensor.tensor_type.name for tensor in matrices).most_common())

@@ -5,22 +5,20 @@ against the second. So the rows of their queries and keys stand in another order
 the adapter's B. In qwen2 and qwen3 llama.cpp rotates as Hugging Face does.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
+
+import gguf
+import numpy as np
 
 from langchain_divconq.llamacpp.engines.gguf import GgufHeader, check_adapter, read_header
 from training.store import whole
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array: TypeAlias = np.ndarray[Any, Any]
+Array: TypeAlias = np.ndarray[Any, Any]
 
 _NAMES = {
     "self_attn.q_proj": "attn_q",
@@ -118,8 +116,6 @@ def read_adapter(path: Path, base: GgufHeader) -> dict[str, Array]:
     Raises:
         AdapterMismatchError: It does not fit the base.
     """
-    import gguf
-
     check_adapter(base, read_header(path))
     layers = {short: layer for layer, short in _NAMES.items()}
     weights = {}
@@ -159,8 +155,6 @@ def write_adapter(lora: Lora, path: Path, base: Path, kind: str, name: str, prov
     Raises:
         AdapterMismatchError: It does not fit the base.
     """
-    import gguf
-
     header = read_header(base)
     with whole(path) as temporary:
         writer = gguf.GGUFWriter(temporary, header.architecture)

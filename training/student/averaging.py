@@ -4,17 +4,14 @@ What is learned anew and what was known before are often both kept better there 
 2022, "Robust fine-tuning of zero-shot models", on whole weights).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from langchain_divconq.llamacpp.engines.gguf import read_header
-from training.student.adapter import read_adapter
-
-if TYPE_CHECKING:
-    from training.student.adapter import Array
+from training.student.adapter import Array, read_adapter
 
 
 def keep_of_start(student: Any, start: Path, base: Path, share: float) -> None:
@@ -41,8 +38,6 @@ def average(ended: Mapping[str, Array], started: Mapping[str, Array], share: flo
     The average of two products of rank r has a rank of up to 2 r. Its greatest r singular values are kept; the small
     matrix between the four factors has the same ones.
     """
-    import numpy as np
-
     found = {}
     for name in ended:
         if not name.endswith("lora_A.weight"):

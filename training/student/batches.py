@@ -1,7 +1,5 @@
 """Token ids in batches of like length. Pure functions of their arguments: a resumed run meets the same batches."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,7 +63,7 @@ def completion_tokens(batch: Sequence[Sequenced]) -> int:
     return sum(len(sequence.ids) - sequence.prompt for sequence in batch)
 
 
-def collate(batch: Sequence[Sequenced], padding: int) -> tuple[Tensor, Tensor]:
+def collate(batch: Sequence[Sequenced], padding: int) -> "tuple[Tensor, Tensor]":
     """Return token ids and labels, both (sequences, longest), int64.
 
     Padding stands on the right, where under causal attention no token sees it: no attention mask is needed. Labels are

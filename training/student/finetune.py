@@ -1,7 +1,5 @@
 """Stage 4: LoRA on a student, with a loss on the completion alone. What a checkpoint holds is resumed to the bit."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -240,7 +238,7 @@ def quicken(student: Any) -> None:
             module.__class__ = adapted
 
 
-def _adapted(layer: Any, inputs: Tensor, *_: Any, **__: Any) -> Tensor:
+def _adapted(layer: Any, inputs: "Tensor", *_: Any, **__: Any) -> "Tensor":
     """Return a linear layer's output with its adapter's added in the same product; peft takes five passes for that."""
     import torch
 
@@ -269,7 +267,7 @@ def completion_loss(student: Any) -> Any:
             super().__init__()
             self.student = student
 
-        def forward(self, ids: Tensor, labels: Tensor) -> Tensor:
+        def forward(self, ids: "Tensor", labels: "Tensor") -> "Tensor":
             causal = self.student.base_model.model
             hidden = causal.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
             following = labels[:, 1:]

@@ -1,7 +1,5 @@
 """The files of a fine-tuning run: metrics as it goes, checkpoints, and at the end the adapter."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

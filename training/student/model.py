@@ -4,8 +4,6 @@ A student that starts from a GGUF gets the very weights it will be served with, 
 up for what quantisation took. Its token ids are those of llama.cpp; the parity gate (`parity.py`) holds that to be so.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Collection, Sequence
 from contextlib import redirect_stderr

@@ -1,7 +1,5 @@
 """A student's prompts and completions, for each role. The prompts are the library's own."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -5,19 +5,16 @@ tokenizer with merges; a chat template; biases (qwen2) and norms of queries and 
 qwen2, so that both layouts are met).
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+import gguf
+import numpy as np
 
 from langchain_divconq import Question
 from langchain_divconq.prompts import NO_DECOMPOSITION, decomposition_prompt
 from training.store import whole
-
-if TYPE_CHECKING:
-    import numpy as np
-    from gguf import GGUFWriter
 
 Architecture: TypeAlias = Literal["llama", "qwen2", "qwen3"]
 
@@ -54,8 +51,6 @@ def make_tiny(path: Path, architecture: Architecture = "llama", seed: int = 0) -
         architecture: Which family it belongs to.
         seed: For the weights. The tokenizer is always the same.
     """
-    import gguf
-
     tokens, merges = _train_tokenizer()
     with whole(path) as temporary:
         writer = gguf.GGUFWriter(temporary, architecture)
@@ -70,9 +65,7 @@ def make_tiny(path: Path, architecture: Architecture = "llama", seed: int = 0) -
     return path
 
 
-def _describe(writer: GGUFWriter, architecture: Architecture) -> None:
-    import gguf
-
+def _describe(writer: gguf.GGUFWriter, architecture: Architecture) -> None:
     writer.add_type("model")
     writer.add_name(f"Tiny {architecture}")
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
@@ -89,9 +82,7 @@ def _describe(writer: GGUFWriter, architecture: Architecture) -> None:
     writer.add_layer_norm_rms_eps(1e-5)
 
 
-def _add_tokenizer(writer: GGUFWriter, tokens: list[str], merges: list[str]) -> None:
-    import gguf
-
+def _add_tokenizer(writer: gguf.GGUFWriter, tokens: list[str], merges: list[str]) -> None:
     writer.add_vocab_size(len(tokens))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
@@ -109,8 +100,6 @@ def _add_tokenizer(writer: GGUFWriter, tokens: list[str], merges: list[str]) -> 
 
 
 def _tensors(architecture: Architecture, vocabulary: int, seed: int) -> dict[str, np.ndarray[Any, Any]]:
-    import numpy as np
-
     random = np.random.default_rng(seed)
 
     def matrix(rows: int, columns: int, scale: float = 1.0) -> np.ndarray[Any, Any]:

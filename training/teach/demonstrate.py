@@ -3,8 +3,6 @@
 A teacher decomposes and never solves: it is asked just as the library asks any decomposer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path

@@ -4,8 +4,6 @@ A stage's journal keeps what becomes of each example. Once all are there, the st
 order and removes the journal.
 """
 
-from __future__ import annotations
-
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence

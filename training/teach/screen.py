@@ -3,8 +3,6 @@
 A plan that leads to the gold answer by luck survives too: only answers are compared.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from functools import partial

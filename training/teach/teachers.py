@@ -1,7 +1,5 @@
 """The models that teach and screen, by the name a config gives them, and what asking them will cost."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Datasets, from local files or the Hugging Face hub, as Examples. One reader to a source's name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 

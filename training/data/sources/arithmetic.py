@@ -1,7 +1,5 @@
 """Word problems of one calculation, in sentences of ours. A student learns from them to leave such a problem whole."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from random import Random
 

@@ -1,7 +1,5 @@
 """DROP: questions about a passage that need counting, comparing or arithmetic."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from zlib import crc32

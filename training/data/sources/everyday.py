@@ -1,7 +1,5 @@
 """Everyday questions with plans, written for this project: what people ask, divided or left whole."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from training.config import ROOT

@@ -1,7 +1,5 @@
 """GSM8K: problems with worked solutions, and the same with the subquestions each step of the solution answers."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from zlib import crc32

@@ -1,7 +1,5 @@
 """MuSiQue: questions composed of up to four hops, each of which is recorded."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """Rows of one's own: JSONL with `question` and, each optional, `id`, `context`, `answers` and `subquestions`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from pydantic import Field, ValidationError

@@ -6,8 +6,6 @@ question itself asks of the steps before (how many, which is more, what is the d
 What cannot be put in plain words is left out.
 """
 
-from __future__ import annotations
-
 import re
 
 from langchain_divconq.types import fill_references, references

@@ -3,8 +3,6 @@
 The models' terms do not allow weights trained on this to be shared. `load` takes it only in an experiment.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path

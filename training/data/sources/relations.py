@@ -1,7 +1,5 @@
 """A relation between entities → a question. Our own words: the datasets record only the relation's name."""
 
-from __future__ import annotations
-
 _TEMPLATES = {
     "applies to jurisdiction": "Which jurisdiction does {} apply to?",
     "author": "Who wrote {}?",

@@ -1,7 +1,5 @@
 """The rows of a dataset, from files or from the Hugging Face hub."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """StrategyQA: yes-or-no questions whose steps are implicit, with decompositions written by people."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from langchain_divconq.types import references

@@ -3,8 +3,6 @@
 Bamboogle's are such that a search engine answers wrong; HotpotQA's go over two articles.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from training.data.sources.rows import Files, Row

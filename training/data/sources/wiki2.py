@@ -4,8 +4,6 @@ The dataset records no subquestions: those are made of the facts by templates of
 questions end in is left to the question itself.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
