@@ -2,17 +2,16 @@
 
 import json
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-if sys.platform != "win32":
-    import fcntl
+from langchain_divconq.cli.jsonl import sync_folder
 
 
 class Frozen(BaseModel):
@@ -41,7 +40,7 @@ def whole(path: Path) -> Iterator[Path]:
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def save_text(path: Path, text: str) -> None:
@@ -57,20 +56,19 @@ def save_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Hold a folder (where the system has locks); the system lets go of it however this process ends.
+    """Hold a folder; the system lets go of it however this process ends.
 
     Raises:
         ValueError: Another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ValueError(
-                    f"Another process is at work in {folder}. Wait for it to end, or give this config another name."
-                ) from None
+    try:
+        lock = FileLock(folder / ".lock", timeout=0).acquire()
+    except Timeout:
+        raise ValueError(
+            f"Another process is at work in {folder}. Wait for it to end, or give this config another name."
+        ) from None
+    with lock:
         yield
 
 
@@ -213,22 +211,10 @@ class Records(Generic[R]):
                 raise
         self._size += len(line)
         if is_new:
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
 
     def _replace(self, records: dict[str, R]) -> None:
         data = b"".join(map(self._render, records.values()))
         with whole(self.path) as temporary:
             temporary.write_bytes(data)
         self.records, self._size = records, len(data)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Write a folder through to the disk: it keeps which file a name stands for."""
-    if sys.platform == "win32":
-        return
-    with suppress(OSError):  # not every file system syncs folders
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -184,7 +184,7 @@ class RecordFile:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise _refused(f"Another run is writing {self._path}. Wait for it.") from None
-        _sync_folder(Path(os.path.realpath(self._path)).parent)
+        sync_folder(Path(os.path.realpath(self._path)).parent)
 
     def _keep(self, record: Record) -> None:
         [name] = _KEY_NAMES & record.keys()
@@ -210,7 +210,7 @@ def _refused(what: str) -> ConfigurationError:
     return ConfigurationError(f"{what} Name another --output, or delete the file.")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Write a folder through to the disk: it keeps which file a name stands for."""
     if sys.platform != "win32":  # where a folder cannot be opened
         with suppress(OSError):  # one may be written into that cannot be read, and not every file system syncs folders
