@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from langchain_divconq.llamacpp.engines.gguf import read_header
 from langchain_divconq.llamacpp.engines.identity import fingerprint
 from langchain_divconq.prompts import PROMPT_VERSION
-from training.config import Config, SourceName
+from training.config import Config
 from training.gguf.comparison import LEAD
 from training.measure.evaluate import ALL
 from training.measure.plan_metrics import METRICS
@@ -25,35 +25,29 @@ class Dataset(NamedTuple):
 
 
 _GSM8K = Dataset("GSM8K", "MIT", "https://github.com/openai/grade-school-math")
-_DROP = Dataset("DROP", "CC BY-SA 4.0", "https://allenai.org/data/drop")
-_STRATEGYQA = Dataset("StrategyQA", "MIT", "https://github.com/eladsegal/strategyqa")
 _MUSIQUE = Dataset("MuSiQue", "CC BY 4.0", "https://github.com/StonyBrookNLP/musique")
-_WIKI2 = Dataset("2WikiMultihopQA", "Apache-2.0", "https://github.com/Alab-NII/2wikimultihop")
-DATASETS: dict[SourceName, Dataset] = {
+DATASETS = {
     "gsm8k": _GSM8K,
-    "gsm8k_socratic": _GSM8K,
-    "gsm8k_one_step": _GSM8K,
-    "gsm8k_chatgpt": Dataset("GSM8K, divided by GPT-3.5", "MIT; OpenAI output", _GSM8K.url),
-    "drop": _DROP,
+    "gsm8k_chatgpt": _GSM8K._replace(title="GSM8K, divided by GPT-3.5", licence="MIT; OpenAI output"),
+    "drop": Dataset("DROP", "CC BY-SA 4.0", "https://allenai.org/data/drop"),
     "drop_qdmr": Dataset("Break (QDMR) on DROP", "MIT; DROP CC BY-SA 4.0", "https://github.com/allenai/Break"),
     "bamboogle": Dataset("Bamboogle", "MIT", "https://github.com/ofirpress/self-ask"),
-    "strategyqa": _STRATEGYQA,
-    "strategyqa_one_step": _STRATEGYQA,
+    "strategyqa": Dataset("StrategyQA", "MIT", "https://github.com/eladsegal/strategyqa"),
     "musique": _MUSIQUE,
-    "musique_one_step": _MUSIQUE,
-    "wiki2": _WIKI2,
-    "wiki2_one_step": _WIKI2,
-    "hotpotqa": Dataset("HotpotQA", "CC BY-SA 4.0", "https://hotpotqa.github.io"),
     "musique_silver": _MUSIQUE._replace(title="MuSiQue, plans joined from its hops"),
     "musique_composed": _MUSIQUE._replace(title="MuSiQue, chains composed from its hops"),
+    "wiki2": Dataset("2WikiMultihopQA", "Apache-2.0", "https://github.com/Alab-NII/2wikimultihop"),
+    "hotpotqa": Dataset("HotpotQA", "CC BY-SA 4.0", "https://hotpotqa.github.io"),
     "everyday": Dataset("everyday questions, written for this project", "MIT", ""),
     "everyday_more": Dataset("more of them, of the same kind", "MIT", ""),
     "everyday_third": Dataset("and more, of the kinds that were weakest", "MIT", ""),
     "everyday_held_out": Dataset("more of them, from which nothing learns", "MIT", ""),
     "everyday_languages": Dataset("the same in other languages, left whole", "MIT", ""),
-    "arithmetic_one_step": Dataset("problems from templates of this project", "MIT", ""),
+    "arithmetic": Dataset("problems from templates of this project", "MIT", ""),
     "least_to_most": Dataset("Least-to-most outputs of GPT-4 and GPT-3.5", "MIT; OpenAI output", ""),
 }
+"""By source; what is the same rows read in another way, "_socratic" or "_one_step", is under the plain name."""
+
 _SHOWN = ("parse_rate", "repeats_or_copies", "undivided_one_step", "uses_references_recall", "agreement")
 _DECOMPOSER = (
     "It splits a question into at most {cap} simpler subquestions, or says that one step is enough. "
@@ -125,7 +119,7 @@ def _front(licence: str, base: str) -> str:
 def _data(config: Config) -> str:
     rows = []
     for source in config.load.train:
-        known = DATASETS.get(source.name)
+        known = DATASETS.get(source.name.removesuffix("_one_step").removesuffix("_socratic"))
         count = f"at most {source.limit:,}" if source.limit else "all"
         where = (f"[{known.title}]({known.url})" if known.url else known.title) if known else "a file of one's own"
         rows.append([source.name, count, where, known.licence if known else "its own"])

@@ -121,7 +121,7 @@ def load_tokenizer(name: str, folder: Path) -> Any:
     if not tokenizer.chat_template:
         raise ValueError(f"The student {name!r} has no chat template. Use the instruction-tuned variant of the model.")
     if file is not None and read_header(file).text("tokenizer.ggml.pre") == "smollm":
-        _split_digits(tokenizer)
+        tokenizer.backend_tokenizer.pre_tokenizer = split_digits()
     return tokenizer
 
 
@@ -206,13 +206,11 @@ def _check_architecture(name: str, architecture: str) -> None:
         )
 
 
-def _split_digits(tokenizer: Any) -> None:
-    """Make the tokenizer split text as llama.cpp's "smollm" does: each digit alone, before all else.
+def split_digits() -> Any:
+    """Return what splits text as llama.cpp's "smollm" does: each digit alone, before all else.
 
     Transformers does not know that name and splits as GPT-2 does, where a space belongs to the number after it.
     """
-    from tokenizers import pre_tokenizers
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 
-    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
+    return Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])

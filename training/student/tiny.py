@@ -15,6 +15,7 @@ import numpy as np
 from langchain_divconq import Question
 from langchain_divconq.prompts import NO_DECOMPOSITION, decomposition_prompt
 from training.store import whole
+from training.student.model import split_digits
 
 Architecture: TypeAlias = Literal["llama", "qwen2", "qwen3"]
 
@@ -140,9 +141,7 @@ def _train_tokenizer() -> tuple[list[str], list[str]]:
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
+    tokenizer.pre_tokenizer = split_digits()
     trainer = trainers.BpeTrainer(
         vocab_size=_VOCABULARY,
         special_tokens=list(_SPECIAL),

@@ -66,13 +66,9 @@ def read_source(source: Source) -> Iterator[Example]:
     elif source.name == "arithmetic_one_step":
         yield from arithmetic.one_step(source.name, source.split)
     elif source.name == "jsonl":
-        if source.path is None and source.hub is None:
-            raise ValueError('Source "jsonl" has no place of its own: set path (or hub).')
         place = source.hub or str(source.path)
         yield from plain.plain(read_rows(source, {}), source.name, source.split, place)
     else:
-        if source.path is None:
-            raise ValueError('Source "least_to_most" has several files: set path to the one with the outputs.')
         (path,) = find_files(source, {})
         questions = recorded_teacher.least_to_most_questions(path)
         yield from recorded_teacher.least_to_most(read_rows(source, {}), source.name, source.split, questions)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -39,7 +40,11 @@ def find_files(source: Source, files: Files) -> list[Path]:
     """
     if source.path is not None:
         paths = [ROOT / source.path.expanduser()]
-        named = {_SPLIT_IN_NAME[word] for word in _words(paths[0].stem) if word in _SPLIT_IN_NAME}
+        named = {
+            _SPLIT_IN_NAME[word]
+            for word in re.findall(r"[^\W\d_]+", paths[0].stem.casefold())
+            if word in _SPLIT_IN_NAME
+        }
         if named - {source.split}:
             raise ValueError(
                 f'{paths[0]} holds the split "{min(named)}" by its name, and source {source.name!r} asks for '
@@ -88,8 +93,7 @@ def read_file(path: Path) -> Iterator[Row]:
     Raises:
         ValueError: The file's kind is unknown, or a line is no JSON object; names the file and the line.
     """
-    suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
-    kind = suffixes[-1] if suffixes else ""
+    kind = Path(path.name.removesuffix(".gz")).suffix
     if kind == ".parquet":
         import pyarrow.parquet
 
@@ -143,7 +147,3 @@ def _hub_rows(source: Source) -> Iterator[Row]:
             f"{source.hub!r} cannot be read for source {source.name!r}, split {split!r}: {error}"
         ) from None
     yield from rows
-
-
-def _words(name: str) -> list[str]:
-    return "".join(c if c.isalpha() else " " for c in name.casefold()).split()
