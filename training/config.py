@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -235,18 +235,16 @@ class Config(Frozen):
         return ROOT / self.output / self.name
 
 
-def load_config(path: Path, changes: dict[str, Any] | None = None) -> Config:
+def load_config(path: Path) -> Config:
     """Return the config in a TOML file.
-
-    `changes` are values in the place of the file's, by dotted field ("finetune.rank").
 
     Raises:
         ValueError: There is no such file, it is no TOML, or a field is unknown or out of range; names each.
     """
-    return load_toml(path, Config, changes)
+    return load_toml(path, Config)
 
 
-def load_toml(path: Path, kind: type[Settings], changes: dict[str, Any] | None = None) -> Settings:
+def load_toml(path: Path, kind: type[Settings]) -> Settings:
     """Return the settings in a TOML file; as `load_config`, for whatever settings, which also have to fit together."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -257,12 +255,6 @@ def load_toml(path: Path, kind: type[Settings], changes: dict[str, Any] | None =
         raise ValueError(f"{path} is no TOML: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"The config {path} cannot be read: {error}. Name a TOML file in UTF-8.") from None
-    for field, value in (changes or {}).items():
-        *sections, name = field.split(".")
-        section = values
-        for inner in sections:
-            section = section.setdefault(inner, {})
-        section[name] = value
     try:
         return kind.model_validate(values)
     except ValidationError as error:

@@ -51,7 +51,7 @@ def run(count: int, seed: int) -> Report:
     import_what_stages_need()
     report = Report(settings={"config": CONFIG.relative_to(ROOT).as_posix()})
     with tempfile.TemporaryDirectory() as folder:
-        config = load_config(CONFIG, {"output": f"{folder}/runs"})
+        config = load_config(CONFIG).model_copy(update={"output": Path(folder) / "runs"})
         undisturbed = {name: measured(config, name, Path(folder)) for name in STAGES}
         for number in range(count):
             name = [*STAGES][number % len(STAGES)]

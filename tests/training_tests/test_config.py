@@ -50,9 +50,3 @@ def test_a_folder_or_bytes_in_place_of_a_config_are_named(tmp_path: Path) -> Non
     (tmp_path / "wide.toml").write_text('name = "x"', encoding="utf-16")
     with pytest.raises(ValueError, match=r"The config .*wide\.toml cannot be read: "):
         load_config(tmp_path / "wide.toml")
-
-
-def test_a_top_level_field_can_be_put_in_place_of_the_file_s(tmp_path: Path) -> None:
-    path = ROOT / "training" / "configs" / "smoke.toml"
-    config = load_config(path, {"output": tmp_path, "seed": 7})
-    assert (config.folder, config.seed) == (tmp_path / "smoke", 7)

@@ -266,7 +266,7 @@ def test_twins_differ_in_role_and_screening_alone(of_one: str, of_other: str, ro
 @needs_data
 @pytest.mark.parametrize("name", ["screening"])
 def test_a_config_loads_what_is_at_hand(name: str, tmp_path: Path) -> None:
-    config = load_config(ROOT / "training" / "configs" / f"{name}.toml", {"output": tmp_path})
+    config = load_config(ROOT / "training" / "configs" / f"{name}.toml").model_copy(update={"output": tmp_path})
     load(config)
     assert len(artifact(config, "validation")) >= config.load.validation
     assert {e.split for e in artifact(config, "examples")} == {"train"}

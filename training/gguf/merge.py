@@ -26,18 +26,10 @@ _OWN = {
 def merge(base: Path, lora: Lora, path: Path, name: str) -> None:
     """Write the merged model as F16, to a temporary name that is renamed. One tensor is in memory at a time.
 
-    Raises:
-        ValueError: The adapter changes a tensor that the base does not have, or has in another shape.
+    That the adapter fits the base is checked where it is written: see `write_adapter`.
     """
     reader = gguf.GGUFReader(base)
     shapes = {tensor.name: tuple(int(size) for size in reversed(tensor.shape)) for tensor in reader.tensors}
-    for tensor, (inner, outer) in lora.pairs.items():
-        changed = (outer.shape[0], inner.shape[1])
-        if shapes.get(tensor) != changed:
-            raise ValueError(
-                f"The adapter changes {tensor} of shape {changed}; in {base} it is {shapes.get(tensor, 'not there')}. "
-                "Merge it into the model it was trained on."
-            )
     with whole(path) as temporary:
         writer = gguf.GGUFWriter(temporary, str(reader.fields["general.architecture"].contents()))
         writer.add_name(name)

@@ -30,18 +30,6 @@ _NAMES = {
     "mlp.down_proj": "ffn_down",
 }
 _PEFT_NAME = re.compile(r"base_model\.model\.model\.layers\.(\d+)\.(\w+\.\w+)\.lora_(A|B)\.weight")
-# What llama.cpp's adapters have no place for, with the value that says it is not used.
-_PLAIN = {
-    "peft_type": "LORA",
-    "use_rslora": False,
-    "use_dora": False,
-    "lora_bias": False,
-    "bias": "none",
-    "fan_in_fan_out": False,
-    "rank_pattern": {},
-    "alpha_pattern": {},
-    "modules_to_save": None,
-}
 _BLOCK = 32  # values in a block of Q8_0, which lies in one row
 
 
@@ -51,19 +39,14 @@ class Lora:
 
     rank: int
     alpha: float
-    """`scale` times B times A is added to a weight."""
+    """Alpha over rank times B times A is added to a weight."""
     pairs: Mapping[str, tuple[Array, Array]]
     """GGUF tensor name to (A, B), of rank by inputs and outputs by rank."""
-
-    @property
-    def scale(self) -> float:
-        """What llama.cpp multiplies B times A by."""
-        return self.alpha / self.rank
 
     def delta(self, name: str) -> Array:
         """Return what is added to a tensor, as 32-bit floats."""
         inner, outer = self.pairs[name]
-        product: Array = self.scale * (outer @ inner)
+        product: Array = self.alpha / self.rank * (outer @ inner)
         return product
 
 
@@ -75,17 +58,11 @@ def load_lora(folder: Path, base: GgufHeader) -> Lora:
         base: The GGUF it is for, which tells in which order its rows go.
 
     Raises:
-        ValueError: It uses something that llama.cpp's adapters have no place for; says what.
+        ValueError: It changes what llama.cpp's adapters have no place for, or half of a pair is missing; says what.
     """
     from safetensors.numpy import load_file
 
     settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    for option, plain in _PLAIN.items():
-        if settings.get(option, plain) not in (plain, None):
-            raise ValueError(
-                f"{folder} cannot be exported: {option} is {settings[option]!r}, and llama.cpp knows only {plain!r}. "
-                "Train without it."
-            )
     halves: dict[str, dict[str, Array]] = {}
     for name, values in load_file(folder / "adapter_model.safetensors").items():
         match = _PEFT_NAME.fullmatch(name)
