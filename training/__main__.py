@@ -2,8 +2,8 @@
 
 import argparse
 import sys
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 
 from langchain_divconq.errors import DivConqError
 from training.config import load_config, load_toml
@@ -27,12 +27,11 @@ HELP = {
     "report": "write training/results/report.md and its plots from what was measured; takes no config",
 }
 
-
 _BESIDE = {
-    "show": ("training.measure.show", "show"),
-    "publish": ("training.measure.publish", "publish"),
-    "ship": ("training.gguf.export", "publish_adapter"),
-    "calibrate": ("training.gguf.calibrate", "calibrate"),
+    "show": "training.measure.show:show",
+    "publish": "training.measure.publish:publish",
+    "ship": "training.gguf.export:publish_adapter",
+    "calibrate": "training.gguf.calibrate:calibrate",
 }
 """Commands beside the stages, each with the function that does it."""
 
@@ -77,8 +76,7 @@ def _do(args: argparse.Namespace) -> int:
         return 0
     run_config = limited(load_config(args.config), args.limit)
     if args.command in _BESIDE:
-        module, name = _BESIDE[args.command]
-        getattr(import_module(module), name)(run_config)
+        resolve_name(_BESIDE[args.command])(run_config)
     else:
         run(run_config, *(() if args.command == "run" else (args.command,)))
     return 0
@@ -94,6 +92,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     taken = {"measure": {"--arm", "--retry-failed"}, "report": {"--check"}, "grade": {"--arm"}}
     if idle := [option for option, value in given.items() if value and option not in taken.get(args.command, set())]:
         parser.error(f"{args.command} takes no {idle[0]}")
+    if args.limit is not None and args.limit < 1:
+        parser.error(f"{args.limit} rows are no rows; name a number from 1 as --limit")
     return args
 
 
@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("config", type=Path, nargs="?", metavar="CONFIG", help="a TOML file, as in training/configs/")
     parser.add_argument(
         "--limit",
-        type=_positive,
+        type=int,
         metavar="N",
         help="a quick try: N rows of each source, under a name of its own; measure, grade: an arm's first N questions",
     )
@@ -119,13 +119,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--check", action="store_true", help="report: write nothing, say whether the report is right")
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} rows are no rows; name a number from 1")
-    return value
 
 
 if __name__ == "__main__":

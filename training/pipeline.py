@@ -36,7 +36,6 @@ _MODULES = {
     "evaluate": "training.measure.evaluate",
 }
 
-_SETTINGS = "config.json"
 # Settings that change how fast or how safely a stage runs, not what it makes.
 _FREE = {"name", "output", "finetune.threads", "finetune.checkpoint_every"} | {
     f"{section}.{field}" for section in ("demonstrate", "screen") for field in ("concurrency", "attempts")
@@ -118,7 +117,7 @@ def _keep_settings(config: Config) -> None:
 
     A setting may change as long as no stage that it bears on has begun.
     """
-    path = config.folder / _SETTINGS
+    path = config.folder / "config.json"
     settings = config.model_dump(mode="json")
     before = settings
     if path.exists():  # options that came since have their defaults there, and those that are gone bear on nothing

@@ -192,12 +192,6 @@ def test_a_teachers_preview_comes_before_the_first_call_and_counts_what_is_left(
     assert preview_teacher(examples(1), Demonstrate()).endswith("no price is configured")
 
 
-def test_no_loaded_examples_names_the_stage_to_run(tmp_path: Path) -> None:
-    config = Config(name="run", output=tmp_path, load=Load(train=()))
-    with pytest.raises(ValueError, match=r"no .*1-examples\.jsonl; run the stage load first"):
-        demonstrate(config)
-
-
 def test_a_run_that_leaves_no_demonstration_fails_and_keeps_what_was_paid_for(tmp_path: Path) -> None:
     config = prepared(tmp_path, examples(1, 2))
     with pytest.raises(ValueError, match="None of 2 examples has a plan"):

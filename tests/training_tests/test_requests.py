@@ -58,11 +58,6 @@ def test_what_is_finished_is_not_asked_again(tmp_path: Path) -> None:
     assert [outcome.id for outcome in outcomes] == [f"own/{number}" for number in range(5)]
 
 
-def test_two_examples_of_one_id_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="Two examples have the same id"):
-        run_durably(examples(1) * 2, plan, Journal(tmp_path / "journal", SETTINGS), concurrency=1, attempts=1)
-
-
 def test_a_flaky_teacher_is_asked_again_until_it_answers(tmp_path: Path) -> None:
     attempts: Counter[str] = Counter()
 

@@ -144,11 +144,6 @@ def test_an_example_too_long_for_the_solver_is_left_out() -> None:
     assert outcome == LeftOut(id="own/1", reason="too long for the solver")
 
 
-def test_an_example_without_a_plan_names_the_stage_to_run() -> None:
-    with pytest.raises(ValueError, match="own/1 has no subquestions; run the stage demonstrate first"):
-        answer_through(example(1, subquestions=None), Solver(model=scripted("")))
-
-
 def test_recorded_answers_need_no_solver(tmp_path: Path) -> None:
     recorded = Recorded(subquestions=PLAN, subanswers=("9", "5"), prediction="5")
     demonstrations = [

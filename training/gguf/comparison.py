@@ -141,8 +141,7 @@ class ScoringEngine(LlamaCppEngine):
         for token in reply[:-1]:
             self._decode(slot, [token])
             rows.append(_normalised(self._logits()))
-        stacked: Array = self._np.stack(rows)
-        return stacked
+        return np.stack(rows)
 
     def greedy(self, prompt: Sequence[int], max_tokens: int) -> list[int]:
         """Return the likeliest reply, token by token, without the token that ends it."""
@@ -173,5 +172,4 @@ def log_probabilities(model: Any, prompt: Sequence[int], reply: Sequence[int]) -
 
 def _normalised(logits: Array) -> Array:
     shifted = logits.astype(np.float64) - logits.max()
-    normalised: Array = (shifted - np.log(np.exp(shifted).sum())).astype(np.float32)
-    return normalised
+    return (shifted - np.log(np.exp(shifted).sum())).astype(np.float32)

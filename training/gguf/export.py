@@ -5,7 +5,6 @@ import random
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from langchain_divconq.llamacpp import weights
 from langchain_divconq.llamacpp.engines.gguf import read_header
@@ -36,12 +35,16 @@ def export(config: Config) -> None:
         ParityError: llama.cpp does not say what was trained; names the step that broke.
         ValueError: The adapter cannot be exported, or there is no GGUF to serve it with.
     """
+    from peft import PeftModel
+
     folder = config.folder / "5-gguf.partial"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     base = served_file(config)
     files = build(config, base, folder)
-    parity = compare(*load_trained(config), held_out(config), base, files, config.finetune.role)
+    model, tokenizer = load_student(config.finetune.student, config.folder, "float32")
+    student = PeftModel.from_pretrained(model, trained_folder(config))
+    parity = compare(student, tokenizer, held_out(config), base, files, config.finetune.role)
     save_json(folder / "parity.json", parity.as_json())
     enforce(parity)
     _describe(config, base, folder, {name: stored_types(files[name]) for name in files if name in config.export.ladder})
@@ -67,14 +70,6 @@ def build(config: Config, base: Path, folder: Path) -> dict[str, Path]:
             files[kind] = folder / f"merged-{kind}.gguf"
             quantise(files["F16"], files[kind], kind)
     return files
-
-
-def load_trained(config: Config) -> tuple[Any, Any]:
-    """Return the trained student in Hugging Face, at 32 bits, and its tokenizer."""
-    from peft import PeftModel
-
-    model, tokenizer = load_student(config.finetune.student, config.folder, "float32")
-    return PeftModel.from_pretrained(model, trained_folder(config)), tokenizer
 
 
 def trained_folder(config: Config) -> Path:

@@ -46,8 +46,7 @@ class Lora:
     def delta(self, name: str) -> Array:
         """Return what is added to a tensor, as 32-bit floats."""
         inner, outer = self.pairs[name]
-        product: Array = self.alpha / self.rank * (outer @ inner)
-        return product
+        return self.alpha / self.rank * (outer @ inner)
 
 
 def load_lora(folder: Path, base: GgufHeader) -> Lora:

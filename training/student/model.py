@@ -99,9 +99,8 @@ def load_student(name: str, folder: Path, dtype: str) -> tuple[Any, Any]:
         model: Any = AutoModelForCausalLM.from_pretrained(
             where, config=config, dtype=getattr(torch, dtype), **options, **unpacked
         )
-    if getattr(
-        model, "is_quantized", False
-    ):  # trainers refuse what says that it is quantised, and this is not any more
+    if getattr(model, "is_quantized", False):
+        # Trainers refuse what says that it is quantised, and this is not any more.
         del model.hf_quantizer, model.config.quantization_config
         model.is_quantized = False
     return model.eval(), tokenizer

@@ -42,12 +42,12 @@ def demonstrate(config: Config, teacher: Runnable[Any, Any] | None = None) -> No
     `teacher` takes the place of the model the config names.
 
     Raises:
-        ValueError: There is nothing to read, no such teacher, or no example has a plan.
+        ValueError: There is no such teacher, or no example has a plan.
         UnfinishedError: Requests failed; what was finished is kept for the next run.
     """
     folder, options = config.folder, config.demonstrate
-    examples = read_stage(folder / "1-examples.jsonl", "load")
-    validation = read_stage(folder / "1-validation.jsonl", "load")
+    examples = list(load_examples(folder / "1-examples.jsonl"))
+    validation = list(load_examples(folder / "1-validation.jsonl"))
     both = [*examples, *validation]
     journal = None
     if options.teacher == RECORDED and teacher is None:
@@ -57,7 +57,13 @@ def demonstrate(config: Config, teacher: Runnable[Any, Any] | None = None) -> No
             model=load_teacher(options.teacher) if teacher is None else teacher,
             max_subquestions=options.max_subquestions,
         )
-        journal = Journal(folder / "2-demonstrations.jsonl.journal", _settings(options, both))
+        settings = {
+            "teacher": options.teacher,
+            "max_subquestions": options.max_subquestions,
+            "prompts": PROMPT_VERSION,
+            "examples": examples_fingerprint(both),
+        }
+        journal = Journal(folder / "2-demonstrations.jsonl.journal", settings)
         print(preview_teacher(journal.unfinished(both), options))
         work = partial(write_plan, decomposer=decomposer)
         outcomes = run_durably(both, work, journal, concurrency=options.concurrency, attempts=options.attempts)
@@ -66,17 +72,6 @@ def demonstrate(config: Config, teacher: Runnable[Any, Any] | None = None) -> No
     if not demonstrations:
         raise ValueError(f"None of {len(examples)} examples has a plan a student could learn; see the counts above.")
     save_stage(outcomes, len(examples), folder / "2-demonstrations.jsonl", journal)
-
-
-def read_stage(path: Path, stage: str) -> list[Example]:
-    """Return the examples that an earlier stage left.
-
-    Raises:
-        ValueError: It did not.
-    """
-    if not path.is_file():
-        raise ValueError(f"There is no {path}; run the stage {stage} first.")
-    return list(load_examples(path))
 
 
 def save_stage(outcomes: Sequence[Outcome], train: int, path: Path, journal: Journal | None) -> None:
@@ -120,13 +115,3 @@ def preview_teacher(examples: Sequence[Example], options: Demonstrate) -> str:
     prompts = (decomposition_prompt(example.asked, cap, "one_shot") for example in examples)
     price = Price(input=prices[0], output=prices[1]) if any(prices) else None
     return preview(options.teacher, prompts, _TOKENS_PER_SUBQUESTION * cap, price)
-
-
-def _settings(options: Demonstrate, examples: Sequence[Example]) -> dict[str, Any]:
-    """Return what the outcomes depend on: all but how fast they are asked for."""
-    return {
-        "teacher": options.teacher,
-        "max_subquestions": options.max_subquestions,
-        "prompts": PROMPT_VERSION,
-        "examples": examples_fingerprint(examples),
-    }

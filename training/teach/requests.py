@@ -65,8 +65,6 @@ def run_durably(
         UnfinishedError: Requests failed after all their attempts; raised at the end, or once hardly any succeeds.
         Exception: What fails every request alike (no key, no such model) is raised at once, as it came.
     """
-    if len({example.id for example in examples}) < len(examples):
-        raise ValueError("Two examples have the same id; ids must differ.")
     stopped = threading.Event()
     retrying = _retrying(attempts, first_wait, stopped)
 

@@ -15,9 +15,9 @@ from langchain_divconq.prompts import ANSWER_MARKER, PROMPT_VERSION
 from langchain_divconq.solver import Solver
 from langchain_divconq.types import Decomposition, Mode
 from training.config import Config, Role
-from training.example import Example, LeftOut, Outcome, examples_fingerprint, kept, render_counts
+from training.example import Example, LeftOut, Outcome, examples_fingerprint, kept, load_examples, render_counts
 from training.scoring import same_answer
-from training.teach.demonstrate import read_stage, save_stage
+from training.teach.demonstrate import save_stage
 from training.teach.requests import Journal, run_durably
 from training.teach.teachers import RECORDED, load_teacher, preview, solver_prompts
 
@@ -37,13 +37,13 @@ def screen(config: Config, solver: Runnable[Any, Any] | None = None) -> None:
     `solver` takes the place of the one the config names.
 
     Raises:
-        ValueError: There is nothing to read, no such solver, nothing recorded where recorded answers are asked for, or
+        ValueError: There is no such solver, nothing recorded where recorded answers are asked for, or
             nothing is left.
         UnfinishedError: Requests failed; what was finished is kept for the next run.
     """
     folder, role = config.folder, config.finetune.role
-    demonstrations = read_stage(folder / "2-demonstrations.jsonl", "demonstrate")
-    validation = read_stage(folder / "2-validation.jsonl", "demonstrate")
+    demonstrations = list(load_examples(folder / "2-demonstrations.jsonl"))
+    validation = list(load_examples(folder / "2-validation.jsonl"))
     both = [*demonstrations, *validation]
     journal: Journal | None = None
     outcomes: list[Outcome]
@@ -136,8 +136,7 @@ def recorded_subanswers(example: Example) -> tuple[str, ...] | None:
 
 def answer_through(example: Example, solver: Solver) -> Outcome:
     """Return the example with what the solver says through its plan."""
-    if example.subquestions is None:
-        raise ValueError(f"{example.id} has no subquestions; run the stage demonstrate first.")
+    assert example.subquestions is not None  # the stage before gives them
     decomposition = Decomposition(question=example.asked, subquestions=example.subquestions)
     try:
         solution = solver.invoke(decomposition)
