@@ -6,7 +6,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 from langchain_divconq.errors import DivConqError
-from training.config import load_config, load_toml
+from training.config import Config, load_toml
 from training.pipeline import limited, run
 
 HELP = {
@@ -74,7 +74,7 @@ def _do(args: argparse.Namespace) -> int:
         config = load_toml(args.config, Measurement)
         measure(config, limit=args.limit, arms=args.arm, retry_failed=args.retry_failed)
         return 0
-    run_config = limited(load_config(args.config), args.limit)
+    run_config = limited(load_toml(args.config, Config), args.limit)
     if args.command in _BESIDE:
         resolve_name(_BESIDE[args.command])(run_config)
     else:

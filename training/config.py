@@ -235,17 +235,13 @@ class Config(Frozen):
         return ROOT / self.output / self.name
 
 
-def load_config(path: Path) -> Config:
-    """Return the config in a TOML file.
+def load_toml(path: Path, kind: type[Settings]) -> Settings:
+    """Return the settings in a TOML file: a `Config`, or a measurement's.
 
     Raises:
-        ValueError: There is no such file, it is no TOML, or a field is unknown or out of range; names each.
+        ValueError: There is no such file, it is no TOML, a field is unknown or out of range, or they do not fit
+            together; names each.
     """
-    return load_toml(path, Config)
-
-
-def load_toml(path: Path, kind: type[Settings]) -> Settings:
-    """Return the settings in a TOML file; as `load_config`, for whatever settings, which also have to fit together."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -23,9 +23,6 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 """What each stage leaves in the run's folder. The function of its name in its module makes it."""
 
-_OPTIONAL = {"prefer"}
-"""Stages that are done where the config has a section for them."""
-
 _MODULES = {
     "load": "training.data.load",
     "demonstrate": "training.teach.demonstrate",
@@ -60,9 +57,8 @@ def run(config: Config, *stages: str) -> None:
             served_file(config)  # what export needs, before a teacher is paid or a student trained
         for stage in stages or STAGES:
             if is_complete(config, stage):
-                if stage in _OPTIONAL and getattr(config, stage) is None:
-                    continue
-                _say(f"{stage}: complete ({', '.join(STAGES[stage])})")
+                if stage != "prefer" or config.prefer is not None:
+                    _say(f"{stage}: complete ({', '.join(STAGES[stage])})")
                 continue
             if stage != "finetune" and not _is_first_process():
                 raise ValueError(f"`accelerate launch` is for finetune alone; run {stage} without it, then that.")
@@ -74,8 +70,8 @@ def run(config: Config, *stages: str) -> None:
 
 
 def is_complete(config: Config, stage: str) -> bool:
-    """Return whether a stage's artifacts are all there, or none are asked for."""
-    if stage in _OPTIONAL and getattr(config, stage) is None:
+    """Return whether a stage's artifacts are all there, or none are asked for: "prefer" has its own section."""
+    if stage == "prefer" and config.prefer is None:
         return True
     return all((config.folder / artifact).exists() for artifact in STAGES[stage])
 
@@ -138,7 +134,7 @@ def _made_since(folder: Path, stage: str) -> list[str]:
     """Return what a stage and those after it left, unfinished work included: names begin with the stage's number."""
     if stage == "prefer":  # it shares the fine-tuning's number
         return sorted(path.name for path in folder.iterdir() if path.name.startswith(("4-preferred", "5", "6")))
-    first = [name for name in STAGES if name not in _OPTIONAL].index(stage) + 1
+    first = [name for name in STAGES if name != "prefer"].index(stage) + 1
     return sorted(path.name for path in folder.iterdir() if path.name[:1].isdigit() and int(path.name[0]) >= first)
 
 

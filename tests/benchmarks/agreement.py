@@ -12,7 +12,7 @@ from langchain_divconq import ChatGGUF
 from langchain_divconq.llamacpp.engines import unload_engines
 from langchain_divconq.llamacpp.engines.base import EngineName
 from langchain_divconq.prompts import decomposition_prompt
-from training.config import Config, load_config
+from training.config import Config, load_toml
 from training.example import Example, load_examples
 from training.student.model import served_file
 
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--files", nargs="+", default=["adapter.gguf", "merged-F16.gguf"])
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
-    config = load_config(arguments.config)
+    config = load_toml(arguments.config, Config)
     examples = list(load_examples(config.folder / "3-validation.jsonl"))[: arguments.questions]
     result: dict[str, object] = {"questions": len(examples), "engines": ENGINES}
     for file in arguments.files:

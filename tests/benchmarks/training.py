@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.interval import rate_ratio
-from training.config import ROOT, Finetune, load_config
+from training.config import ROOT, Config, Finetune, load_toml
 from training.example import load_examples
 from training.student.batches import batched, collate, completion_tokens
 from training.student.finetune import add_lora, completion_loss, encode
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "tests/benchmarks/results/training.json")
     arguments = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    config = load_config(arguments.config)
+    config = load_toml(arguments.config, Config)
     path = config.folder / "3-screened.jsonl"
     if not path.is_file():
         parser.error(f"{path} is missing; run `python -m training screen {arguments.config}` first.")

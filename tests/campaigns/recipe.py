@@ -23,7 +23,7 @@ from tests.artifacts import contents
 from tests.campaigns.children import in_fork
 from tests.campaigns.report import Report
 from tests.repository import ROOT
-from training.config import Config, load_config
+from training.config import Config, load_toml
 from training.pipeline import STAGES
 from training.pipeline import run as run_stages
 
@@ -51,7 +51,7 @@ def run(count: int, seed: int) -> Report:
     import_what_stages_need()
     report = Report(settings={"config": CONFIG.relative_to(ROOT).as_posix()})
     with tempfile.TemporaryDirectory() as folder:
-        config = load_config(CONFIG).model_copy(update={"output": Path(folder) / "runs"})
+        config = load_toml(CONFIG, Config).model_copy(update={"output": Path(folder) / "runs"})
         undisturbed = {name: measured(config, name, Path(folder)) for name in STAGES}
         for number in range(count):
             name = [*STAGES][number % len(STAGES)]

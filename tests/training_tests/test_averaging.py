@@ -9,8 +9,7 @@ import pytest
 from langchain_divconq.llamacpp.engines.gguf import read_header
 from tests.training_tests.test_finetune import as_gguf, prepare
 from training.student import finetune as stage
-from training.student.adapter import load_lora, read_adapter
-from training.student.averaging import average
+from training.student.adapter import average, load_lora, read_adapter
 
 A, B = "q_proj.lora_A.weight", "q_proj.lora_B.weight"
 

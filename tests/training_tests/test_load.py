@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.training_tests.examples import example, needs_data
-from training.config import ROOT, Config, Source, load_config
+from training.config import ROOT, Config, Source, load_toml
 from training.data import load as module
 from training.data.load import Counts, group, hold_out, load, render_counts, sample
 from training.example import Example, Recorded, load_examples
@@ -245,7 +245,7 @@ def test_the_counts_add_up_in_the_table() -> None:
 
 @pytest.mark.parametrize("size", ["small", "medium"])
 def test_the_shipped_weights_are_trained_on_permissive_train_splits_alone(size: str) -> None:
-    config = load_config(ROOT / "training" / "configs" / f"{size}.toml")
+    config = load_toml(ROOT / "training" / "configs" / f"{size}.toml", Config)
     permissive = {"gsm8k_socratic", "strategyqa", "musique", "drop_qdmr", "wiki2", "arithmetic", "everyday"}
     for trained in config.load.train:
         assert trained.name.removesuffix("_one_step").replace("gsm8k", "gsm8k_socratic").startswith(tuple(permissive))
@@ -257,7 +257,7 @@ def test_the_shipped_weights_are_trained_on_permissive_train_splits_alone(size: 
     [("s_d_t", "s_e_t", ("S_D-T", "S_E-T")), ("screening_none", "screening", ("S_D-T", "S_D-R"))],
 )
 def test_twins_differ_in_role_and_screening_alone(of_one: str, of_other: str, roles: tuple[str, str]) -> None:
-    one, other = (load_config(ROOT / "training" / "configs" / f"{name}.toml") for name in (of_one, of_other))
+    one, other = (load_toml(ROOT / "training" / "configs" / f"{name}.toml", Config) for name in (of_one, of_other))
     assert (one.finetune.role, other.finetune.role) == roles
     same = {"name": "own", "finetune": one.finetune, "screen": one.screen}
     assert one.model_copy(update=same) == other.model_copy(update=same)
@@ -266,7 +266,7 @@ def test_twins_differ_in_role_and_screening_alone(of_one: str, of_other: str, ro
 @needs_data
 @pytest.mark.parametrize("name", ["screening"])
 def test_a_config_loads_what_is_at_hand(name: str, tmp_path: Path) -> None:
-    config = load_config(ROOT / "training" / "configs" / f"{name}.toml").model_copy(update={"output": tmp_path})
+    config = load_toml(ROOT / "training" / "configs" / f"{name}.toml", Config).model_copy(update={"output": tmp_path})
     load(config)
     assert len(artifact(config, "validation")) >= config.load.validation
     assert {e.split for e in artifact(config, "examples")} == {"train"}

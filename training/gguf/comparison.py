@@ -172,4 +172,5 @@ def log_probabilities(model: Any, prompt: Sequence[int], reply: Sequence[int]) -
 
 def _normalised(logits: Array) -> Array:
     shifted = logits.astype(np.float64) - logits.max()
-    return (shifted - np.log(np.exp(shifted).sum())).astype(np.float32)
+    normalised: Array = (shifted - np.log(np.exp(shifted).sum())).astype(np.float32)
+    return normalised

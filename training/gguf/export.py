@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from langchain_divconq.llamacpp import weights
 from langchain_divconq.llamacpp.engines.gguf import read_header
 from langchain_divconq.llamacpp.engines.identity import fingerprint
@@ -96,7 +98,7 @@ def publish_adapter(config: Config, folder: Path = ADAPTERS) -> None:
     if not exported.exists():
         raise ValueError(f"There is no {exported}. Run it first: python -m training export CONFIG")
     adapter = exported / "adapter.gguf"
-    enforce(Parity.from_json(json.loads((exported / "parity.json").read_text(encoding="utf-8"))))
+    enforce(TypeAdapter(Parity).validate_json((exported / "parity.json").read_bytes()))
     if not config.finetune.role.startswith("S_D"):
         raise ValueError(f"The run's role is {config.finetune.role}; the library's adapters are decomposers (S_D-…).")
     name = published_name(base)

@@ -3,11 +3,8 @@
 `comparison.py` takes the figures. What fails names the step that broke.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
-
-from pydantic import TypeAdapter
+from typing import Any
 
 
 class ParityError(ValueError):
@@ -86,11 +83,6 @@ class Parity:
         """Return figures, limits and what failed, as they are saved."""
         limits = {one.name: asdict(LIMITS[one.name]) for one in self.artifacts}
         return {**asdict(self), "limits": limits, "failures": check(self)}
-
-    @classmethod
-    def from_json(cls, saved: Mapping[str, Any]) -> Self:
-        """Return the comparison whose figures were saved."""
-        return TypeAdapter(cls).validate_python(saved)
 
 
 def check(parity: Parity) -> list[str]:

@@ -6,21 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_divconq.llamacpp.engines.gguf import read_header
 from langchain_divconq.llamacpp.engines.identity import fingerprint
 from training.config import ROOT, Config, Finetune, Repeat
 from training.example import Example, load_examples
-from training.student.adapter import read_adapter
-from training.student.averaging import keep_of_start
+from training.student.adapter import keep_of_start, read_adapter
 from training.student.batches import IGNORED, Sequenced, batched, collate, completion_tokens
 from training.student.log import TrainingLog
 from training.student.model import completion_ids, greedy, load_student, padding_id, prompt_ids, served_file
 from training.student.targets import Target, parse_rate, target
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _PLAN_TOKENS = 128
 """Most tokens decoded to see whether a plan parses."""
@@ -238,14 +234,13 @@ def quicken(student: Any) -> None:
             module.__class__ = adapted
 
 
-def _adapted(layer: Any, inputs: "Tensor", *_: Any, **__: Any) -> "Tensor":
+def _adapted(layer: Any, inputs: Any, *_: Any, **__: Any) -> Any:
     """Return a linear layer's output with its adapter's added in the same product; peft takes five passes for that."""
     import torch
 
     base = layer.base_layer
     if layer.disable_adapters:
-        output: Tensor = base(inputs)
-        return output
+        return base(inputs)
     (name,) = layer.active_adapters
     flat = inputs.reshape(-1, inputs.shape[-1])
     down, up = (half[name].weight.to(flat.dtype) for half in (layer.lora_A, layer.lora_B))
@@ -267,7 +262,7 @@ def completion_loss(student: Any) -> Any:
             super().__init__()
             self.student = student
 
-        def forward(self, ids: "Tensor", labels: "Tensor") -> "Tensor":
+        def forward(self, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             causal = self.student.base_model.model
             hidden = causal.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
             following = labels[:, 1:]

@@ -2,9 +2,7 @@
 
 import json
 import os
-import shutil
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +33,6 @@ class TrainingLog:
         self.config = config
         self.steps = steps
         self.records: list[dict[str, Any]] = []
-        self._started = time.monotonic()
 
     def resume(self, student: Any, optimiser: Any, *, writes: bool = True) -> int:
         """Put the last checkpoint's state into student, optimiser and random generators; return its step (0: none).
@@ -107,15 +104,14 @@ class TrainingLog:
         with whole(self.folder / _CHECKPOINT) as temporary:
             torch.save(state, temporary)
 
-    def finish(self, student: Any, *, examples: int, too_long: int) -> Path:
+    def finish(self, student: Any, *, examples: int, too_long: int) -> None:
         """Save adapter, summary and plot, and give the folder its final name."""
         for adapter in student.peft_config.values():
             adapter.base_model_name_or_path = self.config.finetune.student  # not where it lay on this machine
             adapter.target_modules = sorted(adapter.target_modules)  # a set has another order in each process
         student.save_pretrained(self.folder, save_embedding_layers=False)  # they are not trained
         (self.folder / "README.md").unlink(missing_ok=True)  # peft's template; the card is written at export
-        held_out = [record["held_out_loss"] for record in self.records if "held_out_loss" in record]
-        parse_rates = [record["parse_rate"] for record in self.records if "parse_rate" in record]
+        last = {name: value for record in self.records for name, value in record.items()}
         seconds = sum(record["seconds"] for record in self.records)
         tokens = sum(record["tokens"] for record in self.records)
         summary = {
@@ -126,28 +122,24 @@ class TrainingLog:
             "tokens": tokens,
             "seconds": round(seconds, 1),
             "tokens_per_second": round(tokens / max(seconds, 1e-9), 1),
-            "held_out_loss": held_out[-1] if held_out else None,
-            "parse_rate": parse_rates[-1] if parse_rates else None,
+            "held_out_loss": last.get("held_out_loss"),
+            "parse_rate": last.get("parse_rate"),
         }
         save_json(self.folder / "training.json", summary)
         plot(self.records, self.folder / "loss.png")
         final = self.folder.with_suffix("")
-        if final.exists():
-            shutil.rmtree(final)
         self.folder.rename(final)
         (final / _CHECKPOINT).unlink(missing_ok=True)  # not before: a run killed here would begin anew
-        return final
 
     def _settings(self) -> dict[str, Any]:
         """Return what the weights depend on, as JSON keeps it."""
         settings = self.config.finetune.model_dump(
             mode="json", exclude={"evaluate_every", "checkpoint_every", "threads", "compile", "start"}
         )
-        cap = self.config.demonstrate.max_subquestions
         return {
             **settings,
             "seed": self.config.seed,
-            "max_subquestions": cap,
+            "max_subquestions": self.config.demonstrate.max_subquestions,
             "data": self.data,
             "start": self.start,
             "steps": self.steps,

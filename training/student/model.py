@@ -31,10 +31,8 @@ def student_file(name: str, folder: Path) -> Path | None:
     Raises:
         ValueError: There is no such file.
     """
-    if name == "bundled":
-        return default_weights()
-    if name == "medium":
-        return default_weights("medium")
+    if name in ("bundled", "medium"):
+        return default_weights("small" if name == "bundled" else "medium")
     if name == "tiny":
         from training.student.tiny import make_tiny
 
@@ -126,8 +124,7 @@ def load_tokenizer(name: str, folder: Path) -> Any:
 
 def render_prompt(messages: Sequence[BaseMessage], tokenizer: Any) -> str:
     """Return the prompt as the engines render it: by the model's chat template, opening the reply."""
-    text = tokenizer.apply_chat_template(chat_roles(messages), tokenize=False, add_generation_prompt=True)
-    return str(text)
+    return str(tokenizer.apply_chat_template(chat_roles(messages), tokenize=False, add_generation_prompt=True))
 
 
 def prompt_ids(messages: Sequence[BaseMessage], tokenizer: Any) -> list[int]:

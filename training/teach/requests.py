@@ -4,7 +4,6 @@ A stage's journal keeps what becomes of each example. Once all are there, the st
 order and removes the journal.
 """
 
-import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, as_completed
@@ -81,7 +80,7 @@ def run_durably(
     unfinished = journal.unfinished(examples)
     done = len(examples) - len(unfinished)
     with (
-        tqdm(total=len(examples), initial=done, unit="example", file=sys.stderr, disable=None) as bar,
+        tqdm(total=len(examples), initial=done, unit="example", disable=None) as bar,
         ContextThreadPoolExecutor(max_workers=concurrency) as executor,
     ):
         futures = {executor.submit(one, example): example for example in unfinished}
