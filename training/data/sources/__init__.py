@@ -70,5 +70,4 @@ def read_source(source: Source) -> Iterator[Example]:
         yield from plain.plain(read_rows(source, {}), source.name, source.split, place)
     else:
         (path,) = find_files(source, {})
-        questions = recorded_teacher.least_to_most_questions(path)
-        yield from recorded_teacher.least_to_most(read_rows(source, {}), source.name, source.split, questions)
+        yield from recorded_teacher.least_to_most(read_rows(source, {}), source.name, source.split, path)

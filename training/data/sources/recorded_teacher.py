@@ -36,25 +36,19 @@ def chatgpt(rows: Iterable[Row], source: str, split: Split) -> Iterator[Example]
         yield Example.of(source, "test", name, row["problem"], answers=answers, recorded=recorded)  # whatever is asked
 
 
-def least_to_most_questions(path: Path) -> dict[int, Row]:
-    """Return the questions of a recorded run by identifier: they lie beside it.
-
-    Raises:
-        ValueError: They do not.
-    """
-    questions = path.with_name("questions_test.jsonl")
-    if not questions.is_file():
-        raise ValueError(f"{path} needs its questions beside it, and there is no {questions}.")
-    return {row["id"]: {**row, "_set": path.parent.name} for row in read_file(questions)}
-
-
-def least_to_most(rows: Iterable[Row], source: str, split: Split, questions: dict[int, Row]) -> Iterator[Example]:
+def least_to_most(rows: Iterable[Row], source: str, split: Split, path: Path) -> Iterator[Example]:
     """Yield ASDiv or MultiArith problems with a large model's least-to-most solution.
 
     They are test questions. An experiment on screening needs demonstrations of which some are wrong, and no train split
     at hand has any: so the experiment may call them "train". Nothing is evaluated on them, ever: `load` refuses a run
     that does both.
+
+    `path` is where the rows come from; their questions lie beside it, or a ValueError says that they do not.
     """
+    beside = path.with_name("questions_test.jsonl")
+    if not beside.is_file():
+        raise ValueError(f"{path} needs its questions beside it, and there is no {beside}.")
+    questions = {row["id"]: row for row in read_file(beside)}
     for row in rows:
         asked = questions[row["id"]]
         steps = [(subquestion.strip(), answer.strip()) for subquestion, answer in _STEP.findall(row["completion"])]
@@ -63,7 +57,7 @@ def least_to_most(rows: Iterable[Row], source: str, split: Split, questions: dic
             subanswers=tuple(answer for _, answer in steps),
             prediction=_prediction(row["completion"]),
         )
-        name, question, gold = f"{asked['_set']}-{row['id']}", asked["question"].strip(), _gold(asked["answer"])
+        name, question, gold = f"{path.parent.name}-{row['id']}", asked["question"].strip(), _gold(asked["answer"])
         yield Example.of(source, split, name, question, answers=(gold,), recorded=recorded)
 
 
