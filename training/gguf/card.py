@@ -46,7 +46,7 @@ DATASETS = {
     "arithmetic": Dataset("problems from templates of this project", "MIT", ""),
     "least_to_most": Dataset("Least-to-most outputs of GPT-4 and GPT-3.5", "MIT; OpenAI output", ""),
 }
-"""By source; what is the same rows read in another way, "_socratic" or "_one_step", is under the plain name."""
+"""By source. One that reads the same rows in another way ("_socratic", "_one_step") is found under the plain name."""
 
 _SHOWN = ("parse_rate", "repeats_or_copies", "undivided_one_step", "uses_references_recall", "agreement")
 _DECOMPOSER = (

@@ -88,8 +88,7 @@ def run_durably(
             failures = _failures(futures, bar)
         finally:
             stopped.set()  # wakes those that wait before another attempt
-            for future in futures:
-                future.cancel()
+            executor.shutdown(wait=False, cancel_futures=True)
     if failures:
         raise UnfinishedError(_report(failures, len(journal.unfinished(examples)), attempts, journal.path))
     return [journal.records[example.id] for example in examples]

@@ -37,8 +37,7 @@ def screen(config: Config, solver: Runnable[Any, Any] | None = None) -> None:
     `solver` takes the place of the one the config names.
 
     Raises:
-        ValueError: There is no such solver, nothing recorded where recorded answers are asked for, or
-            nothing is left.
+        ValueError: There is no such solver, nothing recorded where recorded answers are asked for, or nothing is left.
         UnfinishedError: Requests failed; what was finished is kept for the next run.
     """
     folder, role = config.folder, config.finetune.role
