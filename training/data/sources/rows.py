@@ -40,11 +40,8 @@ def find_files(source: Source, files: Files) -> list[Path]:
     """
     if source.path is not None:
         paths = [ROOT / source.path.expanduser()]
-        named = {
-            _SPLIT_IN_NAME[word]
-            for word in re.findall(r"[^\W\d_]+", paths[0].stem.casefold())
-            if word in _SPLIT_IN_NAME
-        }
+        words = re.findall(r"[^\W\d_]+", paths[0].stem.casefold())
+        named = {_SPLIT_IN_NAME[word] for word in words if word in _SPLIT_IN_NAME}
         if named - {source.split}:
             raise ValueError(
                 f'{paths[0]} holds the split "{min(named)}" by its name, and source {source.name!r} asks for '
