@@ -3,8 +3,6 @@
 What the models write is out of version control: plans are kept in the measurement's folder, replies nowhere.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """The corpus of multi-hop retrieval: paragraphs of evidence, and questions with a gold paragraph for each hop."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress

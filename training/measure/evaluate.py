@@ -4,8 +4,6 @@ What the models write is kept in the run's folder (6-plans/, one durable record 
 6-verdicts.jsonl and 6-evaluation.json hold identifiers and numbers alone.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path

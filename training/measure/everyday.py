@@ -6,8 +6,6 @@ An arm is one of `ARMS`, or NAME=MODEL with a model as `Decomposer` takes it: th
 What is no student of ours is asked with one demonstration, as the library does. What has a record is not asked again.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -7,8 +7,6 @@ Words count without their endings and by their first five letters, since "flows"
 "director" ask for the same.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter

@@ -1,7 +1,5 @@
 """The models of an arm: loaded by name, asked many questions at once, their calls counted and their failures named."""
 
-from __future__ import annotations
-
 import asyncio
 import atexit
 import re

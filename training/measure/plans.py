@@ -1,7 +1,5 @@
 """The decompositions an arm is given: written by a model and kept, or recorded in a dataset."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +46,7 @@ class Planned(Frozen):
     """Whether that reply ends by itself."""
 
     @classmethod
-    def of(cls, example: Example, subquestions: Sequence[str] = (), **known: Any) -> Planned:
+    def of(cls, example: Example, subquestions: Sequence[str] = (), **known: Any) -> "Planned":
         """Return the plan of an example; `usage`, `no_plan` and `failure` as far as they are known."""
         usage = known.pop("usage", StageUsage())
         decomposition = Decomposition(question=example.asked, subquestions=tuple(subquestions), usage=usage)

@@ -5,8 +5,6 @@ A file `NAME.json` holds the questions, as a JSON list or as JSON lines, in the 
 the full sets that others measure on need no conversion.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Readers, which fill in a reference: with a gold answer, or what a chat model reads."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ A folder of results holds settings.json, and for each arm ARM.jsonl with a recor
 while an arm runs, in the order the questions end; a complete arm's file is in the order they were drawn.
 """
 
-from __future__ import annotations
-
 import json
 import platform
 from collections.abc import Mapping
@@ -48,12 +46,12 @@ class Used(Frozen):
     """Spent waiting for the model, calls added up, divided by the questions that were asked at once."""
 
     @classmethod
-    def of(cls, usage: StageUsage, at_once: int) -> Used:
+    def of(cls, usage: StageUsage, at_once: int) -> "Used":
         """Return what the ledger holds, but for a server's cache; `at_once` questions, this one too, were in flight."""
         known = usage.model_dump(include={*cls.model_fields})
         return cls(**{**known, "seconds": round(usage.seconds / at_once, 3)})
 
-    def __add__(self, other: Used) -> Used:
+    def __add__(self, other: "Used") -> "Used":
         return Used(**{name: getattr(self, name) + getattr(other, name) for name in Used.model_fields})
 
 

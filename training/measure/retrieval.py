@@ -4,8 +4,6 @@ Each search goes through the library's own DecomposedRetriever. The ids of the d
 measurement's folder, out of version control, for the arms that answer from them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """The retrievers that are measured: over words, and over vectors."""
 
-from __future__ import annotations
-
 import importlib.util
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Ten questions of each evaluation source with both plans and the reference: to look at, not to be committed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from textwrap import indent, shorten
 

@@ -1,7 +1,5 @@
 """A task: what an arm does with a question. Here is what all tasks share; `answers` and `retrieval` have one each."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

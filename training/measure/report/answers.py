@@ -1,7 +1,5 @@
 """Tables of arms that answer questions: scores, what they keep of a teacher's, costs, the gate."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter

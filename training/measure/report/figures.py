@@ -1,7 +1,5 @@
 """Figures over records: costs, comparisons on the same questions, the gate. Pure functions."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

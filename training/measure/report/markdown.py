@@ -1,7 +1,5 @@
 """Cells and tables in Markdown, and where a document of them is another than it should be."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Plots, and the figures they show: a PNG holds these as text, so that it can be told what it was drawn from."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress

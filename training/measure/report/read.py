@@ -1,7 +1,5 @@
 """Committed results: a folder's settings.json, and a file of records an arm. Nothing is written or mended here."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """report.md and its plots, made from the committed records alone, and the check that they are those."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path

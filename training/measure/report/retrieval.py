@@ -1,7 +1,5 @@
 """Tables of arms that search: what they find within each budget, and what that costs; the answers read from it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
