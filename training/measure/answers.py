@@ -13,7 +13,6 @@ from langchain_core.runnables import Runnable
 
 from langchain_divconq.solver import Solver
 from training.example import Example
-from training.measure.config import Arm
 from training.measure.models import Meter, why_failed, why_no_reply
 from training.measure.plans import Planned
 from training.measure.records import AnswerRecord, Mode, shortened
@@ -32,9 +31,9 @@ class Answering(Task[AnswerRecord]):
     kind = AnswerRecord
     reply_tokens = 250
 
-    def more_settings(self, arm: Arm) -> dict[str, Any]:
+    def more_settings(self) -> dict[str, Any]:
         """Return the version of the prompts of self-ask."""
-        return {"self_ask_version": SELF_ASK_VERSION} if arm.mode == "self_ask" else {}
+        return {"self_ask_version": SELF_ASK_VERSION} if self.arm.mode == "self_ask" else {}
 
     def prompts(self, example: Example, subquestions: Sequence[str]) -> Iterator[list[BaseMessage]]:
         """Yield what the solver will be sent about one question."""

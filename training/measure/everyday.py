@@ -28,7 +28,7 @@ from training.data.sources.rows import find_files, read_file
 from training.example import Example, examples_fingerprint
 from training.measure.grade import Grade, asking_words, grade
 from training.measure.intervals import ratio
-from training.measure.models import NAME, Meter, ask_all
+from training.measure.models import NAME, Meter, ask_all, files_of
 from training.measure.records import Used, save_settings
 from training.measure.report.everyday import FOLDER, save_everyday
 from training.measure.report.read import EVERYDAY
@@ -146,14 +146,10 @@ def settings_of(decomposer: Decomposer) -> dict[str, Any]:
 
 def _files(stage: str, decomposer: Decomposer) -> dict[str, Path]:
     """Return the files that a decomposer's plans hang on: weights, adapter, and the card its confidence comes from."""
-    model = decomposer.model
-    if not isinstance(model, ChatGGUF):
-        return {}
-    files = {stage: model.model_path or default_weights()}
-    if model.adapter_path is not None:
-        files |= {f"{stage}_adapter": model.adapter_path, f"{stage}_card": model.adapter_path.with_suffix(".json")}
-    found = {name: path.expanduser() for name, path in files.items()}
-    return {name: path for name, path in found.items() if path.is_file() or not name.endswith("_card")}
+    files = files_of(stage, decomposer.model)
+    if (adapter := files.get(f"{stage}_adapter")) and (card := adapter.with_suffix(".json")).is_file():
+        files[f"{stage}_card"] = card
+    return files
 
 
 def _ask(name: str, decomposer: Decomposer, folder: Path, asked: Questions, limit: int | None) -> None:

@@ -74,8 +74,7 @@ def take_recorded(examples: Sequence[Example], options: DecomposerOptions, asked
     for example in examples:
         example = example.model_copy(update={"recorded": found.get(_words(example))})
         try:
-            plan = recorded_plan(example, options.max_subquestions, _LONG_PLANS)
-            planned[example.id] = Planned.of(example, plan)
+            planned[example.id] = Planned.of(example, recorded_plan(example, options.max_subquestions, _LONG_PLANS))
         except Unusable as error:
             planned[example.id] = Planned.of(example, no_plan=error.reason)
     return planned
@@ -100,7 +99,7 @@ def write_plans(
         ValueError: The file holds plans that were written under other settings, or of other questions.
         Exception: What would fail every question alike (no key, no file, no server), as it came.
     """
-    file = load_plans(path, settings)
+    file = Records(path, Planned, settings)
     failures: dict[str, Planned] = {}
 
     async def divide(example: Example) -> None:
@@ -125,11 +124,6 @@ def write_plans(
     left = [example for example in examples if example.id not in file.records]
     ask_all(left, divide, concurrency=concurrency, done=len(examples) - len(left), title=title)
     return {example.id: failures.get(example.id) or file.records[example.id] for example in examples}
-
-
-def load_plans(path: Path, settings: dict[str, Any] | None = None) -> Records[Planned]:
-    """Return the plans in a file, none where there is no file; refuse them where they are of other settings."""
-    return Records(path, Planned, settings)
 
 
 async def _free_reply(decomposer: Decomposer, example: Example) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from langchain_divconq.plans import render_plan
 from training.config import Config
 from training.example import Example, choose, load_examples
 from training.measure.evaluate import STYLES, plans_file, reference_plan
-from training.measure.plans import Planned, load_plans
+from training.measure.plans import Planned
+from training.store import Records
 
 EXAMPLES = 10
 _CONTEXT = 300
@@ -35,7 +36,7 @@ def render(config: Config) -> Iterator[str]:
     for source, examples in choose(load_examples(config.folder / "1-evaluation.jsonl"), limit, config.seed).items():
         yield f"\n=== {source} ==="
         written = {
-            arm: load_plans(path).records for arm in STYLES if (path := plans_file(config, arm, source)).exists()
+            arm: Records(path, Planned).records for arm in STYLES if (path := plans_file(config, arm, source)).exists()
         }
         for example in examples:
             yield _heading(example)
