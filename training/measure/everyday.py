@@ -99,7 +99,9 @@ def grade_decomposers(
     with hold(folder):
         if named:
             asked = questions or load_questions()
-            _save_settings(named, folder, asked.examples)
+            known = {"prompt_version": PROMPT_VERSION, "questions": examples_fingerprint(asked.examples)}
+            settings = {name: settings_of(decomposer) | known for name, decomposer in named.items()}
+            save_settings(folder, {"name": EVERYDAY, "kind": EVERYDAY}, {EVERYDAY: len(asked.examples)}, settings)
             for name, decomposer in named.items():
                 _ask(name, decomposer, folder, asked, limit)
         save_everyday(folder)
@@ -121,13 +123,6 @@ def load_arm(arm: str) -> tuple[str, Decomposer]:
         f"{arm!r} is no decomposer. Name one of {', '.join(ARMS)}, or another as NAME=MODEL: a new name of small "
         "letters, and the path of a GGUF or PROVIDER:MODEL."
     )
-
-
-def _save_settings(named: Mapping[str, Decomposer], folder: Path, examples: Sequence[Example]) -> None:
-    """Keep what the records depend on; refuse to go on with those that were made under other settings."""
-    asked = {"prompt_version": PROMPT_VERSION, "questions": examples_fingerprint(examples)}
-    arms = {name: {**settings_of(decomposer), **asked} for name, decomposer in named.items()}
-    save_settings(folder, {"name": EVERYDAY, "kind": EVERYDAY}, {EVERYDAY: len(examples)}, arms)
 
 
 def settings_of(decomposer: Decomposer) -> dict[str, Any]:

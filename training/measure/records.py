@@ -165,12 +165,11 @@ def save_settings(
     known = {arm: found for arm, found in before.get("arms", {}).items() if (folder / f"{arm}.jsonl").exists()}
     found = [*changes({name: before.get(name) for name in shared}, shared)] if known else []
     for arm, settings in arms.items():
-        bound = [
-            change
+        found += [
+            change._replace(name=f"{arm}: {change.name}")
             for change in changes(known.get(arm, settings), settings)
             if change.name.partition(".")[0] not in _FREE
         ]
-        found += [change._replace(name=f"{arm}: {change.name}") for change in bound]
     refuse_changes(
         found, f"The records in {folder}", "delete the arm's file to measure it anew, or give the config another name"
     )
