@@ -128,15 +128,14 @@ def load_arm(arm: str) -> tuple[str, Decomposer]:
 def settings_of(decomposer: Decomposer) -> dict[str, Any]:
     """Return what a decomposer's plans depend on, in JSON's types: its options, and checksums of its weights."""
     settings: dict[str, Any] = {"weights": {}}
-    stage, at = "decomposer", decomposer
-    while True:
+    for stage, at in (("decomposer", decomposer), ("fallback", decomposer.fallback)):
+        if at is None:
+            break
         settings[stage] = at.model_dump(include={"gate", "max_subquestions", "min_confidence", "prompt_style"})
         if not isinstance(at.model, ChatGGUF):
             settings[stage]["model"] = str(getattr(at.model, "model_name", None) or getattr(at.model, "model", ""))
         settings["weights"] |= {name: fingerprint(path) for name, path in _files(stage, at).items()}
-        if at.fallback is None:
-            return settings
-        stage, at = "fallback", at.fallback
+    return settings
 
 
 def _files(stage: str, decomposer: Decomposer) -> dict[str, Path]:
@@ -177,13 +176,6 @@ async def _graded(example: Example, decomposer: Decomposer, asked: Questions) ->
     except (DecompositionError, ContextOverflowError) as error:
         # However often it is asked, so this is a result as well: whoever asked goes on with the whole question.
         plan, no_plan = Decomposition(question=example.asked), type(error).__name__
-    found = grade(
-        example,
-        plan.subquestions,
-        kind=row["kind"],
-        language=row["language"],
-        asking=asked.asking,
-        confidence=plan.confidence,
-    )
+    found = grade(example, plan.subquestions, kind=row["kind"], language=row["language"], asking=asked.asking)
     used = {name: Used.of(usage, at_once=1) for name, usage in meter.by_name.items()}
-    return found.model_copy(update={"used": used, "no_plan": no_plan})
+    return found.model_copy(update={"confidence": plan.confidence, "used": used, "no_plan": no_plan})

@@ -141,15 +141,7 @@ class Grade(Frozen):
         return self.written > 0 and (self.invented or self.gold == 0)
 
 
-def grade(
-    example: Example,
-    plan: Sequence[str],
-    *,
-    kind: str,
-    language: str = "en",
-    asking: frozenset[str],
-    confidence: float | None = None,
-) -> Grade:
+def grade(example: Example, plan: Sequence[str], *, kind: str, language: str = "en", asking: frozenset[str]) -> Grade:
     """Return the grade of a plan.
 
     Args:
@@ -158,7 +150,6 @@ def grade(
         kind: The kind of question, for a table by kinds.
         language: The question's.
         asking: Words a plan may bring in, by their first letters; see `asking_words`.
-        confidence: The decomposer's own.
     """
     gold = example.recorded.subquestions if example.recorded else ()
     decision = bool(plan) == bool(gold) or (language != "en" and not plan)
@@ -172,7 +163,6 @@ def grade(
         met=met,
         linked=linked,
         invented=bool(invented_words(example, plan, asking)),
-        confidence=confidence,
     )
 
 

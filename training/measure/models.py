@@ -215,16 +215,17 @@ def why_no_reply(message: BaseMessage | None) -> str | None:
     """Return why a message is no reply that could be judged; None: it is one."""
     if message is None:
         return "empty reply"
-    blocks = [block for block in message.content if isinstance(block, dict)]
+    kinds = {block.get("type") for block in message.content if isinstance(block, dict)}
     reason = {message.response_metadata.get(name) for name in ("finish_reason", "stop_reason")}
-    if message.additional_kwargs.get("refusal") or reason & _REFUSALS:
-        return "refused"
-    if any(block.get("type") == "refusal" for block in blocks):
+    if message.additional_kwargs.get("refusal") or reason & _REFUSALS or "refusal" in kinds:
         return "refused"
     if message.text.strip():
         return None
-    is_thought = all(block.get("type") in ("text", "reasoning", "thinking") for block in blocks)
-    return "empty reply" if is_thought and not getattr(message, "tool_calls", None) else "not text"
+    return (
+        "empty reply"
+        if kinds <= {"text", "reasoning", "thinking"} and not getattr(message, "tool_calls", None)
+        else "not text"
+    )
 
 
 def _adapter(options: DecomposerOptions) -> Path | None:

@@ -115,7 +115,7 @@ class Searching(Task[RetrievalRecord]):
     async def ask(self, example: Example, planned: Planned) -> RetrievalRecord:
         """Return the record of one question; keep what was found."""
         meter, gold = Meter(), self.shelf.hops[example.id].gold
-        reader = Reader(self._fill, self.shelf.hops[example.id].hops, self._model)
+        reader = Reader(self._fill, self.shelf.hops[example.id].hops, self.model)
         if self.arm.mode in SEARCHERS:
             documents = await self._searched_by_rival(example, meter, reader)
         else:

@@ -71,18 +71,12 @@ class Task(ABC, Generic[R]):
         # One that another arm asks is loaded too, for its files' checksums; a provider has none, and may lack a key.
         is_loaded = self.has_plans or self.plan_options.kind != "model"
         self.decomposer = load_decomposer(self.plan_options, models.get(arm.decomposer)) if is_loaded else None
-        self._model = models.get(arm.solver or "")
-        if self._model is None and self.solver_options is not None:
-            self._model = load_solver(self.solver_options)
+        self.model: Any = models.get(arm.solver or "")  # None: the arm asks no solver
+        if self.model is None and self.solver_options is not None:
+            self.model = load_solver(self.solver_options)
         self.settings = self._settings(drawn)
         self.file: Records[R] = Records(config.results_folder / f"{arm.name}.jsonl", self.kind)
         self.at_once = 1
-
-    @property
-    def model(self) -> Runnable[Any, Any]:
-        """The solver."""
-        assert self._model is not None, f"{self.arm.name} asks no solver"
-        return self._model
 
     @abstractmethod
     async def ask(self, example: Example, planned: Planned) -> R:
@@ -103,7 +97,7 @@ class Task(ABC, Generic[R]):
     def _settings(self, drawn: Sequence[Example]) -> dict[str, Any]:
         """Return what the arm's records depend on, in JSON's types; no key is among it."""
         arm, solver, plans = self.arm, self.solver_options, self.plan_options
-        files = files_of("solver", self._model) | files_of("decomposer", self.decomposer and self.decomposer.model)
+        files = files_of("solver", self.model) | files_of("decomposer", self.decomposer and self.decomposer.model)
         return {
             "decomposer": decomposer_settings(arm.decomposer, plans),
             **({} if solver is None else {"solver": solver_settings(arm.solver, solver)}),

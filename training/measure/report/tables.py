@@ -8,20 +8,7 @@ from statistics import fmean
 from training.measure.config import ANSWER, REFERENCE, WHOLE
 from training.measure.intervals import difference, ratio
 from training.measure.records import AnswerRecord, RetrievalRecord
-from training.measure.report.figures import (
-    alike,
-    baseline,
-    cost,
-    failures,
-    gate,
-    gate_arms,
-    gate_thresholds,
-    mean_score,
-    paired_difference,
-    retained,
-    seconds,
-    strict,
-)
+from training.measure.report import figures
 from training.measure.report.markdown import NOTHING, counted, counts, dollars, fixed, percent, render_table, tokens
 from training.measure.report.read import AnswerArm, Folder, RetrievalArm
 
@@ -35,7 +22,7 @@ def render_answers(arms: Sequence[AnswerArm]) -> list[str]:
     sources = by_source(arms)
     for source, group in sources:
         lines += [f"### {source}", ""] if len(sources) > 1 else []
-        versus = {arm.name: baseline(arm, group) for arm in group}
+        versus = {arm.name: figures.baseline(arm, group) for arm in group}
         scores = _scores(group, versus, "to step by step")
         lines += ["Scores, in percent:", "", *scores, "Costs:", "", *_costs(group)]
         tables = {
@@ -77,16 +64,16 @@ def _scores(arms: Sequence[AnswerArm], versus: dict[str, AnswerArm | None], titl
         versus: By an arm's name, what it is compared with on the same questions.
         title: Heads the column of differences.
     """
-    measures: dict[str, Callable[[AnswerRecord], float]] = {"strict": strict}
+    measures: dict[str, Callable[[AnswerRecord], float]] = {"strict": figures.strict}
     if any(one.f1 is not None for arm in arms for one in arm.records):
         measures["F1"] = lambda one: one.f1 or 0.0
     measures["lenient"] = attrgetter("lenient")
     rows = []
     for arm in arms:
-        scores = [percent(mean_score(arm.records, measure)) for measure in measures.values()]
-        gained = percent(paired_difference(arm, versus[arm.name], strict), signed=True)
+        scores = [percent(figures.mean_score(arm.records, measure)) for measure in measures.values()]
+        gained = percent(figures.paired_difference(arm, versus[arm.name], figures.strict), signed=True)
         row = [arm.name, arm.decomposer, arm.solver, arm.mode, counted(arm), *scores, gained]
-        rows.append([*row, counts(failures(arm.records))])
+        rows.append([*row, counts(figures.failures(arm.records))])
     return render_table(["arm", "decomposer", "solver", "mode", "n", *measures, title, "failures"], rows)
 
 
@@ -94,9 +81,9 @@ def _costs(arms: Sequence[AnswerArm]) -> list[str]:
     """Return the lines of a table of costs, by stage."""
     rows = []
     for arm in (one for one in arms if one.records):
-        found = cost(arm)
+        found = figures.cost(arm)
         free = None if arm.is_recorded else found.total if arm.kind == "model" else found.solver
-        rows.append([arm.name, *_tokens(arm), *dollars(found), fixed(free, 3), fixed(seconds(arm.records), 2)])
+        rows.append([arm.name, *_tokens(arm), *dollars(found), fixed(free, 3), fixed(figures.seconds(arm.records), 2)])
     header = ["arm", "decompose in / out", "solve in / out", "decomposer $", "solver $", "total $"]
     return render_table([*header, "total $, local free", "seconds"], rows)
 
@@ -111,9 +98,10 @@ def _changes(arms: Sequence[AnswerArm]) -> list[str]:
     rows = []
     for arm in arms:
         other = named.get(arm.versus or "")
-        if other and (gained := paired_difference(arm, other, strict)):
+        if other and (gained := figures.paired_difference(arm, other, figures.strict)):
             both = arm.by_id.keys() & other.by_id.keys()
-            scores = [mean_score([one.by_id[name] for name in sorted(both)], strict) for one in (arm, other)]
+            asked = ([one.by_id[name] for name in sorted(both)] for one in (arm, other))
+            scores = [figures.mean_score(records, figures.strict) for records in asked]
             rows.append([arm.name, other.name, str(len(both)), *map(percent, scores), percent(gained, signed=True)])
     return render_table(["arm", "versus", "n", "strict", "of the other", "to the other"], rows)
 
@@ -121,9 +109,10 @@ def _changes(arms: Sequence[AnswerArm]) -> list[str]:
 def _retention(arms: Sequence[AnswerArm]) -> list[str]:
     rows = []
     for teacher in (arm for arm in arms if arm.kind in _TEACHERS):
-        for arm in (arm for arm in arms if arm.kind in _STUDENTS and arm.mode == teacher.mode and alike(arm, teacher)):
-            if share := retained(arm, teacher, strict):
-                gained = percent(paired_difference(arm, teacher, strict), signed=True)
+        alike = [arm for arm in arms if arm.mode == teacher.mode and figures.alike(arm, teacher)]
+        for arm in (arm for arm in alike if arm.kind in _STUDENTS):
+            if share := figures.retained(arm, teacher, figures.strict):
+                gained = percent(figures.paired_difference(arm, teacher, figures.strict), signed=True)
                 rows.append([arm.name, teacher.name, arm.solver, str(share.n), percent(share), gained])
     header = ["arm", "teacher", "solver", "n", "share of the teacher's strict score", "to the teacher"]
     return render_table(header, rows)
@@ -131,8 +120,8 @@ def _retention(arms: Sequence[AnswerArm]) -> list[str]:
 
 def _gate(arms: Sequence[AnswerArm]) -> list[str]:
     rows = []
-    for dividing, single in gate_arms(arms):
-        for one in gate(dividing, single, gate_thresholds(dividing)):
+    for dividing, single in figures.gate_arms(arms):
+        for one in figures.gate(dividing, single, figures.gate_thresholds(dividing)):
             mine, others = ([(score, 1.0) for score in scores] for scores in (one.strict, one.single))
             rows.append(
                 [
@@ -157,15 +146,17 @@ def _found(arms: Sequence[RetrievalArm], budget: int) -> list[str]:
     chains = sorted({record.hops for arm in arms for record in arm.records})
     rows = []
     for arm in arms:
-        row = [arm.name, counted(arm)]
-        for score in (all_found, recall):
-            row.append(percent(mean_score(arm.records, score)))
-            row.append(percent(paired_difference(arm, named.get(WHOLE), score), signed=True))
-        row.insert(4, percent(retained(arm, named.get(f"{REFERENCE}-{arm.mode}"), all_found)))
-        for hops in chains:
-            found = [one.is_complete(budget) for one in arm.records if one.hops == hops]
-            row.append(f"{sum(found)} of {len(found)}" if found else NOTHING)
-        rows.append(row)
+        found, recalled = (
+            [
+                percent(figures.mean_score(arm.records, score)),
+                percent(figures.paired_difference(arm, named.get(WHOLE), score), signed=True),
+            ]
+            for score in (all_found, recall)
+        )
+        kept = percent(figures.retained(arm, named.get(f"{REFERENCE}-{arm.mode}"), all_found))
+        complete = ([one.is_complete(budget) for one in arm.records if one.hops == hops] for hops in chains)
+        by_hops = [f"{sum(ones)} of {len(ones)}" if ones else NOTHING for ones in complete]
+        rows.append([arm.name, counted(arm), *found, kept, *recalled, *by_hops])
     header = ["arm", "n", "all found", "to whole", "share of the reference's", "recall", "recall, to whole"]
     return render_table([*header, *(f"{hops} hops" for hops in chains)], rows)
 
@@ -184,9 +175,9 @@ def _costs_of_searching(arms: Sequence[RetrievalArm]) -> list[str]:
                 fixed(fmean(one.read for one in records), 2),
                 fixed(right, 1),
                 *_tokens(arm),
-                *dollars(cost(arm)),
-                fixed(seconds(records), 2),
-                counts(failures(records)),
+                *dollars(figures.cost(arm)),
+                fixed(figures.seconds(records), 2),
+                counts(figures.failures(records)),
             ]
         )
     header = ["arm", "subquestions", "read", "read right, %", "decompose in / out", "solve in / out"]
