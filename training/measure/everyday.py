@@ -18,7 +18,7 @@ from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import DecompositionError
 from langchain_divconq.llamacpp.chat_models import ChatGGUF
 from langchain_divconq.llamacpp.engines.identity import fingerprint
-from langchain_divconq.llamacpp.weights import Size, default_weights
+from langchain_divconq.llamacpp.weights import default_weights
 from langchain_divconq.prompts import PROMPT_VERSION
 from langchain_divconq.types import Decomposition
 from training.config import Source
@@ -38,16 +38,12 @@ _ARM_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _THEN = "-then-"  # between the names of an arm's stages
 
 
-def _untuned(size: Size) -> Decomposer:
-    return Decomposer(ChatGGUF(model_path=default_weights(size)))
-
-
 ARMS: dict[str, Callable[[], Decomposer]] = {
     "small": lambda: Decomposer("small"),
     "medium": lambda: Decomposer("medium"),
     "small-then-medium": lambda: Decomposer("small", fallback=Decomposer("medium")),
-    "untuned-small": lambda: _untuned("small"),
-    "untuned-medium": lambda: _untuned("medium"),
+    "untuned-small": lambda: Decomposer(ChatGGUF(model_path=default_weights("small"))),
+    "untuned-medium": lambda: Decomposer(ChatGGUF(model_path=default_weights("medium"))),
 }
 """The arms that have a name of their own: the library's decomposers, one that asks the other where it is unsure, and
 the weights that both are taught from, without their adapters."""

@@ -132,16 +132,10 @@ class Meter(BaseCallbackHandler):
         return sum(self.by_name.values(), StageUsage())
 
     def on_chat_model_start(
-        self,
-        serialized: dict[str, Any],
-        messages: list[list[BaseMessage]],
-        *,
-        run_id: UUID,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
+        self, serialized: dict[str, Any], messages: list[list[BaseMessage]], *, run_id: UUID, **kwargs: Any
     ) -> None:
         """Note when a call begins, and what it is counted under."""
-        name = str((metadata or {}).get(NAME, ""))
+        name = str((kwargs.get("metadata") or {}).get(NAME, ""))
         with self._lock:
             self._starts[run_id] = (name, time.perf_counter())
 
@@ -202,7 +196,7 @@ def why_failed(error: Exception) -> str:
     Raises:
         Exception: The error itself, where it is no question's: the set-up is broken, or nobody answers there.
     """
-    if isinstance(error, (ModelTimeoutError, TimeoutError, asyncio.TimeoutError)):
+    if isinstance(error, (ModelTimeoutError, TimeoutError)):
         return "timeout"
     if isinstance(error, (*BROKEN_SETUP, ModelConnectionError)):
         raise error
@@ -221,11 +215,8 @@ def why_no_reply(message: BaseMessage | None) -> str | None:
         return "refused"
     if message.text.strip():
         return None
-    return (
-        "empty reply"
-        if kinds <= {"text", "reasoning", "thinking"} and not getattr(message, "tool_calls", None)
-        else "not text"
-    )
+    is_thought = kinds <= {"text", "reasoning", "thinking"}
+    return "empty reply" if is_thought and not getattr(message, "tool_calls", None) else "not text"
 
 
 def _adapter(options: DecomposerOptions) -> Path | None:

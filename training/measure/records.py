@@ -173,12 +173,10 @@ def save_settings(
     refuse_changes(
         found, f"The records in {folder}", "delete the arm's file to measure it anew, or give the config another name"
     )
-    save_json(
-        folder / "settings.json",
-        {
-            **shared,
-            "n": {**(before.get("n", {}) if known else {}), **drawn},
-            "arms": {**known, **arms},
-            "machine": f"{platform.system()} {platform.machine()}, {physical_cores()} cores",
-        },
-    )
+    settings_of_all = {
+        **shared,
+        "n": {**(before.get("n", {}) if known else {}), **drawn},
+        "arms": {**known, **arms},
+        "machine": f"{platform.system()} {platform.machine()}, {physical_cores()} cores",
+    }
+    save_json(path, settings_of_all)
