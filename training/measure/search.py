@@ -75,8 +75,9 @@ class MiniLM(Embeddings):
 
         vectors: list[list[float]] = []
         for at in range(0, len(texts), _BATCH):
-            batch, form = texts[at : at + _BATCH], {"padding": True, "return_tensors": "pt"}
-            inputs = self._tokenizer(batch, truncation=True, max_length=_MOST_TOKENS, **form)
+            inputs = self._tokenizer(
+                texts[at : at + _BATCH], padding=True, truncation=True, max_length=_MOST_TOKENS, return_tensors="pt"
+            )
             with torch.inference_mode():
                 states = self._model(**inputs).last_hidden_state
             mask = inputs["attention_mask"].unsqueeze(-1)
