@@ -15,9 +15,10 @@ from training.config import Config
 from training.example import Example, Recorded, choose, save_examples
 from training.measure.evaluate import compare, evaluate, plans_file, reference_plan, verdict
 from training.measure.plan_metrics import PlanVerdict
-from training.measure.plans import load_plans, write_plans
+from training.measure.plans import Planned, write_plans
 from training.measure.publish import publish, render
 from training.measure.show import show
+from training.store import Records
 
 STEPS = ("How many pens are in 3 boxes of 12?", "How many of #1 are left after 7 are gone?")
 TWO_STEPS = example("s/1", QUESTION, split="dev", recorded=Recorded(subquestions=STEPS))
@@ -82,7 +83,7 @@ def test_any_other_error_ends_the_evaluation_and_what_is_finished_is_kept(tmp_pa
     write_plans([TWO_STEPS], Decomposer(model=scripted(student)), path, {}, free=True)
     with pytest.raises(RuntimeError, match="no memory"):
         write_plans([TWO_STEPS, ONE_STEP], Decomposer(model=failing(RuntimeError("no memory"))), path, {}, free=True)
-    assert set(load_plans(path).records) == {TWO_STEPS.id}
+    assert set(Records(path, Planned).records) == {TWO_STEPS.id}
 
 
 def test_arms_are_compared_on_each_source_and_on_all_questions(tmp_path: Path) -> None:

@@ -337,7 +337,7 @@ def test_an_unknown_arm_and_questions_without_gold_answers_are_refused(tmp_path:
 def test_a_missing_model_is_told_before_anything_runs(tmp_path: Path) -> None:
     fakes = models()
     del fakes["s"]
-    with pytest.raises(WeightsNotFoundError, match=r"There is no file at .*nowhere\.gguf"):
+    with pytest.raises(WeightsNotFoundError, match=r"There is no model .*nowhere\.gguf"):
         measure(measurement(tmp_path, solvers={"s": {"model": "gguf:nowhere.gguf"}}), models=fakes)
     solvers = {"s": {"model": "gguf:bundled", "adapter": "nowhere.gguf"}}
     with pytest.raises(WeightsNotFoundError, match=r"There is no adapter .*nowhere\.gguf"):

@@ -1,7 +1,6 @@
 """Models by name, with options; what is kept of a config; what an arm will take."""
 
 import asyncio
-import hashlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,10 @@ from training.measure.models import (
     Meter,
     ask_all,
     decomposer_settings,
-    decomposer_weights,
+    files_of,
     load_decomposer,
     load_solver,
     solver_settings,
-    solver_weights,
     why_failed,
 )
 from training.measure.records import Mode
@@ -45,8 +43,7 @@ def test_a_local_model_takes_its_options_and_an_adapter(tmp_path: Path, monkeypa
     assert isinstance(model, ChatGGUF)
     assert (model.model_path, model.adapter_path) == (tmp_path / "model.gguf", tmp_path / "adapter.gguf")
     assert (model.max_tokens, model.temperature) == (9, 0)
-    sums = {"solver": b"weights", "solver_adapter": b"adapter"}
-    assert solver_weights(options) == {name: hashlib.sha256(data).hexdigest() for name, data in sums.items()}
+    assert files_of("s", model) == {"s": tmp_path / "model.gguf", "s_adapter": tmp_path / "adapter.gguf"}
     assert solver_settings("s", options)["adapter"] == "~/adapter.gguf", "as the config has it"
 
 
@@ -67,7 +64,6 @@ def test_a_chat_model_takes_its_options() -> None:
 def test_no_model_stands_behind_recorded_plans_or_none(tmp_path: Path) -> None:
     for options in (decomposer(kind="none"), decomposer(kind="recorded", source="gsm8k_socratic")):
         assert load_decomposer(options) is None
-        assert decomposer_weights(options) == {}
     with pytest.raises(WeightsNotFoundError, match="There is no adapter"):
         load_decomposer(decomposer(kind="gguf", adapter=tmp_path / "none.gguf"))
 

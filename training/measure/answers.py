@@ -3,19 +3,15 @@
 What the models write is out of version control: plans are kept in the measurement's folder, replies nowhere.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage
-from langchain_core.runnables import Runnable
 
 from langchain_divconq.solver import Solver
 from training.example import Example
-from training.measure.config import Arm
 from training.measure.models import Meter, why_failed, why_no_reply
 from training.measure.plans import Planned
 from training.measure.records import AnswerRecord, Mode, shortened
@@ -34,9 +30,9 @@ class Answering(Task[AnswerRecord]):
     kind = AnswerRecord
     reply_tokens = 250
 
-    def more_settings(self, arm: Arm) -> dict[str, Any]:
+    def more_settings(self) -> dict[str, Any]:
         """Return the version of the prompts of self-ask."""
-        return {"self_ask_version": SELF_ASK_VERSION} if arm.mode == "self_ask" else {}
+        return {"self_ask_version": SELF_ASK_VERSION} if self.arm.mode == "self_ask" else {}
 
     def prompts(self, example: Example, subquestions: Sequence[str]) -> Iterator[list[BaseMessage]]:
         """Yield what the solver will be sent about one question."""
@@ -57,7 +53,9 @@ class Answering(Task[AnswerRecord]):
                 if self.arm.mode == "self_ask":
                     text, answer, count = await self_ask(self.model, example.asked, {"callbacks": [meter]})
                 else:
-                    solver = _solver(self.arm.mode, self.model)
+                    mode: Any = self.arm.mode
+                    is_single = mode in ("direct", "step_by_step")
+                    solver = Solver(model=self.model, **{"single_stage" if is_single else "mode": mode})
                     solution = await solver.ainvoke(decomposition, {"callbacks": [meter]})
                     text, answer = solution.text, solution.answer
                 why = why_no_reply(meter.last)
@@ -95,9 +93,3 @@ def scores(example: Example, text: str, answer: str | None, failure: str | None)
         return {"strict": 0.0, "lenient": 0.0, "f1": f1, "why": failure}
     verdict = judge(example, text, answer)
     return {**asdict(verdict), "answer": shortened(verdict.answer, example.question, example.context)}
-
-
-def _solver(mode: Any, model: Runnable[Any, Any]) -> Solver:
-    if mode == "direct" or mode == "step_by_step":
-        return Solver(model=model, single_stage=mode)
-    return Solver(model=model, mode=mode)

@@ -1,7 +1,5 @@
 """The config of a measurement: a TOML file, checked as a whole before a model runs. Every field is explained here."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
@@ -55,7 +53,7 @@ class SolverOptions(Frozen):
     """Most questions at once."""
 
     @model_validator(mode="after")
-    def _adapter_needs_gguf(self) -> SolverOptions:
+    def _adapter_needs_gguf(self) -> "SolverOptions":
         if self.adapter is not None and not self.model.startswith("gguf:"):
             raise ValueError(f'adapter needs a model "gguf:PATH" or "gguf:bundled", and this is {self.model!r}')
         return self
@@ -88,7 +86,7 @@ class DecomposerOptions(Frozen):
     """Most questions at once."""
 
     @model_validator(mode="after")
-    def _has_what_its_kind_needs(self) -> DecomposerOptions:
+    def _has_what_its_kind_needs(self) -> "DecomposerOptions":
         for name in ("adapter", "source", "model"):
             needed = name in _NEEDS.get(self.kind, ())
             if needed and getattr(self, name) is None:
@@ -200,7 +198,7 @@ class Measurement(Frozen):
         return {NONE: DecomposerOptions(kind="none"), **decomposers}
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Measurement:
+    def _fits_together(self) -> "Measurement":
         problems = [*self._problems()]
         find = self._arm_problems if self.search is None else self._search_problems
         problems += [f"arm {arm.name!r}: {problem}" for arm in self.arms for problem in find(arm)]

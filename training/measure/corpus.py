@@ -1,7 +1,5 @@
 """The corpus of multi-hop retrieval: paragraphs of evidence, and questions with a gold paragraph for each hop."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -15,7 +13,7 @@ from langchain_divconq.types import MAX_SUBQUESTIONS, fill_references
 from training.data.plans import recorded_plan
 from training.data.sources.musique import musique
 from training.data.sources.rows import Row, read_file
-from training.example import Example
+from training.example import Example, Split
 
 SOURCE = "musique"
 QUESTIONS = "musique/musique_dev_500.json"
@@ -78,11 +76,7 @@ def questions(data: Path) -> list[MultiHop]:
     Raises:
         ValueError: The file is missing, or a question's hops make no plan; names the question.
     """
-    rows = list(_rows(data, QUESTIONS))
-    evidence: dict[str, list[str]] = {}
-    for row in rows:
-        evidence.setdefault(row["question"].strip(), _evidence(row))
-    return [_with_hops(example, evidence[example.question]) for example in musique(rows, SOURCE, "dev")]
+    return [_with_hops(example, evidence) for example, evidence in _musique(data, QUESTIONS, "dev")]
 
 
 def training_questions(data: Path) -> list[MultiHop]:
@@ -91,13 +85,10 @@ def training_questions(data: Path) -> list[MultiHop]:
     Raises:
         ValueError: The file is missing.
     """
-    rows = list(_rows(data, MUSIQUE_TRAIN))
-    evidence = {row["question"].strip(): _evidence(row) for row in rows}
     found = []
-    for example in musique(rows, SOURCE, "train"):
+    for example, evidence in _musique(data, MUSIQUE_TRAIN, "train"):
         with suppress(ValueError):  # a few rows make no plan of as many subquestions as they have hops
-            alone = example.model_copy(update={"context": None})
-            found.append(_with_hops(alone, evidence[example.question]))
+            found.append(_with_hops(example.model_copy(update={"context": None}), evidence))
     return found
 
 
@@ -113,6 +104,13 @@ def hops_of(plan: Sequence[str], answers: Sequence[str], gold: Sequence[str]) ->
 def corpus_fingerprint(documents: Iterable[Document]) -> str:
     """Return a mark of the documents and their order, for a measurement's settings."""
     return hashlib.sha256("".join(f"{document.id}\n" for document in documents).encode()).hexdigest()[:16]
+
+
+def _musique(data: Path, name: str, split: Split) -> Iterator[tuple[Example, list[str]]]:
+    """Yield each question of a file with its evidence; of one that stands there twice, the first."""
+    rows = list(_rows(data, name))
+    evidence = {row["question"].strip(): _evidence(row) for row in reversed(rows)}
+    return ((example, evidence[example.question]) for example in musique(rows, SOURCE, split))
 
 
 def _with_hops(example: Example, evidence: list[str]) -> MultiHop:

@@ -4,8 +4,6 @@ What the models write is kept in the run's folder (6-plans/, one durable record 
 6-verdicts.jsonl and 6-evaluation.json hold identifiers and numbers alone.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -94,22 +92,17 @@ def _measure(
 
 def verdict(example: Example, planned: Planned, reference: Plan | None) -> PlanVerdict:
     """Return what a plan shows, in numbers."""
-    known = {"id": example.id, "source": example.source}
-    if planned.no_plan is not None:
-        judged = judge(example.question, (), (), reference)
-        return PlanVerdict.model_validate({**known, **judged, "parses": False, "error": planned.no_plan})
     decomposition = planned.decomposition
-    written = read_plan(decomposition.text) or ()
-    return PlanVerdict.model_validate(
-        {
-            **known,
-            **judge(example.question, written, decomposition.subquestions, reference),
+    known: dict[str, Any] = {"parses": False, "error": planned.no_plan}
+    if planned.no_plan is None:
+        known = {
             "parses": planned.ended and read_plan(planned.free or "") is not None,
             "probability": decomposition.no_decomposition_probability,
             "tokens": decomposition.usage.output_tokens,
             "seconds": round(decomposition.usage.seconds, 3),
         }
-    )
+    known |= judge(example.question, read_plan(decomposition.text) or (), decomposition.subquestions, reference)
+    return PlanVerdict(id=example.id, source=example.source, **known)
 
 
 def reference_plan(example: Example, config: Config) -> tuple[str, ...] | None:

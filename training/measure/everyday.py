@@ -6,8 +6,6 @@ An arm is one of `ARMS`, or NAME=MODEL with a model as `Decomposer` takes it: th
 What is no student of ours is asked with one demonstration, as the library does. What has a record is not asked again.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import DecompositionError
 from langchain_divconq.llamacpp.chat_models import ChatGGUF
 from langchain_divconq.llamacpp.engines.identity import fingerprint
-from langchain_divconq.llamacpp.weights import Size, default_weights
+from langchain_divconq.llamacpp.weights import default_weights
 from langchain_divconq.prompts import PROMPT_VERSION
 from langchain_divconq.types import Decomposition
 from training.config import Source
@@ -30,7 +28,7 @@ from training.data.sources.rows import find_files, read_file
 from training.example import Example, examples_fingerprint
 from training.measure.grade import Grade, asking_words, grade
 from training.measure.intervals import ratio
-from training.measure.models import NAME, Meter, ask_all
+from training.measure.models import NAME, Meter, ask_all, files_of
 from training.measure.records import Used, save_settings
 from training.measure.report.everyday import FOLDER, save_everyday
 from training.measure.report.read import EVERYDAY
@@ -40,16 +38,12 @@ _ARM_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _THEN = "-then-"  # between the names of an arm's stages
 
 
-def _untuned(size: Size) -> Decomposer:
-    return Decomposer(ChatGGUF(model_path=default_weights(size)))
-
-
 ARMS: dict[str, Callable[[], Decomposer]] = {
     "small": lambda: Decomposer("small"),
     "medium": lambda: Decomposer("medium"),
     "small-then-medium": lambda: Decomposer("small", fallback=Decomposer("medium")),
-    "untuned-small": lambda: _untuned("small"),
-    "untuned-medium": lambda: _untuned("medium"),
+    "untuned-small": lambda: Decomposer(ChatGGUF(model_path=default_weights("small"))),
+    "untuned-medium": lambda: Decomposer(ChatGGUF(model_path=default_weights("medium"))),
 }
 """The arms that have a name of their own: the library's decomposers, one that asks the other where it is unsure, and
 the weights that both are taught from, without their adapters."""
@@ -101,7 +95,9 @@ def grade_decomposers(
     with hold(folder):
         if named:
             asked = questions or load_questions()
-            _save_settings(named, folder, asked.examples)
+            known = {"prompt_version": PROMPT_VERSION, "questions": examples_fingerprint(asked.examples)}
+            settings = {name: settings_of(decomposer) | known for name, decomposer in named.items()}
+            save_settings(folder, {"name": EVERYDAY, "kind": EVERYDAY}, {EVERYDAY: len(asked.examples)}, settings)
             for name, decomposer in named.items():
                 _ask(name, decomposer, folder, asked, limit)
         save_everyday(folder)
@@ -125,37 +121,25 @@ def load_arm(arm: str) -> tuple[str, Decomposer]:
     )
 
 
-def _save_settings(named: Mapping[str, Decomposer], folder: Path, examples: Sequence[Example]) -> None:
-    """Keep what the records depend on; refuse to go on with those that were made under other settings."""
-    asked = {"prompt_version": PROMPT_VERSION, "questions": examples_fingerprint(examples)}
-    arms = {name: {**settings_of(decomposer), **asked} for name, decomposer in named.items()}
-    save_settings(folder, {"name": EVERYDAY, "kind": EVERYDAY}, {EVERYDAY: len(examples)}, arms)
-
-
 def settings_of(decomposer: Decomposer) -> dict[str, Any]:
     """Return what a decomposer's plans depend on, in JSON's types: its options, and checksums of its weights."""
     settings: dict[str, Any] = {"weights": {}}
-    stage, at = "decomposer", decomposer
-    while True:
+    for stage, at in (("decomposer", decomposer), ("fallback", decomposer.fallback)):
+        if at is None:
+            break
         settings[stage] = at.model_dump(include={"gate", "max_subquestions", "min_confidence", "prompt_style"})
         if not isinstance(at.model, ChatGGUF):
             settings[stage]["model"] = str(getattr(at.model, "model_name", None) or getattr(at.model, "model", ""))
         settings["weights"] |= {name: fingerprint(path) for name, path in _files(stage, at).items()}
-        if at.fallback is None:
-            return settings
-        stage, at = "fallback", at.fallback
+    return settings
 
 
 def _files(stage: str, decomposer: Decomposer) -> dict[str, Path]:
     """Return the files that a decomposer's plans hang on: weights, adapter, and the card its confidence comes from."""
-    model = decomposer.model
-    if not isinstance(model, ChatGGUF):
-        return {}
-    files = {stage: model.model_path or default_weights()}
-    if model.adapter_path is not None:
-        files |= {f"{stage}_adapter": model.adapter_path, f"{stage}_card": model.adapter_path.with_suffix(".json")}
-    found = {name: path.expanduser() for name, path in files.items()}
-    return {name: path for name, path in found.items() if path.is_file() or not name.endswith("_card")}
+    files = files_of(stage, decomposer.model)
+    if (adapter := files.get(f"{stage}_adapter")) and (card := adapter.with_suffix(".json")).is_file():
+        files[f"{stage}_card"] = card
+    return files
 
 
 def _ask(name: str, decomposer: Decomposer, folder: Path, asked: Questions, limit: int | None) -> None:
@@ -188,13 +172,6 @@ async def _graded(example: Example, decomposer: Decomposer, asked: Questions) ->
     except (DecompositionError, ContextOverflowError) as error:
         # However often it is asked, so this is a result as well: whoever asked goes on with the whole question.
         plan, no_plan = Decomposition(question=example.asked), type(error).__name__
-    found = grade(
-        example,
-        plan.subquestions,
-        kind=row["kind"],
-        language=row["language"],
-        asking=asked.asking,
-        confidence=plan.confidence,
-    )
+    found = grade(example, plan.subquestions, kind=row["kind"], language=row["language"], asking=asked.asking)
     used = {name: Used.of(usage, at_once=1) for name, usage in meter.by_name.items()}
-    return found.model_copy(update={"used": used, "no_plan": no_plan})
+    return found.model_copy(update={"confidence": plan.confidence, "used": used, "no_plan": no_plan})

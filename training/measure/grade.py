@@ -7,13 +7,10 @@ Words count without their endings and by their first five letters, since "flows"
 "director" ask for the same.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 
 from pydantic import Field
 
@@ -28,6 +25,7 @@ MET = 0.65
 _STEM = 5
 _ENDING = re.compile(r"(?<=\w{3})(?:ings?|ies|ied|ers?|ed|es|s|e|y|i)$")
 _TOKEN = re.compile(r"#\d+|\d+(?:[.,:]\d+)*|[^\W\d_]+(?:[&.][^\W\d_]+)*")
+_UNSPACED = re.compile("[\u3040-\u9fff]")
 _HEAD = re.compile(r"\b(?:which|what)\s+(\w+)", re.IGNORECASE)
 _FUNCTION = frozenset(
     re.findall(
@@ -143,15 +141,7 @@ class Grade(Frozen):
         return self.written > 0 and (self.invented or self.gold == 0)
 
 
-def grade(
-    example: Example,
-    plan: Sequence[str],
-    *,
-    kind: str,
-    language: str = "en",
-    asking: frozenset[str],
-    confidence: float | None = None,
-) -> Grade:
+def grade(example: Example, plan: Sequence[str], *, kind: str, language: str = "en", asking: frozenset[str]) -> Grade:
     """Return the grade of a plan.
 
     Args:
@@ -160,7 +150,6 @@ def grade(
         kind: The kind of question, for a table by kinds.
         language: The question's.
         asking: Words a plan may bring in, by their first letters; see `asking_words`.
-        confidence: The decomposer's own.
     """
     gold = example.recorded.subquestions if example.recorded else ()
     decision = bool(plan) == bool(gold) or (language != "en" and not plan)
@@ -174,19 +163,17 @@ def grade(
         met=met,
         linked=linked,
         invented=bool(invented_words(example, plan, asking)),
-        confidence=confidence,
     )
 
 
-def asking_words(examples: Iterable[Example], least: int = 1) -> frozenset[str]:
-    """Return the words that ask: a few of ours, and those that plans bring in in at least so many demonstrations."""
-    counts: Counter[str] = Counter()
+def asking_words(examples: Iterable[Example]) -> frozenset[str]:
+    """Return the words that ask: a few of ours, and those that the plans of demonstrations bring in."""
+    brought = words(_ASKING)
     for example in examples:
         plan = example.recorded.subquestions if example.recorded else ()
-        given = _given(example)
-        counts.update({word for text in plan for word in words(text)} - given)
-    brought = {word for word, count in counts.items() if count >= least and not word[0].isdigit()}
-    return frozenset(brought | words(_ASKING))
+        added = set().union(*map(words, plan)) - _given(example)
+        brought |= {word for word in added if not word[0].isdigit()}
+    return frozenset(brought)
 
 
 def invented_words(example: Example, plan: Sequence[str], asking: frozenset[str]) -> set[str]:
@@ -210,7 +197,7 @@ def words(text: str) -> set[str]:
     for token in _TOKEN.findall(unicodedata.normalize("NFKC", text).casefold()):
         if token[0] == "#" or token in _FUNCTION:
             continue
-        pieces = list(token) if _unspaced(token) else [token]
+        pieces = list(token) if _UNSPACED.search(token) else [token]
         found |= {_ALIKE.get(piece) or _stem(piece) for piece in pieces}
     return found
 
@@ -233,21 +220,16 @@ def _compare(example: Example, gold: Sequence[str], plan: Sequence[str]) -> tupl
     given = _given(example)
     wanted = [_wanted(text, given) for text in gold]
     offered = [words(text) for text in plan]
-    best: tuple[float, dict[int, int]] = (-1.0, {})
+    # The subquestions that may meet each gold one; None: it is not met.
+    places = [[*(at for at, has in enumerate(offered) if len(one & has) >= MET * len(one)), None] for one in wanted]
 
-    def assign(at: int, chosen: dict[int, int], alike: float) -> None:
-        nonlocal best
-        if at == len(gold):
-            best = max(best, (len(chosen) + alike / 10, chosen), key=lambda found: found[0])
-            return
-        for place, has in enumerate(offered):
-            if place not in chosen.values() and len(wanted[at] & has) >= MET * len(wanted[at]):
-                assign(at + 1, {**chosen, at: place}, alike + _alikeness(words(gold[at]), has))
-        assign(at + 1, chosen, alike)
+    def worth(chosen: dict[int, int]) -> float:
+        alike = sum(_alikeness(words(gold[at]), offered[place]) for at, place in chosen.items())
+        return len(chosen) + alike / 10 if len({*chosen.values()}) == len(chosen) else -1.0
 
-    assign(0, {}, 0.0)
-    _, chosen = best
-    needed = sum(len(set(references(text))) for text in gold)
+    every = ({at: place for at, place in enumerate(one) if place is not None} for one in product(*places))
+    chosen = max(every, key=worth)
+    needed = sum(len(references(text)) for text in gold)
     return len(chosen), len(chosen) < len(gold) or _links(gold, plan, chosen) == needed
 
 
@@ -256,7 +238,7 @@ def _links(gold: Sequence[str], plan: Sequence[str], chosen: dict[int, int]) -> 
     return sum(
         chosen.get(reference - 1, -2) + 1 in references(plan[place])
         for at, place in chosen.items()
-        for reference in set(references(gold[at]))
+        for reference in references(gold[at])
     )
 
 
@@ -276,10 +258,6 @@ def _alikeness(one: set[str], other: set[str]) -> float:
 
 def _wanted(text: str, given: set[str]) -> set[str]:
     """Return the words a subquestion must share with a gold one: those the question has, but for what is asked for."""
-    heads = set().union(*(words(head) for head in _HEAD.findall(text))) if _HEAD.search(text) else set()
+    heads = set().union(*map(words, _HEAD.findall(text)))
     found = words(text)
     return (found & given) - heads or found & given or found
-
-
-def _unspaced(token: str) -> bool:
-    return any("\u3040" <= letter <= "\u9fff" for letter in token)

@@ -1,7 +1,5 @@
 """Ratios over questions, with 95% intervals, most by bootstrap. Pure functions; the same resamples every time."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """The models of an arm: loaded by name, asked many questions at once, their calls counted and their failures named."""
 
-from __future__ import annotations
-
 import asyncio
 import atexit
 import re
@@ -9,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +25,6 @@ from langchain_divconq.calls import arun_all
 from langchain_divconq.decomposer import Decomposer
 from langchain_divconq.errors import WeightsNotFoundError
 from langchain_divconq.llamacpp.chat_models import ChatGGUF
-from langchain_divconq.llamacpp.engines.identity import fingerprint
 from langchain_divconq.llamacpp.weights import default_adapter, default_weights
 from langchain_divconq.usage import StageUsage
 from training.config import ROOT, Source
@@ -50,8 +47,11 @@ def load_solver(options: SolverOptions) -> BaseChatModel:
 
     Raises:
         ValueError: It cannot be set up: no file, no package, no key, an unknown option.
-        WeightsNotFoundError: There is no such adapter.
+        WeightsNotFoundError: There is no such adapter, or no such GGUF.
     """
+    provider, _, path = options.model.partition(":")
+    if provider == "gguf" and path != "bundled":
+        _existing(Path(path), "model")
     adapter = {} if options.adapter is None else {"adapter_path": _existing(options.adapter)}
     return load_teacher(options.model, **_values(options.options), **adapter)
 
@@ -86,7 +86,7 @@ def source_settings(source: Source, drawn: Sequence[Example]) -> dict[str, str]:
     return {**known, "questions": examples_fingerprint(sorted(drawn, key=lambda one: one.id))}
 
 
-def solver_settings(name: str, options: SolverOptions) -> dict[str, Any]:
+def solver_settings(name: str | None, options: SolverOptions) -> dict[str, Any]:
     """Return what a solver's replies depend on, as far as the config tells, in JSON's types; no key is among it."""
     return {
         "name": name,
@@ -104,21 +104,12 @@ def decomposer_settings(name: str, options: DecomposerOptions) -> dict[str, Any]
     return {**settings, "options": _settings(options.options)} if options.options else settings
 
 
-def solver_weights(options: SolverOptions) -> dict[str, str]:
-    """Return the checksums of the files a solver is loaded from, by what they are; none of a provider's."""
-    provider, _, path = options.model.partition(":")
-    if provider != "gguf":
+def files_of(stage: str, model: Runnable[Any, Any] | None) -> dict[str, Path]:
+    """Return the files that a stage's model is loaded from, by what they are; none of a provider's."""
+    if not isinstance(model, ChatGGUF):
         return {}
-    base = default_weights() if path == "bundled" else ROOT / Path(path).expanduser()
-    adapter = None if options.adapter is None else _existing(options.adapter)
-    return _checksums("solver", base, adapter)
-
-
-def decomposer_weights(options: DecomposerOptions) -> dict[str, str]:
-    """Return the checksums of the files a decomposer is loaded from, by what they are; none of a provider's."""
-    if options.kind in ("none", "recorded", "model"):
-        return {}
-    return _checksums("decomposer", default_weights(options.size), _adapter(options))
+    files = {stage: model.model_path or default_weights(), f"{stage}_adapter": model.adapter_path}
+    return {name: path.expanduser() for name, path in files.items() if path is not None}
 
 
 class Meter(BaseCallbackHandler):
@@ -141,16 +132,10 @@ class Meter(BaseCallbackHandler):
         return sum(self.by_name.values(), StageUsage())
 
     def on_chat_model_start(
-        self,
-        serialized: dict[str, Any],
-        messages: list[list[BaseMessage]],
-        *,
-        run_id: UUID,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
+        self, serialized: dict[str, Any], messages: list[list[BaseMessage]], *, run_id: UUID, **kwargs: Any
     ) -> None:
         """Note when a call begins, and what it is counted under."""
-        name = str((metadata or {}).get(NAME, ""))
+        name = str((kwargs.get("metadata") or {}).get(NAME, ""))
         with self._lock:
             self._starts[run_id] = (name, time.perf_counter())
 
@@ -158,24 +143,20 @@ class Meter(BaseCallbackHandler):
         """Count a call and keep its reply."""
         generation = response.generations[0][0]
         message = generation.message if isinstance(generation, ChatGeneration) else AIMessage(generation.text)
-        with self._lock:
-            name, seconds = self._ended(run_id)
-            self._add(name, StageUsage.of_call(message, seconds=seconds))
-            self.last = message
+        self._end(run_id, message)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Count a call that failed."""
+        self._end(run_id, None)
+
+    def _end(self, run_id: UUID, reply: BaseMessage | None) -> None:
         with self._lock:
-            name, seconds = self._ended(run_id)
-            self._add(name, StageUsage(calls=1, unmetered_calls=1, seconds=seconds))
-            self.last = None
-
-    def _ended(self, run_id: UUID) -> tuple[str, float]:
-        name, start = self._starts.pop(run_id)
-        return name, time.perf_counter() - start
-
-    def _add(self, name: str, usage: StageUsage) -> None:
-        self.by_name[name] = self.by_name.get(name, StageUsage()) + usage
+            name, start = self._starts.pop(run_id)
+            seconds = time.perf_counter() - start
+            failed = StageUsage(calls=1, unmetered_calls=1, seconds=seconds)
+            used = failed if reply is None else StageUsage.of_call(reply, seconds=seconds)
+            self.by_name[name] = self.by_name.get(name, StageUsage()) + used
+            self.last = reply
 
 
 def ask_all(
@@ -185,42 +166,28 @@ def ask_all(
 
     `done` more were finished before; `title` stands beside the bar.
     """
-    if not items:
-        return
-    loop = _loop()
-    task = loop.create_task(_ask_all(items, ask, concurrency, done, title))
-    try:
-        loop.run_until_complete(task)
-    except BaseException:  # an interrupt too, which leaves calls in flight; they are not to outlive it
-        task.cancel()
-        with suppress(asyncio.CancelledError, Exception):
-            loop.run_until_complete(task)
-        raise
+    from tqdm import tqdm
+
+    async def each() -> None:
+        # Where nobody watches, a line now and then instead of a bar that moves.
+        interval, total = 0.1 if sys.stderr.isatty() else 60, len(items) + done
+        bar = tqdm(total=total, initial=done, desc=title, unit="question", mininterval=interval, file=sys.stderr)
+        results = arun_all(lambda at: ask(items[at]), len(items), concurrency, False)
+        async with aclosing(results):  # type: ignore[type-var]  # an async generator, announced as an iterator
+            with bar:
+                async for _ in results:
+                    bar.update()
+
+    if items:
+        _runner().run(each())
 
 
 @cache
-def _loop() -> asyncio.AbstractEventLoop:
-    """Return the event loop of all arms: providers' clients pool connections, and one of a closed loop fails."""
-    loop = asyncio.new_event_loop()
-    atexit.register(loop.close)
-    return loop
-
-
-async def _ask_all(
-    items: Sequence[T], ask: Callable[[T], Coroutine[Any, Any, None]], concurrency: int, done: int, title: str
-) -> None:
-    from tqdm import tqdm
-
-    # Where nobody watches, a line now and then instead of a bar that moves.
-    interval = 0.1 if sys.stderr.isatty() else 60
-    total = len(items) + done
-    with tqdm(
-        total=total, initial=done, desc=title, unit="question", mininterval=interval, file=sys.stderr
-    ) as progress:
-        results = arun_all(lambda at: ask(items[at]), len(items), concurrency, False)
-        async with aclosing(results):  # type: ignore[type-var]  # an async generator, announced as an iterator
-            async for _ in results:
-                progress.update()
+def _runner() -> asyncio.Runner:
+    """Return what runs all arms in one loop: providers' clients pool connections, and those of a closed loop fail."""
+    runner = asyncio.Runner()
+    atexit.register(runner.close)
+    return runner
 
 
 def why_failed(error: Exception) -> str:
@@ -229,7 +196,7 @@ def why_failed(error: Exception) -> str:
     Raises:
         Exception: The error itself, where it is no question's: the set-up is broken, or nobody answers there.
     """
-    if isinstance(error, (ModelTimeoutError, TimeoutError, asyncio.TimeoutError)):
+    if isinstance(error, (ModelTimeoutError, TimeoutError)):
         return "timeout"
     if isinstance(error, (*BROKEN_SETUP, ModelConnectionError)):
         raise error
@@ -242,15 +209,13 @@ def why_no_reply(message: BaseMessage | None) -> str | None:
     """Return why a message is no reply that could be judged; None: it is one."""
     if message is None:
         return "empty reply"
-    blocks = [block for block in message.content if isinstance(block, dict)]
+    kinds = {block.get("type") for block in message.content if isinstance(block, dict)}
     reason = {message.response_metadata.get(name) for name in ("finish_reason", "stop_reason")}
-    if message.additional_kwargs.get("refusal") or reason & _REFUSALS:
-        return "refused"
-    if any(block.get("type") == "refusal" for block in blocks):
+    if message.additional_kwargs.get("refusal") or reason & _REFUSALS or "refusal" in kinds:
         return "refused"
     if message.text.strip():
         return None
-    is_thought = all(block.get("type") in ("text", "reasoning", "thinking") for block in blocks)
+    is_thought = kinds <= {"text", "reasoning", "thinking"}
     return "empty reply" if is_thought and not getattr(message, "tool_calls", None) else "not text"
 
 
@@ -267,16 +232,11 @@ def _adapter(options: DecomposerOptions) -> Path | None:
     return adapter
 
 
-def _existing(adapter: Path) -> Path:
-    path = ROOT / adapter.expanduser()
+def _existing(named: Path, what: str = "adapter") -> Path:
+    path = ROOT / named.expanduser()
     if not path.is_file():
-        raise WeightsNotFoundError(f"There is no adapter {path}. Train it, name another, or choose arms without it.")
+        raise WeightsNotFoundError(f"There is no {what} {path}. Train it, name another, or choose arms without it.")
     return path
-
-
-def _checksums(what: str, base: Path, adapter: Path | None) -> dict[str, str]:
-    marks = {what: fingerprint(base)}
-    return marks if adapter is None else {**marks, f"{what}_adapter": fingerprint(adapter)}
 
 
 def _values(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 A verdict holds identifiers, counts and numbers, no text, so it may be published for any benchmark.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence

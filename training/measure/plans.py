@@ -1,7 +1,5 @@
 """The decompositions an arm is given: written by a model and kept, or recorded in a dataset."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +46,7 @@ class Planned(Frozen):
     """Whether that reply ends by itself."""
 
     @classmethod
-    def of(cls, example: Example, subquestions: Sequence[str] = (), **known: Any) -> Planned:
+    def of(cls, example: Example, subquestions: Sequence[str] = (), **known: Any) -> "Planned":
         """Return the plan of an example; `usage`, `no_plan` and `failure` as far as they are known."""
         usage = known.pop("usage", StageUsage())
         decomposition = Decomposition(question=example.asked, subquestions=tuple(subquestions), usage=usage)
@@ -76,8 +74,7 @@ def take_recorded(examples: Sequence[Example], options: DecomposerOptions, asked
     for example in examples:
         example = example.model_copy(update={"recorded": found.get(_words(example))})
         try:
-            plan = recorded_plan(example, options.max_subquestions, _LONG_PLANS)
-            planned[example.id] = Planned.of(example, plan)
+            planned[example.id] = Planned.of(example, recorded_plan(example, options.max_subquestions, _LONG_PLANS))
         except Unusable as error:
             planned[example.id] = Planned.of(example, no_plan=error.reason)
     return planned
@@ -102,7 +99,7 @@ def write_plans(
         ValueError: The file holds plans that were written under other settings, or of other questions.
         Exception: What would fail every question alike (no key, no file, no server), as it came.
     """
-    file = load_plans(path, settings)
+    file = Records(path, Planned, settings)
     failures: dict[str, Planned] = {}
 
     async def divide(example: Example) -> None:
@@ -127,11 +124,6 @@ def write_plans(
     left = [example for example in examples if example.id not in file.records]
     ask_all(left, divide, concurrency=concurrency, done=len(examples) - len(left), title=title)
     return {example.id: failures.get(example.id) or file.records[example.id] for example in examples}
-
-
-def load_plans(path: Path, settings: dict[str, Any] | None = None) -> Records[Planned]:
-    """Return the plans in a file, none where there is no file; refuse them where they are of other settings."""
-    return Records(path, Planned, settings)
 
 
 async def _free_reply(decomposer: Decomposer, example: Example) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """An evaluation as it may be committed: identifiers and numbers, and a table of them. No text of any benchmark."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -5,10 +5,9 @@ A file `NAME.json` holds the questions, as a JSON list or as JSON lines, in the 
 the full sets that others measure on need no conversion.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from langchain_core.documents import Document
@@ -20,7 +19,7 @@ from training.data.sources.rows import Row, read_file
 from training.data.sources.two_hop import hotpotqa
 from training.data.sources.wiki2 import plain_name, wiki2
 from training.example import Example
-from training.measure.corpus import MultiHop, hops_of
+from training.measure.corpus import Hop, MultiHop, hops_of
 
 _MOST_HOPS = 9
 
@@ -36,8 +35,11 @@ def load_published(path: Path, left_out: Path | None = None) -> tuple[list[Docum
     """
     rows = _rows(path)
     corpus = path.with_name(f"{path.stem}_corpus.json")
-    texts = _corpus(corpus) if corpus.is_file() else (pair for row in rows for pair in _paragraphs(row))
-    documents = {name(*pair): pair for pair in texts}
+    if corpus.is_file():
+        texts = ((row["title"], row["text"]) for row in _rows(corpus))
+    else:
+        texts = (pair for row in rows for pair in _paragraphs(row))
+    documents = {name(title, text): (title, " ".join(text.split())) for title, text in texts}
     known = set() if left_out is None else {_asked(row["question"]) for row in _rows(left_out)}
     questions = [
         one
@@ -76,9 +78,11 @@ def _musique(rows: Sequence[Row]) -> Iterator[MultiHop]:
         row = by_question[example.question]
         paragraphs = {one["idx"]: name(one["title"], one["paragraph_text"]) for one in row["paragraphs"]}
         gold = tuple(paragraphs[hop["paragraph_support_idx"]] for hop in row["question_decomposition"])
-        plan = _plan(example)
-        answers = example.recorded.subanswers if example.recorded else None
-        hops = hops_of(plan, answers or (), gold) if len(plan) == len(answers or ()) == len(gold) else ()
+        answers = (example.recorded and example.recorded.subanswers) or ()
+        hops: tuple[Hop, ...] = ()
+        with suppress(Unusable):
+            plan = recorded_plan(example, _MOST_HOPS, "drop")
+            hops = hops_of(plan, answers, gold) if len(plan) == len(answers) == len(gold) else ()
         yield MultiHop(_named(example, row["id"]), hops, tuple(dict.fromkeys(gold)))
 
 
@@ -96,21 +100,15 @@ def _hotpotqa(rows: Sequence[Row]) -> Iterator[MultiHop]:
         yield MultiHop(example, (), _supporting(row))
 
 
-def _plan(example: Example) -> tuple[str, ...]:
-    try:
-        return recorded_plan(example, _MOST_HOPS, "drop")
-    except Unusable:
-        return ()
-
-
 def _plan_of_facts(facts: Sequence[Sequence[str]], question: str) -> tuple[str, ...]:
     """Return a subquestion to each fact; none where a subject is neither an earlier object nor in the question."""
-    plan = []
+    plan, objects = [], [plain_name(fact[2]).casefold() for fact in facts]
     for at, (subject, relation, _) in enumerate(facts):
-        earlier = next((n for n in range(at, 0, -1) if _same(subject, facts[n - 1][2])), None)
-        if earlier is None and plain_name(subject).casefold() not in question.casefold():
+        name = plain_name(subject)
+        earlier = next((n for n in range(at, 0, -1) if objects[n - 1] == name.casefold()), None)
+        if earlier is None and name.casefold() not in question.casefold():
             return ()
-        plan.append(ask_relation(f"#{earlier}" if earlier else plain_name(subject), relation))
+        plan.append(ask_relation(f"#{earlier}" if earlier else name, relation))
     return tuple(plan)
 
 
@@ -122,14 +120,9 @@ def _supporting(row: Row) -> tuple[str, ...]:
 def _paragraphs(row: Row) -> Iterator[tuple[str, str]]:
     """Yield a question's own paragraphs, gold ones and distractors: title and text."""
     for one in row.get("paragraphs") or ():
-        yield one["title"], " ".join(one["paragraph_text"].split())
+        yield one["title"], one["paragraph_text"]
     for title, sentences in row.get("context") or ():
-        yield title, " ".join(" ".join(sentences).split())
-
-
-def _corpus(path: Path) -> Iterator[tuple[str, str]]:
-    for row in _rows(path):
-        yield row["title"], " ".join(row["text"].split())
+        yield title, " ".join(sentences)
 
 
 def _rows(path: Path) -> list[Row]:
@@ -140,10 +133,6 @@ def _rows(path: Path) -> list[Row]:
 
 def _named(example: Example, row_id: str) -> Example:
     return example.model_copy(update={"id": f"{example.source}/{row_id}"})
-
-
-def _same(subject: str, known: str) -> bool:
-    return plain_name(subject).casefold() == plain_name(known).casefold()
 
 
 def _asked(question: str) -> str:

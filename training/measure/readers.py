@@ -1,7 +1,5 @@
 """Readers, which fill in a reference: with a gold answer, or what a chat model reads."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections.abc import Sequence
@@ -39,13 +37,12 @@ def matching_hop(subquestion: str, hops: Sequence[Hop]) -> Hop | None:
 
     Function words do not count. None: no word is shared with any hop.
     """
-    for hop in hops:
-        if hop.filled.casefold() == subquestion.casefold():
-            return hop
-    if not hops:
-        return None
-    best = max(hops, key=lambda hop: _likeness(subquestion, hop))  # of equals, the first
-    return best if _likeness(subquestion, best) else None
+
+    def alike(hop: Hop) -> tuple[bool, float]:
+        return hop.filled.casefold() == subquestion.casefold(), _likeness(subquestion, hop)
+
+    best = max(hops, key=alike, default=None)  # of equals, the first
+    return best if best and any(alike(best)) else None
 
 
 def gold_answer(subquestion: str, hops: Sequence[Hop]) -> str | None:
@@ -60,7 +57,7 @@ def gold_answer(subquestion: str, hops: Sequence[Hop]) -> str | None:
 
 def _likeness(subquestion: str, hop: Hop) -> float:
     """Return the share of the words of both that they have in common."""
-    asked, wanted = _content(subquestion), _content(hop.filled)
+    asked, wanted = ({*_WORD.findall(text.casefold())} - _IDLE for text in (subquestion, hop.filled))
     return len(asked & wanted) / len(asked | wanted) if asked | wanted else 0.0
 
 
@@ -120,7 +117,3 @@ class Reader(Runnable[Any, Any]):
         if answer is None:
             return []
         return [part for part in map(str.strip, answer.split("|")) if part] if self.fill == "candidates" else [answer]
-
-
-def _content(text: str) -> frozenset[str]:
-    return frozenset(_WORD.findall(text.casefold())) - _IDLE

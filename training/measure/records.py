@@ -4,8 +4,6 @@ A folder of results holds settings.json, and for each arm ARM.jsonl with a recor
 while an arm runs, in the order the questions end; a complete arm's file is in the order they were drawn.
 """
 
-from __future__ import annotations
-
 import json
 import platform
 from collections.abc import Mapping
@@ -48,12 +46,12 @@ class Used(Frozen):
     """Spent waiting for the model, calls added up, divided by the questions that were asked at once."""
 
     @classmethod
-    def of(cls, usage: StageUsage, at_once: int) -> Used:
+    def of(cls, usage: StageUsage, at_once: int) -> "Used":
         """Return what the ledger holds, but for a server's cache; `at_once` questions, this one too, were in flight."""
         known = usage.model_dump(include={*cls.model_fields})
         return cls(**{**known, "seconds": round(usage.seconds / at_once, 3)})
 
-    def __add__(self, other: Used) -> Used:
+    def __add__(self, other: "Used") -> "Used":
         return Used(**{name: getattr(self, name) + getattr(other, name) for name in Used.model_fields})
 
 
@@ -167,21 +165,18 @@ def save_settings(
     known = {arm: found for arm, found in before.get("arms", {}).items() if (folder / f"{arm}.jsonl").exists()}
     found = [*changes({name: before.get(name) for name in shared}, shared)] if known else []
     for arm, settings in arms.items():
-        bound = [
-            change
+        found += [
+            change._replace(name=f"{arm}: {change.name}")
             for change in changes(known.get(arm, settings), settings)
             if change.name.partition(".")[0] not in _FREE
         ]
-        found += [change._replace(name=f"{arm}: {change.name}") for change in bound]
     refuse_changes(
         found, f"The records in {folder}", "delete the arm's file to measure it anew, or give the config another name"
     )
-    save_json(
-        folder / "settings.json",
-        {
-            **shared,
-            "n": {**(before.get("n", {}) if known else {}), **drawn},
-            "arms": {**known, **arms},
-            "machine": f"{platform.system()} {platform.machine()}, {physical_cores()} cores",
-        },
-    )
+    settings_of_all = {
+        **shared,
+        "n": {**(before.get("n", {}) if known else {}), **drawn},
+        "arms": {**known, **arms},
+        "machine": f"{platform.system()} {platform.machine()}, {physical_cores()} cores",
+    }
+    save_json(path, settings_of_all)

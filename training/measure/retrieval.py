@@ -4,8 +4,6 @@ Each search goes through the library's own DecomposedRetriever. The ids of the d
 measurement's folder, out of version control, for the arms that answer from them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -89,9 +87,9 @@ class Searching(Task[RetrievalRecord]):
         """The documents that were found."""
         return _found(self.config, self.arm.name)
 
-    def more_settings(self, arm: Arm) -> dict[str, Any]:
+    def more_settings(self) -> dict[str, Any]:
         """Return how the solver reads or rewrites."""
-        return _solver_settings(arm, self.shelf)
+        return _solver_settings(self.arm, self.shelf)
 
     def prompts(self, example: Example, subquestions: Sequence[str]) -> Iterator[list[BaseMessage]]:
         """Yield what the solver will be sent about one question: each hop but the last is read for."""
@@ -117,7 +115,7 @@ class Searching(Task[RetrievalRecord]):
     async def ask(self, example: Example, planned: Planned) -> RetrievalRecord:
         """Return the record of one question; keep what was found."""
         meter, gold = Meter(), self.shelf.hops[example.id].gold
-        reader = Reader(self._fill, self.shelf.hops[example.id].hops, self._model)
+        reader = Reader(self._fill, self.shelf.hops[example.id].hops, self.model)
         if self.arm.mode in SEARCHERS:
             documents = await self._searched_by_rival(example, meter, reader)
         else:
@@ -185,7 +183,7 @@ class Reading(Answering):
         """The arm that searched."""
         return self.config.arm(self.arm.found_by or "")
 
-    def more_settings(self, arm: Arm) -> dict[str, Any]:
+    def more_settings(self) -> dict[str, Any]:
         """Return which arm's documents are read, how many of them, and how they were found."""
         found = {"arm": self.searched.name, "mode": self.searched.mode, **_solver_settings(self.searched, self.shelf)}
         return {"answer_k": self.shelf.search.answer_k, "retrieval": found}

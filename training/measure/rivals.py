@@ -3,8 +3,6 @@
 Each asks the same solver and the same retriever, at most `MOST_SEARCHES` times, the question itself among them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The measurement: each arm of a config asked its questions, with a record of each."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

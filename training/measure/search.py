@@ -1,7 +1,5 @@
 """The retrievers that are measured: over words, and over vectors."""
 
-from __future__ import annotations
-
 import importlib.util
 import re
 from collections.abc import Sequence
@@ -73,22 +71,23 @@ class MiniLM(Embeddings):
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return a vector of each text."""
-        return [vector for at in range(0, len(texts), _BATCH) for vector in self._embed(texts[at : at + _BATCH])]
+        import torch
+
+        vectors: list[list[float]] = []
+        for at in range(0, len(texts), _BATCH):
+            inputs = self._tokenizer(
+                texts[at : at + _BATCH], padding=True, truncation=True, max_length=_MOST_TOKENS, return_tensors="pt"
+            )
+            with torch.inference_mode():
+                states = self._model(**inputs).last_hidden_state
+            mask = inputs["attention_mask"].unsqueeze(-1)
+            means = (states * mask).sum(1) / mask.sum(1)
+            vectors += torch.nn.functional.normalize(means, dim=1).tolist()
+        return vectors
 
     def embed_query(self, text: str) -> list[float]:
         """Return a query's vector."""
-        return self._embed([text])[0]
-
-    def _embed(self, texts: list[str]) -> list[list[float]]:
-        import torch
-
-        inputs = self._tokenizer(texts, padding=True, truncation=True, max_length=_MOST_TOKENS, return_tensors="pt")
-        with torch.inference_mode():
-            states = self._model(**inputs).last_hidden_state
-        mask = inputs["attention_mask"].unsqueeze(-1)
-        means = (states * mask).sum(1) / mask.sum(1)
-        vectors: list[list[float]] = torch.nn.functional.normalize(means, dim=1).tolist()
-        return vectors
+        return self.embed_documents([text])[0]
 
 
 def _weights() -> Path:

@@ -4,8 +4,6 @@ What static plans are compared with: the next subquestion may depend on all that
 reads it again.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any, NamedTuple
 

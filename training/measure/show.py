@@ -1,15 +1,13 @@
 """Ten questions of each evaluation source with both plans and the reference: to look at, not to be committed."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from textwrap import indent, shorten
 
 from langchain_divconq.plans import render_plan
 from training.config import Config
 from training.example import Example, choose, load_examples
 from training.measure.evaluate import STYLES, plans_file, reference_plan
-from training.measure.plans import Planned, load_plans
+from training.measure.plans import Planned
+from training.store import Records
 
 EXAMPLES = 10
 _CONTEXT = 300
@@ -22,29 +20,20 @@ def show(config: Config) -> None:
     Raises:
         ValueError: The evaluation has not run.
     """
-    print("\n".join(render(config)))
-
-
-def render(config: Config) -> Iterator[str]:
-    """Yield them line by line, or a few lines at once.
-
-    Raises:
-        ValueError: The evaluation has not run.
-    """
     if not (config.folder / "6-evaluation.json").exists():
         raise ValueError(f"{config.folder} has no evaluation yet. Run it first: python -m training evaluate CONFIG")
     limit = EXAMPLES if config.evaluate.limit is None else min(EXAMPLES, config.evaluate.limit)
     for source, examples in choose(load_examples(config.folder / "1-evaluation.jsonl"), limit, config.seed).items():
-        yield f"\n=== {source} ==="
+        print(f"\n=== {source} ===")
         written = {
-            arm: load_plans(path).records for arm in STYLES if (path := plans_file(config, arm, source)).exists()
+            arm: Records(path, Planned).records for arm in STYLES if (path := plans_file(config, arm, source)).exists()
         }
         for example in examples:
-            yield _heading(example)
+            print(_heading(example))
             for arm, plans in written.items():
-                yield f"{arm}:\n{indent(_plan(plans[example.id]), '    ')}"
+                print(f"{arm}:\n{indent(_plan(plans[example.id]), '    ')}")
             reference = reference_plan(example, config)
-            yield f"reference:\n{indent('(none)' if reference is None else render_plan(reference), '    ')}"
+            print(f"reference:\n{indent('(none)' if reference is None else render_plan(reference), '    ')}")
 
 
 def _heading(example: Example) -> str:

@@ -1,7 +1,5 @@
 """A task: what an arm does with a question. Here is what all tasks share; `answers` and `retrieval` have one each."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,21 +9,21 @@ from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 
+from langchain_divconq.llamacpp.engines.identity import fingerprint
 from langchain_divconq.prompts import PROMPT_VERSION, decomposition_prompt
-from langchain_divconq.usage import Price, StageUsage
+from langchain_divconq.usage import StageUsage
 from training.example import Example
-from training.measure.config import Arm, Measurement
+from training.measure.config import Arm, DecomposerOptions, Measurement, SolverOptions
 from training.measure.models import (
     ask_all,
     decomposer_settings,
-    decomposer_weights,
+    files_of,
     load_decomposer,
     load_solver,
     solver_settings,
-    solver_weights,
     source_settings,
 )
-from training.measure.plans import Planned, load_plans, take_recorded, undivided, write_plans
+from training.measure.plans import Planned, take_recorded, undivided, write_plans
 from training.measure.records import AnswerRecord, RetrievalRecord, Used
 from training.store import Records
 from training.teach.requests import UnfinishedError
@@ -64,25 +62,21 @@ class Task(ABC, Generic[R]):
             ValueError: A model cannot be set up, or a record of the arm cannot be read.
             WeightsNotFoundError: There is no such adapter.
         """
-        self.config, self.arm, self.models, self.shelf = config, arm, models, shelf
+        self.config, self.arm, self.shelf = config, arm, shelf
         self.source = config.source
         self.order = [example.id for example in drawn]
         self.examples = [*drawn[: config.limit_of(arm)]]
         self.plan_options = config.decomposer_of(arm)
         self.solver_options = config.solvers[arm.solver] if arm.solver else None
-        self.settings = self.settings_of(arm, drawn)
-        self.decomposer = load_decomposer(self.plan_options, models.get(arm.decomposer)) if self.has_plans else None
-        self._model = models.get(arm.solver or "")
-        if self._model is None and self.solver_options is not None:
-            self._model = load_solver(self.solver_options)
+        # One that another arm asks is loaded too, for its files' checksums; a provider has none, and may lack a key.
+        is_loaded = self.has_plans or self.plan_options.kind != "model"
+        self.decomposer = load_decomposer(self.plan_options, models.get(arm.decomposer)) if is_loaded else None
+        self.model: Any = models.get(arm.solver or "")  # None: the arm asks no solver
+        if self.model is None and self.solver_options is not None:
+            self.model = load_solver(self.solver_options)
+        self.settings = self._settings(drawn)
         self.file: Records[R] = Records(config.results_folder / f"{arm.name}.jsonl", self.kind)
         self.at_once = 1
-
-    @property
-    def model(self) -> Runnable[Any, Any]:
-        """The solver."""
-        assert self._model is not None, f"{self.arm.name} asks no solver"
-        return self._model
 
     @abstractmethod
     async def ask(self, example: Example, planned: Planned) -> R:
@@ -96,33 +90,25 @@ class Task(ABC, Generic[R]):
     def figures(self, records: Sequence[R]) -> str:
         """Return an arm's figures in words, to watch a measurement by."""
 
-    def more_settings(self, arm: Arm) -> dict[str, Any]:
-        """Return what else an arm's records depend on, in JSON's types."""
+    def more_settings(self) -> dict[str, Any]:
+        """Return what else the arm's records depend on, in JSON's types."""
         return {}
 
-    def settings_of(self, arm: Arm, drawn: Sequence[Example]) -> dict[str, Any]:
-        """Return what an arm's records depend on, in JSON's types; no key is among it."""
-        config, plans = self.config, self.config.decomposer_of(arm)
-        weights: dict[str, str] = {}
-        settings: dict[str, Any] = {"decomposer": decomposer_settings(arm.decomposer, plans)}
-        if arm.solver is not None:
-            solver = config.solvers[arm.solver]
-            settings["solver"] = solver_settings(arm.solver, solver)
-            weights |= {} if arm.solver in self.models else solver_weights(solver)
-        weights |= {} if arm.decomposer in self.models else decomposer_weights(plans)
-        settings |= {
+    def _settings(self, drawn: Sequence[Example]) -> dict[str, Any]:
+        """Return what the arm's records depend on, in JSON's types; no key is among it."""
+        arm, solver, plans = self.arm, self.solver_options, self.plan_options
+        files = files_of("solver", self.model) | files_of("decomposer", self.decomposer and self.decomposer.model)
+        return {
+            "decomposer": decomposer_settings(arm.decomposer, plans),
+            **({} if solver is None else {"solver": solver_settings(arm.solver, solver)}),
             "mode": arm.mode,
-            **source_settings(config.source, drawn),
-            "n": len(drawn[: config.limit_of(arm)]),
-            "prices": {
-                "solver": _price(config.solvers[arm.solver].price if arm.solver else None),
-                "decomposer": _price(plans.price),
-            },
-            "weights": weights,
+            **source_settings(self.source, drawn),
+            "n": len(self.examples),
+            "prices": {"solver": _price(solver), "decomposer": _price(plans)},
+            "weights": {name: fingerprint(path) for name, path in files.items()},
+            **({} if arm.versus is None else {"versus": arm.versus}),
+            **self.more_settings(),
         }
-        if arm.versus is not None:
-            settings["versus"] = arm.versus
-        return settings | self.more_settings(arm)
 
     def left(self, limit: int | None, retry_failed: bool) -> list[Example]:
         """Return the questions, of the first `limit`, that have no record, or on request one of a failure."""
@@ -141,7 +127,7 @@ class Task(ABC, Generic[R]):
         elif self.decomposer is None:
             known = self.plans(left)
         else:
-            known = load_plans(self._plans_path).records
+            known = Records(self._plans_path, Planned).records
             style = options.prompt_style or ("student" if options.kind in ("shipped", "gguf") else "one_shot")
             cap = options.max_subquestions
             prompts = [decomposition_prompt(one.asked, cap, style) for one in left if one.id not in known]
@@ -221,5 +207,5 @@ def _why(record: AnswerRecord | RetrievalRecord) -> str:
     return record.why if isinstance(record, AnswerRecord) else str(record.failure)
 
 
-def _price(price: Price | None) -> dict[str, float] | None:
-    return None if price is None else price.model_dump(include={"input", "output"})
+def _price(options: SolverOptions | DecomposerOptions | None) -> dict[str, float] | None:
+    return options.price.model_dump(include={"input", "output"}) if options and options.price else None

@@ -4,8 +4,6 @@ Strict is the headline: the answer parsed from the reply, held against the gold 
 paper whose method this is, for comparison with its tables: a gold answer anywhere in the reply.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias

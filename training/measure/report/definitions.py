@@ -1,7 +1,5 @@
 """The meaning of each column of the report, in a sentence or two."""
 
-from __future__ import annotations
-
 from training.measure.report.figures import PER
 
 DEFINITIONS = {

@@ -1,7 +1,5 @@
 """The graded everyday questions as tables, and how far confidences can be trusted, from the committed records alone."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path

@@ -1,10 +1,9 @@
 """Figures over records: costs, comparisons on the same questions, the gate. Pure functions."""
 
-from __future__ import annotations
-
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from operator import attrgetter
 from statistics import fmean
 
@@ -41,16 +40,20 @@ def mean_score(records: Iterable[R], score: Callable[[R], float]) -> Interval | 
     return ratio([(score(record), 1.0) for record in records])
 
 
-def paired_difference(ours: Arm[R], theirs: Arm[R], score: Callable[[R], float]) -> Interval | None:
-    """Return our mean score minus theirs, over the questions that both have; None where there are none."""
+def paired_difference(ours: Arm[R], theirs: Arm[R] | None, score: Callable[[R], float]) -> Interval | None:
+    """Return our mean score minus theirs, over the questions that both have.
+
+    None where there are none, or no other arm.
+    """
     pairs = _pairs(ours, theirs)
     return difference([(score(one), 1.0) for one, _ in pairs], [(score(other), 1.0) for _, other in pairs])
 
 
-def retained(ours: Arm[R], theirs: Arm[R], score: Callable[[R], float]) -> Interval | None:
+def retained(ours: Arm[R], theirs: Arm[R] | None, score: Callable[[R], float]) -> Interval | None:
     """Return our score as a share of theirs, over the questions that both have, which n counts.
 
-    None where there are none, or theirs is 0. Each resample draws questions, and both arms' scores with them.
+    None where there are none, there is no other arm, or theirs is 0. Each resample draws questions, and both arms'
+    scores with them.
     """
     pairs = _pairs(ours, theirs)
     found = ratio([(score(one), score(other)) for one, other in pairs])
@@ -68,15 +71,11 @@ def seconds(records: Sequence[AnswerRecord] | Sequence[RetrievalRecord]) -> floa
     return fmean(one.decompose.seconds + one.solve.seconds for one in records)
 
 
-def failures(records: Iterable[AnswerRecord]) -> Counter[str]:
-    """Return how many questions were neither right nor wrong, or had no plan, by the reason."""
-    found: Counter[str] = Counter()
-    for record in records:
-        if record.why not in ("right", "wrong"):
-            found[record.why] += 1
-        if record.no_plan is not None:
-            found[f"no plan: {record.no_plan}"] += 1
-    return found
+def failures(records: Sequence[AnswerRecord] | Sequence[RetrievalRecord]) -> Counter[str]:
+    """Return how many questions got no answer or no reply, or had no plan, by the reason."""
+    whys = [one.why if isinstance(one, AnswerRecord) else one.failure for one in records]
+    found = Counter(why for why in whys if why not in (None, "right", "wrong"))
+    return found + Counter(f"no plan: {one.no_plan}" for one in records if one.no_plan is not None)
 
 
 def pareto(points: Iterable[tuple[str, float, float]]) -> list[str]:
@@ -93,13 +92,10 @@ def pareto(points: Iterable[tuple[str, float, float]]) -> list[str]:
     return front
 
 
-def by_subquestions(records: Iterable[AnswerRecord]) -> dict[int, Interval]:
+def by_subquestions(records: Iterable[AnswerRecord]) -> dict[int, Interval | None]:
     """Return the strict score by the number of subquestions."""
-    groups: dict[int, list[AnswerRecord]] = {}
-    for record in records:
-        groups.setdefault(record.subquestions, []).append(record)
-    scores = {count: mean_score(group, strict) for count, group in sorted(groups.items())}
-    return {count: found for count, found in scores.items() if found is not None}
+    count = attrgetter("subquestions")
+    return {n: mean_score(group, strict) for n, group in groupby(sorted(records, key=count), key=count)}
 
 
 @dataclass(frozen=True)
@@ -168,25 +164,22 @@ def alike(one: AnswerArm, other: AnswerArm) -> bool:
     return (one.source, one.solver, one.model) == (other.source, other.solver, other.model)
 
 
-def gate_arm(single: AnswerArm, arms: Sequence[AnswerArm]) -> AnswerArm | None:
-    """Return the arm that tells most of what a gate would do: of those that know its probability, the one with the
-    highest gate of its own, the shipped decomposer first."""
-    able = [
-        one
-        for one in arms
-        if one.mode == "fused"
-        and alike(one, single)
-        and any(record.no_decomposition_probability is not None for record in one.records)
-    ]
-    return max(able, key=lambda one: (_gate(one), one.kind == "shipped", len(one.records)), default=None)
+def gate_arms(arms: Sequence[AnswerArm]) -> Iterator[tuple[AnswerArm, AnswerArm]]:
+    """Yield each arm that answers step by step behind the one that tells most of what a gate would do: of those that
+    know its probability, the one with the highest gate of its own, the shipped decomposer first."""
+    known = attrgetter("no_decomposition_probability")
+    able = [one for one in arms if one.mode == "fused" and any(known(record) is not None for record in one.records)]
+    for single in (arm for arm in arms if arm.mode == "step_by_step"):
+        if likely := [one for one in able if alike(one, single)]:
+            yield max(likely, key=lambda one: (_gate(one), one.kind == "shipped", len(one.records))), single
 
 
 def _gate(arm: AnswerArm) -> float:
     return 1.0 if arm.gate == "always" else arm.gate
 
 
-def _pairs(ours: Arm[R], theirs: Arm[R]) -> list[tuple[R, R]]:
-    others = theirs.by_id
+def _pairs(ours: Arm[R], theirs: Arm[R] | None) -> list[tuple[R, R]]:
+    others = theirs.by_id if theirs and theirs is not ours else {}
     return [(record, others[name]) for name, record in ours.by_id.items() if name in others]
 
 

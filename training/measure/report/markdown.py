@@ -1,9 +1,7 @@
 """Cells and tables in Markdown, and where a document of them is another than it should be."""
 
-from __future__ import annotations
-
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -51,6 +49,11 @@ def tokens(used: Sequence[Used]) -> str:
         return NOTHING
     least = "≥ " if any(one.unmetered_calls for one in used) else ""
     return f"{least}{fmean(one.input_tokens for one in used):.0f} / {fmean(one.output_tokens for one in used):.0f}"
+
+
+def counts(found: Mapping[str, int]) -> str:
+    """Return how often each thing is there, by its name."""
+    return ", ".join(f"{name}: {count}" for name, count in sorted(found.items())) or NOTHING
 
 
 def dollars(cost: Spending) -> list[str]:

@@ -1,7 +1,5 @@
 """Plots, and the figures they show: a PNG holds these as text, so that it can be told what it was drawn from."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -11,19 +9,19 @@ from statistics import fmean
 from typing import Any
 
 from training.measure.intervals import Interval, share
-from training.measure.report.answers import by_source
 from training.measure.report.figures import (
     PER,
     by_subquestions,
     cost,
     gate,
-    gate_arm,
+    gate_arms,
     gate_thresholds,
     mean_score,
     pareto,
     strict,
 )
 from training.measure.report.read import AnswerArm, Folder
+from training.measure.report.tables import by_source
 from training.store import whole
 
 _KEY = "Figures"
@@ -78,19 +76,16 @@ def _subquestions(arms: Sequence[AnswerArm]) -> dict[str, Any]:
     most = max((len(arm.records) for arm in divided), default=0)
     lines = []
     for arm in (arm for arm in divided if len(arm.records) == most):
-        scores = {count: found for count, found in by_subquestions(arm.records).items() if found.n >= _FEWEST}
-        if scores:
-            points = [{"subquestions": count, **_rounded(found)} for count, found in scores.items()]
+        scores = by_subquestions(arm.records).items()
+        points = [{"subquestions": n, **_rounded(found)} for n, found in scores if found and found.n >= _FEWEST]
+        if points:
             lines.append({"arm": arm.name, "points": points})
     return {"lines": lines} if lines else {}
 
 
 def _gates(arms: Sequence[AnswerArm]) -> dict[str, Any]:
     lines = []
-    for single in (arm for arm in arms if arm.mode == "step_by_step"):
-        dividing = gate_arm(single, arms)
-        if dividing is None:
-            continue
+    for dividing, single in gate_arms(arms):
         probabilities = {one.no_decomposition_probability for one in dividing.records}
         thresholds = gate_thresholds(dividing, sorted(one for one in probabilities if one is not None))
         found = gate(dividing, single, thresholds)
@@ -191,13 +186,12 @@ def read_figures(path: Path) -> str | None:
 
 def _draw_costs(axes: Any, figures: dict[str, Any]) -> None:
     for point in figures["points"]:
-        _draw_point(axes, point["dollars"], point, fmt="o", color="C0" if point["arm"] in figures["front"] else "C7")
+        _draw_points(axes, [point["dollars"]], [point], "C0" if point["arm"] in figures["front"] else "C7")
         _name(axes, point["arm"], (point["dollars"], 100 * point["value"]), (5, 4))
     known = {point["arm"]: (point["dollars"], 100 * point["value"]) for point in figures["points"]}
     axes.plot(*zip(*(known[name] for name in figures["front"]), strict=True), "--", color="C0", linewidth=1)
     axes.margins(x=0.15)  # room for the names
-    axes.set_xlabel(f"dollars for {PER:,} questions, both stages")
-    axes.set_ylabel("strict accuracy (%)")
+    axes.set(xlabel=f"dollars for {PER:,} questions, both stages", ylabel="strict accuracy (%)")
 
 
 def _draw_subquestions(axes: Any, figures: dict[str, Any]) -> None:
@@ -206,8 +200,7 @@ def _draw_subquestions(axes: Any, figures: dict[str, Any]) -> None:
         shift = 0.06 * (number - (len(figures["lines"]) - 1) / 2)
         _draw_line(axes, line, [point["subquestions"] + shift for point in line["points"]], f"C{number}")
     axes.set_xticks(sorted({point["subquestions"] for line in figures["lines"] for point in line["points"]}))
-    axes.set_xlabel("subquestions in the plan (0: answered in a single stage)")
-    axes.set_ylabel("strict accuracy (%)")
+    axes.set(xlabel="subquestions in the plan (0: answered in a single stage)", ylabel="strict accuracy (%)")
 
 
 def _draw_gates(axes: Any, figures: dict[str, Any]) -> None:
@@ -216,8 +209,7 @@ def _draw_gates(axes: Any, figures: dict[str, Any]) -> None:
         for key, style, words in (("all", "-", "all questions"), ("divided", ":", "the divided alone")):
             xs, ys = zip(*line[key], strict=True)
             axes.plot([100 * x for x in xs], [100 * y for y in ys], style, color=f"C{number}", label=f"{name}, {words}")
-    axes.set_xlabel("coverage: questions that are divided (%)")
-    axes.set_ylabel("risk: answered wrong (%)")
+    axes.set(xlabel="coverage: questions that are divided (%)", ylabel="risk: answered wrong (%)")
 
 
 def _draw_reliability(axes: Any, figures: dict[str, Any]) -> None:
@@ -233,17 +225,17 @@ def _draw_reliability(axes: Any, figures: dict[str, Any]) -> None:
 
 def _draw_line(axes: Any, line: dict[str, Any], xs: Sequence[float], color: str) -> None:
     axes.plot(xs, [100 * point["value"] for point in line["points"]], color=color, label=line["arm"])
-    for x, point in zip(xs, line["points"], strict=True):
-        _draw_point(axes, x, point, fmt="o", color=color)
+    _draw_points(axes, xs, line["points"], color)
 
 
 def _name(axes: Any, text: str, at: tuple[float, float], offset: tuple[int, int]) -> None:
     axes.annotate(text, at, xytext=offset, textcoords="offset points", fontsize="x-small")
 
 
-def _draw_point(axes: Any, x: float, point: dict[str, Any], **style: Any) -> None:
-    low, high = (max(0.0, 100 * abs(point["value"] - point[bound])) for bound in ("low", "high"))
-    axes.errorbar(x, 100 * point["value"], yerr=[[low], [high]], capsize=2, elinewidth=0.7, markersize=5, **style)
+def _draw_points(axes: Any, xs: Sequence[float], points: Sequence[dict[str, Any]], color: str) -> None:
+    ys = [100 * point["value"] for point in points]
+    reach = [[100 * abs(point["value"] - point[bound]) for point in points] for bound in ("low", "high")]
+    axes.errorbar(xs, ys, yerr=reach, fmt="o", color=color, capsize=2, elinewidth=0.7, markersize=5)
 
 
 _DRAWN = {

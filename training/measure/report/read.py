@@ -1,7 +1,5 @@
 """Committed results: a folder's settings.json, and a file of records an arm. Nothing is written or mended here."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -113,19 +111,15 @@ def _load_folder(path: Path) -> Folder:
     for arm, found in arms.items():
         file = path.parent / f"{arm}.jsonl"
         if kind == "answers" or arm.startswith(ANSWER):
-            answers.append(_arm(arm, found, drawn, _records(file, AnswerRecord)))
+            answers.append(_arm(file, AnswerRecord, found, drawn))
         else:
-            retrievals.append(_arm(arm, found, drawn, _records(file, RetrievalRecord)))
+            retrievals.append(_arm(file, RetrievalRecord, found, drawn))
     return Folder(name, kind, settings, tuple(answers), tuple(retrievals))
 
 
-def _records(path: Path, kind: type[R]) -> tuple[R, ...]:
-    """Return a file's records, sorted by id; none where there is no file. A half-written last line is passed over."""
-    records = Records(path, kind).records
-    return tuple(records[name] for name in sorted(records))
-
-
-def _arm(name: str, settings: Mapping[str, Any], drawn: Mapping[str, int], records: tuple[R, ...]) -> Arm[R]:
+def _arm(path: Path, record: type[R], settings: Mapping[str, Any], drawn: Mapping[str, int]) -> Arm[R]:
+    """Return an arm with its file's records, none where there is no file. A half-written last line is passed over."""
+    records = Records(path, record).records
     # What answers from retrieved passages takes its plan from the search.
     decomposer = settings.get("decomposer") or settings.get("retrieval", {}).get("decomposer") or {"name": NONE}
     kind = decomposer.get("kind", _RECORDED if decomposer["name"] == REFERENCE else NONE)
@@ -133,7 +127,7 @@ def _arm(name: str, settings: Mapping[str, Any], drawn: Mapping[str, int], recor
     source = settings.get("source", "musique")
     prices = {stage: found and Price.model_validate(found) for stage, found in settings.get("prices", {}).items()}
     return Arm(
-        name=name,
+        name=path.stem,
         source=source,
         decomposer=decomposer["name"],
         kind=kind,
@@ -145,5 +139,5 @@ def _arm(name: str, settings: Mapping[str, Any], drawn: Mapping[str, int], recor
         versus=settings.get("versus"),
         decomposer_price=prices.get("decomposer"),
         solver_price=prices.get("solver"),
-        records=records,
+        records=tuple(records[name] for name in sorted(records)),
     )

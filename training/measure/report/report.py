@@ -1,7 +1,5 @@
 """report.md and its plots, made from the committed records alone, and the check that they are those."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,13 +8,12 @@ from langchain_divconq.usage import Price
 from training.measure.config import NONE
 from training.measure.intervals import RESAMPLES
 from training.measure.publish import RESULTS
-from training.measure.report.answers import render_answers
 from training.measure.report.definitions import DEFINITIONS
 from training.measure.report.everyday import README, made_of, save_everyday
 from training.measure.report.markdown import text_differences
 from training.measure.report.plots import Plot, plot_differences, plots, save_plots
 from training.measure.report.read import EVERYDAY, AnswerArm, Folder, RetrievalArm, load_folders
-from training.measure.report.retrieval import render_retrieval
+from training.measure.report.tables import render_answers, render_retrieval
 from training.store import save_text
 
 NAME = "report.md"
