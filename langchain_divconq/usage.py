@@ -1,4 +1,4 @@
-"""The ledger: tokens, seconds and dollars, per stage. Everything here is immutable and adds up with `+` and `sum`."""
+"""Usage: tokens, seconds and dollars, per stage. Everything here is immutable and adds up with `+` and `sum`."""
 
 import math
 from typing import Annotated, Any, Self, cast

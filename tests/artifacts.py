@@ -1,4 +1,4 @@
-"""What is in the folder of a run of the recipe, so that two runs can be compared."""
+"""The files in the folder of a run of the recipe, for a comparison of two runs."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What every folder of tests shares."""
+"""Fixtures and options for every folder of tests."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""What the tests of the house need to know of the repository: its files, its modules and its documents."""
+"""The files, modules and documents of the repository, for the tests of its structure."""
 
 import ast
 import subprocess

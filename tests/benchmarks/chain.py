@@ -1,4 +1,4 @@
-"""What the chain adds: overlap in batches, import time, memory over many calls."""
+"""The cost of the chain: overlap in batches, import time, memory over many calls."""
 
 import statistics
 import subprocess

@@ -1,4 +1,4 @@
-"""How long a plan takes for a long context, shown as an excerpt and shown as a whole, in the same process."""
+"""Seconds for a plan with a long context, shown as an excerpt and shown as a whole, in the same process."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""How long a decomposition takes, ours beside the bare engine and beside langchain-community, in the same process.
+"""Seconds for a decomposition, ours beside the bare engine and beside langchain-community, in the same process.
 
 Every comparison takes turns (ours, theirs, ours …) question by question, so a machine that slows down slows both.
 """

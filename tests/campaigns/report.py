@@ -1,4 +1,4 @@
-"""What a campaign tells: how many cases ended how, and each one that failed."""
+"""The report of a campaign: how many cases ended how, and each one that failed."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""What the documents show of the shipped model at work: a diagram, a table over the library, a question that fails."""
+"""The parts of documents that the shipped model makes: a diagram, a table over the library, a question that fails."""
 
 from collections.abc import Sequence
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""What is said beside the weights."""
+"""Tests of the model card and the manifest."""
 
 import hashlib
 from pathlib import Path

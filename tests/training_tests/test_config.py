@@ -1,4 +1,4 @@
-"""What a run is told: every config that is committed can be used, and what cannot be used is named."""
+"""Tests of configs: every committed one can be used, and faults in one are named."""
 
 from pathlib import Path
 

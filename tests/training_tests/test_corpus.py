@@ -1,4 +1,4 @@
-"""What is searched and asked, on rows of ours and on the datasets where they are at hand."""
+"""Tests of passages and multi-hop questions, on rows of ours and on the datasets where they are at hand."""
 
 import json
 from pathlib import Path

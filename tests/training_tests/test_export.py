@@ -1,4 +1,4 @@
-"""What becomes the library's adapter, and what does not. Export itself: integration_tests/test_export."""
+"""Tests of shipping an adapter with the library. Export itself: integration_tests/test_export."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What is right and wrong with a plan, told by its words."""
+"""Tests of the grader: good and bad plans, told by their words."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a measurement leaves, as it may be committed: records, and settings that they keep to."""
+"""Tests of a measurement's records and settings, as they are committed."""
 
 import json
 from pathlib import Path

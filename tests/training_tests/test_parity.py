@@ -1,4 +1,4 @@
-"""What the gate lets through, and what it says of what it does not."""
+"""Tests of the parity gate: its limits and its errors."""
 
 import json
 from dataclasses import replace
@@ -19,8 +19,8 @@ def parity(*artifacts: Artifact, other_tokens: dict[str, list[str]] | None = Non
 
 def test_what_says_the_same_passes() -> None:
     base = replace(GOOD, name="base", same_reply=None, parse_rate=None)
-    ladder = [replace(GOOD, name=name) for name in ("adapter", *get_args(Quantisation))]
-    enforce(parity(base, *ladder))
+    kinds = [replace(GOOD, name=name) for name in ("adapter", *get_args(Quantisation))]
+    enforce(parity(base, *kinds))
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_other_token_ids_fail_whatever_the_figures() -> None:
 
 
 def test_limits_grow_with_what_a_step_takes_away() -> None:
-    ladder: tuple[Quantisation, ...] = ("F16", "Q8_0", "Q5_K_M", "Q4_K_M", "Q4_0")
-    assert sorted(ladder, key=lambda name: LIMITS[name].kl) == list(ladder)
+    kinds: tuple[Quantisation, ...] = ("F16", "Q8_0", "Q5_K_M", "Q4_K_M", "Q4_0")
+    assert sorted(kinds, key=lambda name: LIMITS[name].kl) == list(kinds)
     assert LIMITS.keys() == {"base", "adapter", *get_args(Quantisation)}
 
 

@@ -1,4 +1,4 @@
-"""What the metrics of plans count, on plans whose faults are known, and what holds of any plan."""
+"""Tests of the metrics of plans, on plans with known faults and on any plan."""
 
 from itertools import permutations
 

@@ -1,4 +1,4 @@
-"""What plans achieve, and what a student learns from it."""
+"""Tests of learning from the passages that plans find."""
 
 from pathlib import Path
 from typing import Any

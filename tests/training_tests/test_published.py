@@ -1,4 +1,4 @@
-"""What is published of the shipped decomposer: documents and figures agree."""
+"""Tests that documents and figures agree about the shipped decomposer."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What is stored how. The quantiser itself is llama.cpp's: integration_tests/test_export."""
+"""Tests of which tensor is stored in which type. The quantiser is llama.cpp's: integration_tests/test_export."""
 
 from pathlib import Path
 from typing import get_args

@@ -1,4 +1,4 @@
-"""What a reply is worth, benchmark by benchmark."""
+"""Tests of how replies are judged, benchmark by benchmark."""
 
 import pytest
 from hypothesis import assume, given

@@ -1,4 +1,4 @@
-"""What tests of the command line share: its models, and files of questions and records."""
+"""Models, question files and record files for tests of the command line."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What the campaigns share: cases that die or hang are outcomes, and failures reach the exit code and the report."""
+"""Tests of the campaigns: cases that die or hang are outcomes, and failures reach the exit code and the report."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a plan must keep of its question, and what it must not make up."""
+"""Tests of checks: a plan keeps what the question says and makes nothing up."""
 
 import pytest
 from hypothesis import given

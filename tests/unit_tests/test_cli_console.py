@@ -1,4 +1,4 @@
-"""What the command line does where its output cannot be written."""
+"""Tests of the command line where its output cannot be written."""
 
 import errno
 import io

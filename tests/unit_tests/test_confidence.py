@@ -1,4 +1,4 @@
-"""How likely a plan is good."""
+"""Tests of the confidence in a plan."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a decomposer keeps from its model, and from its users."""
+"""Tests of the decomposer's guard: questions that never reach the model, and plans that never reach the user."""
 
 import json
 from collections.abc import Iterator

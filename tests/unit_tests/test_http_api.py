@@ -1,4 +1,4 @@
-"""What `divconq serve` answers, and whom: requests over a pair of sockets, with a fake engine in the model's place."""
+"""Tests of `divconq serve`: requests over a pair of sockets, with a fake engine in the model's place."""
 
 import json
 import socket

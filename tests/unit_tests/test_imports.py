@@ -1,4 +1,4 @@
-"""What `import langchain_divconq` offers, and what it leaves alone."""
+"""Tests of `import langchain_divconq`: the names it offers and the packages it does not load."""
 
 import subprocess
 import sys

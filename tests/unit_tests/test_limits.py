@@ -1,4 +1,4 @@
-"""How replies are held: by whatever name a model knows its limit, and a warning where it knows none."""
+"""Tests of the limits on replies: by whatever name a model knows its limit, and a warning where it knows none."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""What a tracer sees: each stage a named, tagged run, with its tokens where LangSmith and OpenTelemetry read them."""
+"""Tests of traces: each stage is a named, tagged run, with its tokens where LangSmith and OpenTelemetry read them."""
 
 from collections.abc import Iterator
 

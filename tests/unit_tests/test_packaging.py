@@ -1,4 +1,4 @@
-"""What is in the wheel, built from a copy of the tree."""
+"""Tests of the wheel, built from a copy of the tree."""
 
 import email
 import re

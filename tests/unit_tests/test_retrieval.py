@@ -1,4 +1,4 @@
-"""What is searched for, read and returned, hop by hop."""
+"""Tests of the searches, readings and results of hop-by-hop retrieval."""
 
 import asyncio
 import copy

@@ -1,4 +1,4 @@
-"""What hop by hop is worth on questions of one's own: ranks, intervals, the gate, and a small BM25."""
+"""Tests of `divconq evaluate`: ranks, intervals, the gate, and a small BM25."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""What fails, and what goes on without it."""
+"""Tests of searches and readings that fail while the rest goes on."""
 
 import asyncio
 import json

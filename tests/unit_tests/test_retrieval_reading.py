@@ -1,4 +1,4 @@
-"""Who reads, and what a reader says."""
+"""Tests of readers and their replies."""
 
 import re
 import sys

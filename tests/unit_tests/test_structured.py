@@ -1,4 +1,4 @@
-"""What goes into a ChatGGUF and comes out typed: messages, schemas, an agent's response format."""
+"""Tests of typed input and output of a ChatGGUF: messages, schemas, an agent's response format."""
 
 from typing import Any, Literal
 

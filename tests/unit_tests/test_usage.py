@@ -127,7 +127,7 @@ def test_a_usage_adds_to_a_usage_of_its_kind_alone(usage: Any, other: Any) -> No
             one + another
 
 
-def test_a_ledger_does_not_change() -> None:
+def test_usage_does_not_change() -> None:
     usage = Usage()
     with pytest.raises(ValidationError, match="frozen"):
         usage.solve = StageUsage(calls=1)
@@ -142,5 +142,5 @@ def test_counts_start_from_zero(field: str) -> None:
 
 
 @given(USAGES)
-def test_a_ledger_survives_json(usage: Usage) -> None:
+def test_usage_survives_json(usage: Usage) -> None:
     assert Usage.model_validate_json(usage.model_dump_json()) == usage

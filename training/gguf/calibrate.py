@@ -1,4 +1,4 @@
-"""How sure a shipped student may be of its plans: a logistic function fitted on held-out training questions.
+"""Fits the confidence of a shipped student in its plans: a logistic function, on held-out training questions.
 
 Each held-out question is divided, its plan graded beside the recorded one (`grade`), and the features of the plan
 (`langchain_divconq.confidence`) weighed so that the confidence is the share of good plans. The weights go beside the

@@ -49,14 +49,15 @@ def export(config: Config) -> None:
     parity = compare(student, tokenizer, held_out(config), base, files, config.finetune.role)
     save_json(folder / "parity.json", parity.as_json())
     enforce(parity)
-    _describe(config, base, folder, {name: stored_types(files[name]) for name in files if name in config.export.ladder})
+    merged = files.keys() & config.export.quantisations
+    _describe(config, base, folder, {name: stored_types(files[name]) for name in files if name in merged})
     final = config.folder / "5-gguf"
     folder.rename(final)
     print(f"Exported to {final}; llama.cpp says what was trained.", flush=True)
 
 
 def build(config: Config, base: Path, folder: Path) -> dict[str, Path]:
-    """Write adapter, merged model and ladder; return artifact to file."""
+    """Write adapter, merged model and its quantisations; return artifact to file."""
     lora = load_lora(trained_folder(config), read_header(base))
     files = {"adapter": folder / "adapter.gguf", "F16": folder / "merged-F16.gguf"}
     provenance = {
@@ -67,7 +68,7 @@ def build(config: Config, base: Path, folder: Path) -> dict[str, Path]:
     }
     write_adapter(lora, files["adapter"], base, config.export.adapter_type, config.name, provenance)
     merge(base, lora, files["F16"], config.name)
-    for kind in config.export.ladder:
+    for kind in config.export.quantisations:
         if kind not in files:
             files[kind] = folder / f"merged-{kind}.gguf"
             quantise(files["F16"], files[kind], kind)

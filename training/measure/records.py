@@ -47,7 +47,7 @@ class Used(Frozen):
 
     @classmethod
     def of(cls, usage: StageUsage, at_once: int) -> "Used":
-        """Return what the ledger holds, but for a server's cache; `at_once` questions, this one too, were in flight."""
+        """Return what was used, but for a server's cache; `at_once` questions, this one too, were in flight."""
         known = usage.model_dump(include={*cls.model_fields})
         return cls(**{**known, "seconds": round(usage.seconds / at_once, 3)})
 

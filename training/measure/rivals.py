@@ -1,4 +1,4 @@
-"""What people do instead of dividing a question: rewriting it, many queries, reasoning between searches, an agent.
+"""Rivals of dividing a question: rewriting it, many queries, reasoning between searches, an agent.
 
 Each asks the same solver and the same retriever, at most `MOST_SEARCHES` times, the question itself among them.
 """
