@@ -22,6 +22,8 @@ from langchain_divconq.plans import clean_plan
 from langchain_divconq.retrieval import DecomposedRetriever
 from langchain_divconq.types import Decomposition
 from training.config import DATA, Config, Prefer
+from training.data.leaks import find_leaks
+from training.data.load import never_taught
 from training.data.plans import is_well_formed, read_plan
 from training.example import load_examples
 from training.measure.corpus import MultiHop, passages, training_questions
@@ -31,7 +33,7 @@ from training.measure.search import bm25
 from training.store import Frozen, Records, save_json
 from training.student.batches import IGNORED, Sequenced, collate
 from training.student.finetune import encode, quicken
-from training.student.model import load_student, padding_id, prompt_ids
+from training.student.model import end_of_turn, load_student, padding_id, prompt_ids
 from training.student.targets import target
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ Plan: TypeAlias = tuple[str, ...]
 _AT_ONCE = 12
 """Questions for which plans are drawn in one batch."""
 _MOST_TOKENS = 128
+_ENOUGH = 0.95
+"""Drawing ends once this share of a batch's replies has ended: a few that never end would take most of the time."""
 
 
 class Drawn(Frozen):
@@ -93,7 +97,7 @@ def prefer(config: Config) -> None:
     folder = config.folder / "4-preferred.partial"
     folder.mkdir(parents=True, exist_ok=True)
     student, tokenizer = _load(config)
-    questions = _questions(config, options)
+    questions = choose(config, options)
     drawn = draw(questions, student, tokenizer, folder / "draws.jsonl", config)
     summary = summarise(drawn)
     print("\n".join(f"{name}: {value}" for name, value in summary.items()), flush=True)
@@ -104,6 +108,15 @@ def prefer(config: Config) -> None:
     losses = learn(student, tokenizer, preferences, config)
     training = {**summary, "preferences": len(preferences), "losses": losses, **options.model_dump(mode="json")}
     _finish(config, student, folder, {**training, "seconds": round(time.perf_counter() - started, 1)})
+
+
+def choose(config: Config, options: Prefer) -> list[MultiHop]:
+    """Return the training questions that plans are drawn for, chosen by the seed: none that is held out, or that gives an evaluation example away."""
+    held_out = {example.question for example in load_examples(config.folder / "3-validation.jsonl")}
+    found = [one for one in training_questions(DATA) if one.example.question not in held_out]
+    leaks = find_leaks([one.example for one in found], never_taught(config), config.load.ngram)
+    usable = [one for one in found if one.example.id not in leaks]
+    return random.Random(config.seed).sample(usable, min(len(usable), options.questions))
 
 
 def draw(questions: Sequence[MultiHop], student: Any, tokenizer: Any, path: Path, config: Config) -> list[Drawn]:
@@ -125,6 +138,7 @@ def draw(questions: Sequence[MultiHop], student: Any, tokenizer: Any, path: Path
 def write_plans(questions: Sequence[MultiHop], student: Any, tokenizer: Any, config: Config) -> list[tuple[Plan, ...]]:
     """Return for each question the greedy plan and as many as are drawn; what is no plan becomes none."""
     import torch
+    from transformers import StoppingCriteriaList
 
     assert config.prefer is not None
     cap = config.demonstrate.max_subquestions
@@ -134,7 +148,13 @@ def write_plans(questions: Sequence[MultiHop], student: Any, tokenizer: Any, con
     ids = torch.tensor([[padding] * (longest - len(prompt)) + prompt for prompt in prompts])
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
     student.eval()
+
+    def is_enough(written: "Tensor", scores: object, **_: object) -> "Tensor":
+        ended = (written[:, longest:] == end_of_turn(tokenizer)).any(dim=1)
+        return (ended.float().mean() >= _ENOUGH).expand(len(written))
+
     common = {"input_ids": ids, "attention_mask": mask, "max_new_tokens": _MOST_TOKENS, "pad_token_id": padding}
+    common["stopping_criteria"] = StoppingCriteriaList([is_enough])
     with torch.no_grad():
         greedy = student.generate(**common, do_sample=False)
         sampled = student.generate(
@@ -270,14 +290,6 @@ def _log_probabilities(student: Any, sequences: Sequence[Sequenced], *, grad: bo
 def _told(question: MultiHop, plan: Plan | None = None) -> Any:
     """Return the question's example with a plan to write; None: the recorded one."""
     return question.example.model_copy(update={"subquestions": question.plan if plan is None else plan})
-
-
-def _questions(config: Config, options: Prefer) -> list[MultiHop]:
-    """Return the questions that plans are drawn for: none that is held out, or that was dropped as a leak."""
-    held_out = {example.question for example in load_examples(config.folder / "3-validation.jsonl")}
-    known = {example.question for example in load_examples(config.folder / "1-examples.jsonl")}
-    usable = [one for one in training_questions(DATA) if one.example.question in known - held_out]
-    return random.Random(config.seed).sample(usable, min(len(usable), options.questions))
 
 
 def _load(config: Config) -> tuple[Any, Any]:

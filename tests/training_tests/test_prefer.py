@@ -1,5 +1,6 @@
 """Tests of learning from the passages that plans find."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from langchain_core.retrievers import BaseRetriever
 from tests.training_tests.examples import example
 from tests.training_tests.exported import make_config
 from training.config import Prefer
+from training.example import save_examples
 from training.measure.corpus import Hop, MultiHop
 from training.measure.search import bm25
-from training.prefer import Drawn, as_plan, learn, preferred, recall, summarise
+from training.prefer import Drawn, as_plan, choose, learn, preferred, recall, summarise, write_plans
 
 QUESTION = MultiHop(
     example("musique/train-1", "Where was the builder of Lenne Mill born?"),
@@ -73,6 +75,32 @@ def test_the_summary_tells_the_best_of_all_beside_the_greedy_plan() -> None:
     assert found["the greedy plan"].startswith("0.0%")
     assert found["the best of 2"].startswith("50.0%")
     assert found["the whole question"].endswith("of 2 find all evidence")
+
+
+def test_no_plan_is_drawn_for_a_question_that_is_held_out_or_gives_an_evaluation_away(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = make_config(tmp_path, prefer={})
+    config.folder.mkdir(parents=True)
+    held_out, leaking = (
+        replace(QUESTION, example=example(f"musique/train-{number}", f"Who built the mill of Voss {number}?"))
+        for number in (2, 3)
+    )
+    save_examples([held_out.example], config.folder / "3-validation.jsonl")
+    monkeypatch.setattr("training.prefer.training_questions", lambda _: [QUESTION, held_out, leaking])
+    monkeypatch.setattr("training.prefer.never_taught", lambda _: [example("musique/dev-1", leaking.example.question)])
+    assert choose(config, Prefer()) == [QUESTION]
+
+
+def test_drawing_gives_each_question_the_greedy_plan_and_as_many_as_were_asked_for(tmp_path: Path) -> None:
+    from training.student.finetune import add_lora
+    from training.student.model import load_student
+
+    config = make_config(tmp_path, finetune={"student": "tiny", "rank": 4}, prefer={"draws": 3})
+    model, tokenizer = load_student("tiny", tmp_path, "float32")
+    plans = write_plans([QUESTION, QUESTION], add_lora(model, config.finetune), tokenizer, config)
+    assert [len(drawn) for drawn in plans] == [4, 4]
+    assert plans[0][0] == plans[1][0]  # the greedy plans of one question
 
 
 @pytest.mark.parametrize("method", ["best", "dpo"])

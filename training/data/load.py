@@ -56,7 +56,7 @@ def load(config: Config) -> None:
     _check(config)
     evaluation = _evaluation_examples(config.load.evaluate, config.seed)
     apart = _evaluation_examples(config.load.held_out, config.seed)
-    at_hand = [*chain(*map(read_source, _sets_at_hand(config))), *evaluation, *apart]
+    at_hand = never_taught(config)
     counts = {describe(source): Counts() for source in config.load.train}
     unique: dict[str, list[Example]] = {}
     texts: set[str] = set()
@@ -87,6 +87,12 @@ def load(config: Config) -> None:
     _save_leaks(config, leaks, counts, at_hand)
     save_examples(train, config.folder / "1-examples.jsonl")
     print(render_counts(counts))
+
+
+def never_taught(config: Config) -> list[Example]:
+    """Return what no run may learn, and what training examples are checked against: all that evaluates or is held out."""
+    apart = [*config.load.evaluate, *config.load.held_out]
+    return [*chain(*map(read_source, _sets_at_hand(config))), *_evaluation_examples(apart, config.seed)]
 
 
 def describe(source: Source) -> str:
