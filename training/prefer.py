@@ -4,8 +4,6 @@ For training questions with evidence, several plans are drawn from the student. 
 each plan is searched for, and plans rank by whether all evidence is found, then by recall, then by fewer subquestions.
 """
 
-from __future__ import annotations
-
 import json
 import random
 import shutil
@@ -111,7 +109,7 @@ def prefer(config: Config) -> None:
 
 
 def choose(config: Config, options: Prefer) -> list[MultiHop]:
-    """Return the training questions that plans are drawn for, chosen by the seed: none that is held out, or that gives an evaluation example away."""
+    """Return the questions to draw plans for, by the seed: none held out, none that gives an evaluation example away."""
     held_out = {example.question for example in load_examples(config.folder / "3-validation.jsonl")}
     found = [one for one in training_questions(DATA) if one.example.question not in held_out]
     leaks = find_leaks([one.example for one in found], never_taught(config), config.load.ngram)
@@ -259,7 +257,7 @@ def learn(student: Any, tokenizer: Any, preferences: Sequence[Preference], confi
     return losses
 
 
-def _loss(student: Any, pair: Sequence[Sequenced], known: Tensor | None, options: Prefer) -> Tensor:
+def _loss(student: Any, pair: Sequence[Sequenced], known: "Tensor | None", options: Prefer) -> "Tensor":
     import torch
 
     if options.method == "best" or len(pair) < 2 or known is None:
@@ -272,7 +270,7 @@ def _loss(student: Any, pair: Sequence[Sequenced], known: Tensor | None, options
     return loss
 
 
-def _log_probabilities(student: Any, sequences: Sequence[Sequenced], *, grad: bool) -> Tensor:
+def _log_probabilities(student: Any, sequences: Sequence[Sequenced], *, grad: bool) -> "Tensor":
     """Return the log-probability of each sequence's completion, (sequences,)."""
     import torch
 

@@ -1,7 +1,5 @@
 """Stage 1: from datasets to the training, validation and evaluation examples of a run, without leaks."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -90,7 +88,7 @@ def load(config: Config) -> None:
 
 
 def never_taught(config: Config) -> list[Example]:
-    """Return what no run may learn, and what training examples are checked against: all that evaluates or is held out."""
+    """Return all that evaluates or is held out: what training examples must not give away."""
     apart = [*config.load.evaluate, *config.load.held_out]
     return [*chain(*map(read_source, _sets_at_hand(config))), *_evaluation_examples(apart, config.seed)]
 
