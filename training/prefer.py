@@ -109,7 +109,7 @@ def prefer(config: Config) -> None:
 
 
 def choose(config: Config, options: Prefer) -> list[MultiHop]:
-    """Return the questions to draw plans for, by the seed: none held out, none that gives an evaluation example away."""
+    """Return the questions to draw plans for, by the seed: none held out, none that gives evaluation away."""
     held_out = {example.question for example in load_examples(config.folder / "3-validation.jsonl")}
     found = [one for one in training_questions(DATA) if one.example.question not in held_out]
     leaks = find_leaks([one.example for one in found], never_taught(config), config.load.ngram)

@@ -1,4 +1,4 @@
-"""Thirty-two questions at once get what each gets alone, and a call that is given up leaves the engine to the next."""
+"""Many questions at once get what each gets alone, and a call that is given up leaves the engine to the next."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from langchain_divconq import ChatGGUF, Decomposer, DivideAndConquer, Solution, 
 from langchain_divconq.llamacpp.engines.base import EngineName
 from tests.benchmarks.questions import questions
 
-QUESTIONS = questions(32, seed=11)
+QUESTIONS = questions(12, seed=11)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_eight_threads_get_what_each_question_gets_alone(decomposer: Decomposer,
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda question: decomposer.invoke(question).text, QUESTIONS))
     assert together == alone
-    assert len(set(alone)) > 16  # the questions are told apart
+    assert len(set(alone)) > 6  # the questions are told apart
 
 
 async def test_an_event_loop_gets_what_each_question_gets_alone(decomposer: Decomposer, alone: list[str]) -> None:
@@ -50,6 +50,9 @@ async def test_a_cancelled_call_leaves_the_engine_to_the_next(decomposer: Decomp
     model = decomposer.model
     assert isinstance(model, ChatGGUF)
     endless = model.bind(grammar='root ::= "a" [a-z ]{2000}', max_tokens=2000)
+    start = time.perf_counter()
+    await decomposer.ainvoke(QUESTIONS[1])
+    usual = time.perf_counter() - start
     task = asyncio.ensure_future(endless.ainvoke("Say a."))
     await asyncio.sleep(0.5)
     assert not task.done()
@@ -58,5 +61,5 @@ async def test_a_cancelled_call_leaves_the_engine_to_the_next(decomposer: Decomp
         await task
     start = time.perf_counter()
     assert (await decomposer.ainvoke(QUESTIONS[0])).text == alone[0]
-    # The 2,000 tokens given up would take 16 seconds and more.
-    assert time.perf_counter() - start < 10
+    # The 2,000 tokens given up would take sixty times as long as a plan.
+    assert time.perf_counter() - start < 20 * usual

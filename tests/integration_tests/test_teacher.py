@@ -14,7 +14,6 @@ from training.teach.teachers import load_teacher
 
 QUESTIONS = {
     "Ida has 3 shelves of 9 jars and breaks 4 jars. How many jars are left?": "23",
-    "Otto walks 4 km on each of 5 days and 7 km on Sunday. How far does he walk in all?": "27",
     "Is the capital of Norway north of the capital of Greece?": "yes",
 }
 
