@@ -89,7 +89,7 @@ ROWS = (
     ),
     Row("MuSiQue with distractors: the same", "multihop-musique", has_all, suffix="-oracle"),
     Row("MuSiQue: all passages found, the solver reads for each hop", "retrieval", has_all, suffix="-sequential"),
-    Row("MuSiQue: all passages found, each hop's answer known", "retrieval", has_all, suffix="-oracle"),
+    Row("MuSiQue: all passages found, each hop's answer known", "musique-499", has_all, suffix="-oracle"),
     Row("… by vectors in place of words", "retrieval-embedding", has_all, suffix="-oracle"),
     Row("MuSiQue: questions answered from what was found", "retrieval", is_right, "answer-", "-sequential"),
     Row("GSM8K (arithmetic): right answers", "gsm8k", is_right),
