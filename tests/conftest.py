@@ -21,7 +21,7 @@ settings.register_profile("divconq", settings(), deadline=None)
 settings.load_profile("divconq")
 
 # Files of minutes: begun last, one of them would keep one worker busy long after the others are done.
-_LONG = ("test_smoke.py", "test_documentation.py")
+_LONG = ("test_smoke.py", "test_documentation.py", "test_serve.py", "test_engines.py", "test_concurrency.py")
 _MOST_WORKERS = 4  # each loads models of its own
 
 _MODULES = {"llama-cpp-python": "llama_cpp", "xllamacpp": "xllamacpp"}

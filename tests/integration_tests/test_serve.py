@@ -29,7 +29,7 @@ from tests.repository import ROOT
 
 QUESTION = "Who is the spouse of the author of the novel Emma?"
 # Of many kinds and in several languages; some take one step, some have a passage.
-ASKED = questions(27, seed=41)
+ASKED = questions(18, seed=41)
 # Every cap, and every kind of gate: one that divides, the default, one that hardly ever divides.
 FIELDS: list[dict[str, Any]] = [
     {"max_subquestions": cap, "gate": gate} for cap in (3, 1, 2) for gate in ("always", 0.5, 0.02)
@@ -43,9 +43,7 @@ def printed() -> Iterator[str]:
         yield text
 
 
-def test_questions_get_the_decompositions_they_get_in_process(
-    printed: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_questions_get_the_decompositions_they_get_in_process(printed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     url, code = printed.split("\n", maxsplit=1)
     monkeypatch.setenv("DIVCONQ_API_KEY", KEY)
     namespace: dict[str, Any] = {}
