@@ -191,7 +191,7 @@ class Export(Frozen):
 
     adapter_type: Literal["F32", "F16", "Q8_0"] = "F16"
     """How the adapter's tensors are stored."""
-    quantisations: tuple[Quantisation, ...] = ("Q8_0", "Q4_K_M")
+    ladder: tuple[Quantisation, ...] = ("Q8_0", "Q4_K_M")
     """Quantisations of the merged model, besides F16."""
     parity_prompts: int = Field(default=16, gt=0)
     """So many held-out prompts are compared."""

@@ -163,7 +163,10 @@ def write_plans(questions: Sequence[MultiHop], student: Any, tokenizer: Any, con
             num_return_sequences=config.prefer.draws,
         )
     student.train()
-    texts = tokenizer.batch_decode([*greedy[:, longest:], *sampled[:, longest:]], skip_special_tokens=True)
+    written = [*greedy[:, longest:], *sampled[:, longest:]]
+    # What was cut off is no plan: without its last subquestion it would pass as a shorter one.
+    whole = [ids if end_of_turn(tokenizer) in ids else ids[:0] for ids in written]
+    texts = tokenizer.batch_decode(whole, skip_special_tokens=True)
     count, draws = len(questions), config.prefer.draws
     return [
         tuple(

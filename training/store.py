@@ -11,7 +11,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from langchain_divconq.cli.jsonl import sync_folder
+from langchain_divconq.files import sync_folder
 
 
 class Frozen(BaseModel):

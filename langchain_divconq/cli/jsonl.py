@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from langchain_divconq.errors import ConfigurationError, InvalidQuestionError
+from langchain_divconq.files import sync_folder
 from langchain_divconq.types import Question
 
 if sys.platform != "win32":
@@ -208,17 +209,6 @@ class RecordFile:
 
 def _refused(what: str) -> ConfigurationError:
     return ConfigurationError(f"{what} Name another --output, or delete the file.")
-
-
-def sync_folder(folder: Path) -> None:
-    """Write a folder through to the disk: it keeps which file a name stands for."""
-    if sys.platform != "win32":  # where a folder cannot be opened
-        with suppress(OSError):  # one may be written into that cannot be read, and not every file system syncs folders
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
 
 
 def _is_half_written(line: bytes) -> bool:

@@ -227,7 +227,7 @@ def check_tokens(path: Path, tokenizer: Any, text: str) -> None:
 
 
 def run_on_disk(folder: Path, role: str) -> Config:
-    options = {"finetune": {"student": "tiny", "role": role}, "export": {"quantisations": ["F16", "Q8_0"]}}
+    options = {"finetune": {"student": "tiny", "role": role}, "export": {"ladder": ["F16", "Q8_0"]}}
     config = Config.model_validate({"name": "try", "output": folder, "load": {"train": [{"name": "jsonl"}]}, **options})
     train_at_random(make_tiny(config.folder / "tiny.gguf"), config.folder / "4-student")
     training = {"settings": {"seed": 0}, "examples": 2}

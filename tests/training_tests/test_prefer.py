@@ -103,6 +103,26 @@ def test_drawing_gives_each_question_the_greedy_plan_and_as_many_as_were_asked_f
     assert plans[0][0] == plans[1][0]  # the greedy plans of one question
 
 
+def test_a_reply_that_was_cut_off_is_no_plan(tmp_path: Path) -> None:
+    import torch
+
+    from training.student.model import completion_ids, load_student
+
+    config = make_config(tmp_path, finetune={"student": "tiny"}, prefer={"draws": 2})
+    _, tokenizer = load_student("tiny", tmp_path, "float32")
+    reply = torch.tensor([completion_ids("1. Who built Lenne Mill?\n2.", tokenizer)])
+    ended, cut = reply, torch.cat([reply[:, :-1], reply[:, :1]], dim=1)
+
+    class Student:
+        eval = train = staticmethod(lambda: None)
+
+        def generate(self, input_ids: Any, do_sample: bool, **_: Any) -> Any:
+            replies = torch.cat([ended, cut]) if do_sample else ended
+            return torch.cat([input_ids.expand(len(replies), -1), replies], dim=1)
+
+    assert write_plans([QUESTION], Student(), tokenizer, config) == [(POOR[:1], POOR[:1], ())]
+
+
 @pytest.mark.parametrize("method", ["best", "dpo"])
 def test_the_student_gives_the_better_plan_more_of_its_belief(method: str, tmp_path: Path) -> None:
     from training.prefer import Preference, _log_probabilities, _told

@@ -11,8 +11,9 @@ import pytest
 from langchain_divconq.llamacpp.weights import DEFAULT_SHA256, MEDIUM_SHA256
 from tests.repository import LIBRARY, ROOT
 from tests.training_tests.examples import needs_data
-from training.config import load_toml
+from training.config import Config, load_toml
 from training.data.sources import read_source
+from training.gguf.card import config_fingerprint
 from training.measure.config import Measurement
 from training.measure.publish import render
 from training.measure.report.report import report as report_of_records
@@ -73,3 +74,9 @@ def test_every_command_of_the_report_names_a_config() -> None:
 
 def test_the_report_is_what_the_records_give() -> None:
     assert report_of_records(ROOT / "training" / "results", check=True)
+
+
+@pytest.mark.parametrize(("size", "name"), [("small", "smollm2-135m"), ("medium", "qwen2.5-coder-0.5b")])
+def test_an_adapter_that_ships_was_made_with_the_config_that_is_committed(size: str, name: str) -> None:
+    made_with = json.loads((ADAPTERS / f"{name}-decomposer.manifest.json").read_text())["config"]
+    assert config_fingerprint(load_toml(ROOT / "training" / "configs" / f"{size}.toml", Config)) == made_with

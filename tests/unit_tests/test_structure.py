@@ -18,7 +18,7 @@ MOST_ADAPTER_BYTES = 20_000_000
 
 # Each layer may import from itself and from those above it. A package counts as one; of llamacpp, each of its parts.
 LAYERS = [
-    {"_version", "errors", "usage", "words", "unwrap"},
+    {"_version", "errors", "files", "usage", "words", "unwrap"},
     {"llamacpp", "llamacpp.engines"},
     {"llamacpp.weights", "llamacpp.messages", "llamacpp.structured", "llamacpp.chat_models"},
     {"types"},

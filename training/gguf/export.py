@@ -49,7 +49,7 @@ def export(config: Config) -> None:
     parity = compare(student, tokenizer, held_out(config), base, files, config.finetune.role)
     save_json(folder / "parity.json", parity.as_json())
     enforce(parity)
-    merged = files.keys() & config.export.quantisations
+    merged = files.keys() & config.export.ladder
     _describe(config, base, folder, {name: stored_types(files[name]) for name in files if name in merged})
     final = config.folder / "5-gguf"
     folder.rename(final)
@@ -68,7 +68,7 @@ def build(config: Config, base: Path, folder: Path) -> dict[str, Path]:
     }
     write_adapter(lora, files["adapter"], base, config.export.adapter_type, config.name, provenance)
     merge(base, lora, files["F16"], config.name)
-    for kind in config.export.quantisations:
+    for kind in config.export.ladder:
         if kind not in files:
             files[kind] = folder / f"merged-{kind}.gguf"
             quantise(files["F16"], files[kind], kind)
