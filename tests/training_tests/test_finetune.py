@@ -36,7 +36,7 @@ def example(number: int) -> Example:
 
 def config(folder: Path, **finetune: Any) -> Config:
     options = {"student": "tiny", "rank": 4, "dropout": 0.1, "learning_rate": 0.01, "dtype": "float32"}
-    options |= {"batch_tokens": 600, "accumulate": 2, "epochs": 2, "parse_prompts": 1}
+    options |= {"batch_tokens": 600, "accumulate": 2, "epochs": 2, "parse_prompts": 0}
     options |= {"evaluate_every": 3, "checkpoint_every": 2, **finetune}
     return Config(name="t", seed=3, output=folder, load=Load(train=()), finetune=Finetune.model_validate(options))
 
@@ -76,7 +76,7 @@ def test_the_loss_is_the_mean_over_the_completions_tokens_as_transformers_comput
 
 
 def test_a_run_leaves_an_adapter_its_metrics_and_a_plot(tmp_path: Path) -> None:
-    made = prepare(tmp_path)
+    made = prepare(tmp_path, parse_prompts=1)
     stage.finetune(made)
     folder = made.folder / "4-student"
     names = {path.name for path in folder.iterdir()}

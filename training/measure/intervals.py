@@ -6,7 +6,9 @@ from functools import lru_cache
 from math import sqrt
 from random import Random
 from statistics import quantiles
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+import numpy as np
 
 RESAMPLES = 1000
 _Z = 1.96  # standard deviations that hold 95% of a normal distribution
@@ -83,12 +85,13 @@ def _ratio(shares: Sequence[Share]) -> float | None:
 
 def _resampled(shares: Sequence[Share]) -> list[float | None]:
     """Return the ratio in each resample: the same questions are drawn for any two lists of equal length."""
-    above, below = zip(*shares, strict=True)
-    sums = ((sum(map(above.__getitem__, drawn)), sum(map(below.__getitem__, drawn))) for drawn in _draws(len(shares)))
-    return [over / under if under else None for over, under in sums]
+    sums = _draws(len(shares)) @ np.asarray(shares)
+    return [over / under if under else None for over, under in sums.tolist()]
 
 
-@lru_cache(maxsize=2)
-def _draws(count: int) -> tuple[tuple[int, ...], ...]:
+@lru_cache(maxsize=4)
+def _draws(count: int) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """Return how often each question is drawn in each resample: (resamples, questions)."""
     random = Random(0)
-    return tuple(tuple(random.choices(range(count), k=count)) for _ in range(RESAMPLES))
+    drawn = (random.choices(range(count), k=count) for _ in range(RESAMPLES))
+    return np.array([np.bincount(one, minlength=count) for one in drawn], dtype="float64")
