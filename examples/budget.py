@@ -13,7 +13,7 @@ if len(sys.argv) > 1:
 
     model = init_chat_model(sys.argv[1], max_tokens=500)
 else:
-    model = ChatGGUF(max_tokens=64)
+    model = ChatGGUF(max_tokens=32)
 
 # Dollars per million tokens, read and written.
 solver = Solver(model=model, mode="sequential", price=Price(input=0.25, output=2.0))
@@ -24,7 +24,7 @@ questions = [
     "Leo reads 20 pages a day for 6 days. The book has 150 pages. How many pages are left?",
 ]
 
-for dollars in (0.01, 0.0012, 0.0002):
+for dollars in (0.01, 0.0009, 0.00013):
     replies = chain.batch(questions, {"max_concurrency": 1}, budget=Budget(dollars=dollars), return_exceptions=True)
     print(f"${dollars}")
     for reply in replies:

@@ -22,7 +22,7 @@ def words(text: str) -> list[str]:
 library = Path(__file__).parent / "library"
 documents = [Document(path.read_text(), metadata={"name": path.stem}) for path in sorted(library.glob("*.txt"))]
 plain = BM25Retriever.from_documents(documents, preprocess_func=words, k=4)
-reader = sys.argv[1] if len(sys.argv) > 1 else ChatGGUF(max_tokens=64)
+reader = sys.argv[1] if len(sys.argv) > 1 else ChatGGUF(max_tokens=16)
 retriever = DecomposedRetriever(retriever=plain, reader=reader, k=4)
 
 for asked in json.loads((library / "questions.json").read_text()):

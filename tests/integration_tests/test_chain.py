@@ -29,7 +29,7 @@ def decomposer(engine_name: EngineName) -> Decomposer:
 
 @pytest.mark.parametrize("mode", ["fused", "parallel"])
 def test_a_stream_adds_up_to_what_invoke_returns(decomposer: Decomposer, engine_name: EngineName, mode: Mode) -> None:
-    solver = Solver(model=ChatGGUF(engine=engine_name, max_tokens=24), mode=mode)
+    solver = Solver(model=ChatGGUF(engine=engine_name, max_tokens=12), mode=mode)
     chain = DivideAndConquer(solver=solver, decomposer=decomposer)
     counter = UsageMetadataCallbackHandler()
     invoked = chain.invoke(QUESTION, {"callbacks": [counter]})

@@ -10,7 +10,7 @@ from langchain_divconq import ChatGGUF, Decomposer, DivideAndConquer, Solution, 
 from langchain_divconq.llamacpp.engines.base import EngineName
 from tests.benchmarks.questions import questions
 
-QUESTIONS = questions(12, seed=11)
+QUESTIONS = [question for question in questions(12, seed=11) if question.context is None]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_eight_threads_get_what_each_question_gets_alone(decomposer: Decomposer,
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda question: decomposer.invoke(question).text, QUESTIONS))
     assert together == alone
-    assert len(set(alone)) > 6  # the questions are told apart
+    assert len(set(alone)) > len(QUESTIONS) / 2  # the questions are told apart
 
 
 async def test_an_event_loop_gets_what_each_question_gets_alone(decomposer: Decomposer, alone: list[str]) -> None:
@@ -42,8 +42,8 @@ def test_a_batch_of_the_chain_gets_what_each_question_gets_alone(decomposer: Dec
     assert isinstance(model, ChatGGUF)
     solver = Solver(model=model.model_copy(update={"max_tokens": 4}))
     chain = DivideAndConquer(solver=solver, decomposer=decomposer)
-    messages = chain.batch(QUESTIONS[:5], {"max_concurrency": 3})
-    assert [Solution.from_message(message).decomposition.text for message in messages] == alone[:5]
+    messages = chain.batch(QUESTIONS[:2], {"max_concurrency": 2})
+    assert [Solution.from_message(message).decomposition.text for message in messages] == alone[:2]
 
 
 async def test_a_cancelled_call_leaves_the_engine_to_the_next(decomposer: Decomposer, alone: list[str]) -> None:

@@ -176,7 +176,7 @@ def test_with_an_adapter_too_a_reply_does_not_depend_on_what_was_asked_before(
     engine_name: EngineName, gguf_path: Path
 ) -> None:
     engine = load_engine(EngineSettings(gguf_path, default_adapter(), n_ctx=1024, n_slots=1), engine_name)
-    long = "Which of the ports that the Sorrel line serves is the oldest? " * 12
+    long = "Which of the ports that the Sorrel line serves is the oldest? " * 6
     for question in (QUESTIONS[8], long):
         alone = ask(engine, question, top_logprobs=1, max_tokens=8)
         for before in (question, question[:40], long + "Why?", QUESTIONS[1]):
@@ -186,7 +186,7 @@ def test_with_an_adapter_too_a_reply_does_not_depend_on_what_was_asked_before(
 
 
 def test_threads_get_what_they_would_get_alone(engine: Engine) -> None:
-    questions = [f"{question} ({number})" for number in range(2) for question in QUESTIONS[:8]]
+    questions = [f"{question} ({number})" for number in range(2) for question in QUESTIONS[:4]]
     alone = [ask(engine, question, max_tokens=4)[0] for question in questions]
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda question: ask(engine, question, max_tokens=4)[0], questions))
@@ -240,9 +240,9 @@ def test_constrained_sampling_keeps_the_models_own_odds(engine: Engine) -> None:
     share = 1 / (1 + 2.718281828 ** (odds["No"] - odds["Yes"]))
     drawn = [
         ask(engine, "Is the sky blue?", grammar=grammar, temperature=1.0, seed=seed, max_tokens=1)[0]
-        for seed in range(200)
+        for seed in range(100)
     ]
-    assert drawn.count("Yes") / 200 == pytest.approx(share, abs=0.12)  # 3.4 standard deviations at the widest
+    assert drawn.count("Yes") / 100 == pytest.approx(share, abs=0.17)  # 3.4 standard deviations at the widest
 
 
 def test_probabilities_are_the_models_own_under_a_grammar_and_a_temperature(engine: Engine) -> None:

@@ -21,15 +21,12 @@ MOST_SECONDS = 300
 # Where to kill: the operation, the end of the file's name, and at which time it happens. A rename is what completes an
 # artifact, so before it all of the work is done and none of it counts.
 KILLS = [
-    ("os.rename", "/1-evaluation.jsonl", 1),
     ("os.rename", "/1-examples.jsonl", 1),
     ("os.rename", "/2-demonstrations.jsonl", 1),
     ("os.rename", "/3-screened.jsonl", 1),
     ("os.rename", "/checkpoint.pt", 2),
-    ("os.rename", "/4-student", 1),
     ("os.rename", "/5-gguf", 1),
     ("os.fsync", "/6-plans/ours/jsonl.jsonl", 3),
-    ("os.fsync", "/6-plans/untuned/jsonl.jsonl", 1),
     ("os.rename", "/6-evaluation.json", 1),
 ]
 

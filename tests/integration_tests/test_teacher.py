@@ -21,7 +21,7 @@ QUESTIONS = {
 def test_a_local_model_teaches_and_solves(tmp_path: Path, gguf_path: Path, engine_name: EngineName) -> None:
     teacher = load_teacher(f"gguf:{gguf_path}")
     assert isinstance(teacher, ChatGGUF)
-    teacher = teacher.model_copy(update={"engine": engine_name, "n_ctx": 1024, "max_tokens": 96})
+    teacher = teacher.model_copy(update={"engine": engine_name, "n_ctx": 1024, "max_tokens": 48})
     config = Config(
         name="run",
         output=tmp_path,
