@@ -1,4 +1,4 @@
-"""Spend no more than this: three questions share a budget, and the chain steps down to cheaper ways to keep to it.
+"""Spend no more than this: two questions share a budget, and the chain steps down to cheaper ways to keep to it.
 
 The embedded model answers; its tokens are counted as if they were a provider's, at the price below.
 Usage: python examples/budget.py [PROVIDER:MODEL]
@@ -21,7 +21,6 @@ chain = DivideAndConquer(solver=solver)
 questions = [
     "Mia has 3 boxes of 12 pens and gives away 7. How many pens are left?",
     "A train leaves with 80 people. At the first stop 25 get off and 12 get on. How many are on it then?",
-    "Leo reads 20 pages a day for 6 days. The book has 150 pages. How many pages are left?",
 ]
 
 for dollars in (0.01, 0.0009, 0.00013):

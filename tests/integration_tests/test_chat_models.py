@@ -33,6 +33,13 @@ class Standard(ChatModelIntegrationTests):
     supports_json_mode = False
     supports_model_override = False
 
+    @pytest.fixture
+    def model(self, request: pytest.FixtureRequest) -> ChatGGUF:
+        """Replies need no length but where they are to be a whole JSON."""
+        short = {} if "structured" in request.node.name else {"max_tokens": 32}
+        asked = getattr(request, "param", None) or {}
+        return ChatGGUF(**{**self.standard_chat_model_params, **self.chat_model_params, **short, **asked})
+
 
 class TestStandardLlamaCppPython(Standard):
     engine: EngineName = "llama-cpp-python"

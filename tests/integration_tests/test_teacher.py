@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 from langchain_divconq import ChatGGUF, Solver
-from langchain_divconq.llamacpp.engines.base import EngineName
 from training.config import Config, Demonstrate, Load
 from training.data.plans import is_well_formed
 from training.example import Example, load_examples, save_examples
@@ -18,10 +17,10 @@ QUESTIONS = {
 }
 
 
-def test_a_local_model_teaches_and_solves(tmp_path: Path, gguf_path: Path, engine_name: EngineName) -> None:
+def test_a_local_model_teaches_and_solves(tmp_path: Path, gguf_path: Path) -> None:
     teacher = load_teacher(f"gguf:{gguf_path}")
     assert isinstance(teacher, ChatGGUF)
-    teacher = teacher.model_copy(update={"engine": engine_name, "n_ctx": 1024, "max_tokens": 48})
+    teacher = teacher.model_copy(update={"n_ctx": 1024, "max_tokens": 48})
     config = Config(
         name="run",
         output=tmp_path,
