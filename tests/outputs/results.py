@@ -47,6 +47,7 @@ COLUMNS = (
     Column("not divided", ("whole", "step-by-step"), is_planless=True),
     Column("the solver's own query", ("rewrite",), is_planless=True, is_shown=False),
     Column("untuned", ("untuned", "untuned-small")),
+    Column("the solver, one example", ("solver-1.5b",)),
     Column("small", ("small", "deep", "shipped"), "smollm2-135m*.gguf"),
     Column("medium", ("medium",), "qwen2.5-coder-0.5b*.gguf"),
     Column("dataset's own plans", ("reference", "teacher")),
