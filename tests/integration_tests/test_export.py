@@ -206,6 +206,12 @@ def test_what_llama_cpp_cannot_quantise_is_refused(llama: Run, tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["text.gguf"]
 
 
+@pytest.fixture(scope="module")
+def tokenizer(gguf_path: Path) -> Any:
+    """The default weights' own."""
+    return load_tokenizer(str(gguf_path), gguf_path.parent)
+
+
 @hypothesis_settings(max_examples=50)
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_any_text_is_read_as_the_same_tokens(llama: Run, text: str) -> None:
@@ -213,8 +219,8 @@ def test_any_text_is_read_as_the_same_tokens(llama: Run, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["  15  apples in 1999's 3,200", "Hé 🙂 ½ ² ٣", "a\n\n b\t c", "<im_end> #1? #12?"])
-def test_the_default_weights_read_text_as_the_same_tokens(gguf_path: Path, text: str) -> None:
-    check_tokens(gguf_path, load_tokenizer(str(gguf_path), gguf_path.parent), text)
+def test_the_default_weights_read_text_as_the_same_tokens(gguf_path: Path, tokenizer: Any, text: str) -> None:
+    check_tokens(gguf_path, tokenizer, text)
 
 
 def check_tokens(path: Path, tokenizer: Any, text: str) -> None:

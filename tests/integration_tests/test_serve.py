@@ -28,11 +28,11 @@ from tests.gguf_writer import write_adapter
 from tests.repository import ROOT
 
 QUESTION = "Who is the spouse of the author of the novel Emma?"
-# Of many kinds and in several languages; some take one step, some have a passage.
-ASKED = questions(9, seed=41)
-# Every cap, and every kind of gate: one that divides, the default, one that hardly ever divides.
+# Of several kinds; some have a passage.
+ASKED = questions(6, seed=41)
+# A cap that binds and one that hardly does; a gate that divides, one in between, one that hardly ever divides.
 FIELDS: list[dict[str, Any]] = [
-    {"max_subquestions": cap, "gate": gate} for cap in (3, 1, 2) for gate in ("always", 0.5, 0.02)
+    {"max_subquestions": cap, "gate": gate} for cap in (3, 1) for gate in ("always", 0.5, 0.02)
 ]
 
 
@@ -66,9 +66,9 @@ def test_questions_get_the_decompositions_they_get_in_process(printed: str, monk
 @pytest.mark.parametrize("slots", [1, 4])
 def test_clients_at_once_get_each_the_reply_to_their_own_question(slots: int) -> None:
     with serving("--slots", str(slots)) as printed:
-        clients = [connect(printed, max_subquestions=1, gate="always") for _ in range(5)]
+        clients = [connect(printed, max_subquestions=1, gate="always") for _ in range(4)]
         result = load(clients, ASKED[:3])
-    assert (result["requests"], result["failures"], result["distinct_replies"]) == (15, [], 3)
+    assert (result["requests"], result["failures"], result["distinct_replies"]) == (12, [], 3)
     assert result["wrong_replies"] == []
 
 
