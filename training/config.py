@@ -141,8 +141,8 @@ class Finetune(Frozen):
     """Peak, after a linear warm-up over `warmup` of the steps; then down to zero along a cosine."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """The share of the steps in which the learning rate rises."""
-    epochs: int = Field(default=1, gt=0)
-    """Passes over the training examples."""
+    epochs: int = Field(default=1, ge=0)
+    """Passes over the training examples. 0: none, the adapter is that of `start`."""
     repeat: tuple[Repeat, ...] = ()
     """Which of them a pass shows several times."""
     batch_tokens: int = Field(default=2048, gt=0)
@@ -165,12 +165,14 @@ class Finetune(Frozen):
 
 
 class Prefer(Frozen):
-    """Learning from what plans achieve: several are drawn for a question, and a search says which is best."""
+    """Learning from what plans achieve: a search, or a known plan, says which of a question's plans is better."""
 
     method: Literal["best", "dpo"] = "best"
     """"best" fine-tunes on the best plan of each question; "dpo" on pairs of a better and a worse one."""
-    questions: int = Field(default=500, gt=0)
-    """Most training questions with evidence, chosen by the run's seed."""
+    questions: int = Field(default=500, ge=0)
+    """Most training questions with evidence, chosen by the run's seed; 0: none are searched for."""
+    examples: int = Field(default=0, ge=0)
+    """Most of the run's own training examples, chosen by its seed, whose known plan is held against the student's."""
     draws: int = Field(default=8, ge=2)
     """How many plans are drawn for a question, besides the greedy one."""
     temperature: float = Field(default=1.0, gt=0)

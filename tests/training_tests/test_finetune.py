@@ -204,6 +204,18 @@ def test_a_run_goes_on_from_another_runs_adapter_of_its_rank(tmp_path: Path) -> 
         stage.finetune(prepare(tmp_path / "third", start=start, rank=8))
 
 
+def test_a_run_of_no_epochs_leaves_the_adapter_that_it_starts_from(tmp_path: Path) -> None:
+    first = prepare(tmp_path / "first")
+    stage.finetune(first)
+    second = prepare(tmp_path / "second", start=as_gguf(first, tmp_path / "start.gguf"), epochs=0)
+    stage.finetune(second)
+    before, after = adapter(first), adapter(second)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    with pytest.raises(ValueError, match=r"finetune\.start names no adapter"):
+        stage.finetune(prepare(tmp_path / "third", epochs=0))
+
+
 def test_a_student_whose_adapter_is_off_is_what_it_was(tmp_path: Path) -> None:
     model, _ = load_student("tiny", tmp_path, "float32")
     ids = torch.arange(8)[None]

@@ -14,7 +14,20 @@ from training.config import Prefer
 from training.example import save_examples
 from training.measure.corpus import Hop, MultiHop
 from training.measure.search import bm25
-from training.prefer import Drawn, as_plan, choose, learn, preferred, recall, summarise, write_plans
+from training.prefer import (
+    Drawn,
+    Written,
+    choose,
+    choose_examples,
+    corrected,
+    preferred,
+    recall,
+    summarise,
+    write,
+)
+from training.student.finetune import encode
+from training.student.preferences import Preference, as_plan, learn, log_probabilities, write_plans
+from training.student.targets import target
 
 QUESTION = MultiHop(
     example("musique/train-1", "Where was the builder of Lenne Mill born?"),
@@ -65,9 +78,9 @@ def test_a_question_that_finds_all_as_it_is_is_to_be_left_whole() -> None:
 
 
 def test_a_reply_that_is_no_plan_or_that_no_grammar_writes_counts_as_none() -> None:
-    assert as_plan("1. Who built Lenne Mill?\n2. Where was #1 born?", QUESTION, 4) == GOOD
-    assert as_plan("I cannot tell.", QUESTION, 4) == ()
-    assert as_plan("No decomposition needed.", QUESTION, 4) == ()
+    assert as_plan("1. Who built Lenne Mill?\n2. Where was #1 born?", QUESTION.example, 4) == GOOD
+    assert as_plan("I cannot tell.", QUESTION.example, 4) == ()
+    assert as_plan("No decomposition needed.", QUESTION.example, 4) == ()
 
 
 def test_the_summary_tells_the_best_of_all_beside_the_greedy_plan() -> None:
@@ -92,13 +105,20 @@ def test_no_plan_is_drawn_for_a_question_that_is_held_out_or_gives_an_evaluation
     assert choose(config, Prefer()) == [QUESTION]
 
 
-def test_drawing_gives_each_question_the_greedy_plan_and_as_many_as_were_asked_for(tmp_path: Path) -> None:
+@pytest.fixture
+def student(tmp_path: Path) -> tuple[Any, Any]:
     from training.student.finetune import add_lora
     from training.student.model import load_student
 
-    config = make_config(tmp_path, finetune={"student": "tiny", "rank": 4}, prefer={"draws": 3})
     model, tokenizer = load_student("tiny", tmp_path, "float32")
-    plans = write_plans([QUESTION, QUESTION], add_lora(model, config.finetune), tokenizer, config)
+    return add_lora(model, make_config(tmp_path, finetune={"student": "tiny", "rank": 4}).finetune), tokenizer
+
+
+def test_drawing_gives_each_question_the_greedy_plan_and_as_many_as_were_asked_for(
+    student: tuple[Any, Any], tmp_path: Path
+) -> None:
+    config = make_config(tmp_path, finetune={"student": "tiny", "rank": 4}, prefer={})
+    plans = write_plans([QUESTION.example, QUESTION.example], 3, *student, config)
     assert [len(drawn) for drawn in plans] == [4, 4]
     assert plans[0][0] == plans[1][0]  # the greedy plans of one question
 
@@ -108,7 +128,7 @@ def test_a_reply_that_was_cut_off_is_no_plan(tmp_path: Path) -> None:
 
     from training.student.model import completion_ids, load_student
 
-    config = make_config(tmp_path, finetune={"student": "tiny"}, prefer={"draws": 2})
+    config = make_config(tmp_path, finetune={"student": "tiny"}, prefer={})
     _, tokenizer = load_student("tiny", tmp_path, "float32")
     reply = torch.tensor([completion_ids("1. Who built Lenne Mill?\n2.", tokenizer)])
     ended, cut = reply, torch.cat([reply[:, :-1], reply[:, :1]], dim=1)
@@ -120,28 +140,70 @@ def test_a_reply_that_was_cut_off_is_no_plan(tmp_path: Path) -> None:
             replies = torch.cat([ended, cut]) if do_sample else ended
             return torch.cat([input_ids.expand(len(replies), -1), replies], dim=1)
 
-    assert write_plans([QUESTION], Student(), tokenizer, config) == [(POOR[:1], POOR[:1], ())]
+    assert write_plans([QUESTION.example], 2, Student(), tokenizer, config) == [(POOR[:1], POOR[:1], ())]
+
+
+TAUGHT = QUESTION.example.model_copy(update={"subquestions": GOOD})
+"""The question as a training example of a run, with the plan that is known."""
+
+
+def test_the_known_plan_is_better_than_a_students_own_that_is_not_good() -> None:
+    def taught_by(plan: tuple[str, ...], *, good: bool) -> list[Preference]:
+        return list(corrected([TAUGHT], [Written(id=TAUGHT.id, plan=plan, good=good)]))
+
+    assert taught_by(POOR, good=False) == [Preference(TAUGHT, GOOD, POOR)]
+    assert taught_by((), good=False) == [Preference(TAUGHT, GOOD, ())]
+    assert taught_by((*GOOD, "When was #1 born?"), good=True) == []
+    assert taught_by(GOOD, good=False) == []
+
+
+def test_a_plan_that_the_student_writes_is_graded_beside_the_known_one_and_not_written_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = make_config(tmp_path, finetune={"student": "tiny"}, prefer={})
+    whole = TAUGHT.model_copy(update={"id": "musique/train-2", "subquestions": ()})
+    plans = {TAUGHT.id: [GOOD], whole.id: [POOR]}
+    monkeypatch.setattr("training.prefer.write_plans", lambda group, *_: [plans[one.id] for one in group])
+    monkeypatch.setattr("training.prefer.asking_words", lambda _: frozenset())
+    monkeypatch.setattr("training.prefer.read_source", lambda _: [])
+
+    def graded() -> list[tuple[str, bool]]:
+        written = write([TAUGHT, whole], None, None, tmp_path / "written.jsonl", config)
+        return [(one.id, one.good) for one in written]
+
+    assert graded() == [(TAUGHT.id, True), (whole.id, False)]
+    plans.clear()
+    assert graded() == [(TAUGHT.id, True), (whole.id, False)]
+
+
+def test_examples_with_a_long_context_are_not_written_for(tmp_path: Path) -> None:
+    config = make_config(tmp_path, prefer={})
+    config.folder.mkdir(parents=True)
+    long = TAUGHT.model_copy(update={"id": "musique/train-2", "context": "It rained. " * 200})
+    save_examples([TAUGHT, long], config.folder / "3-screened.jsonl")
+    assert choose_examples(config, Prefer(examples=5)) == [TAUGHT]
 
 
 @pytest.mark.parametrize("method", ["best", "dpo"])
-def test_the_student_gives_the_better_plan_more_of_its_belief(method: str, tmp_path: Path) -> None:
-    from training.prefer import Preference, _log_probabilities, _told
-    from training.student.finetune import add_lora, encode
-    from training.student.model import load_student
-    from training.student.targets import target
-
+def test_the_student_gives_the_better_plan_more_of_its_belief(
+    method: str, student: tuple[Any, Any], tmp_path: Path
+) -> None:
     prefer = {"method": method, "learning_rate": 0.02, "epochs": 6}
     config = make_config(tmp_path, finetune={"student": "tiny", "rank": 4}, prefer=prefer)
-    model, tokenizer = load_student("tiny", tmp_path, "float32")
-    student = add_lora(model, config.finetune)
-    pair = [encode(target(_told(QUESTION, plan), "S_D-T", 3), tokenizer) for plan in (GOOD, POOR)]
+    model, tokenizer = student
+    pair = [
+        encode(target(TAUGHT.model_copy(update={"subquestions": plan}), "S_D-T", 3), tokenizer) for plan in (GOOD, POOR)
+    ]
 
     def lead() -> float:
-        better, worse = _log_probabilities(student, pair, grad=False)
+        better, worse = log_probabilities(model, pair, grad=False)
         return float(better - worse)
 
     before = lead()
-    losses = learn(student, tokenizer, [Preference(QUESTION, GOOD, POOR)] * 8, config)
+    # Some have no worse plan, and some are longer: a step goes through the student in several batches.
+    longer = TAUGHT.model_copy(update={"question": TAUGHT.question * 12})
+    others = [Preference(TAUGHT, GOOD, None), Preference(longer, GOOD, POOR)]
+    losses = learn(model, tokenizer, [Preference(TAUGHT, GOOD, POOR)] * 6 + others, config)
     assert len(losses) == 6
     assert losses[-1] < losses[0]
     assert lead() > before

@@ -50,6 +50,8 @@ def finetune(config: Config) -> None:
     from accelerate import Accelerator
 
     options = config.finetune
+    if not options.epochs and options.start is None:
+        raise ValueError("finetune.epochs is 0 and finetune.start names no adapter: nothing would be learned. Set one.")
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.manual_seed(config.seed)
