@@ -50,8 +50,6 @@ def finetune(config: Config) -> None:
     from accelerate import Accelerator
 
     options = config.finetune
-    if not options.epochs and options.start is None:
-        raise ValueError("finetune.epochs is 0 and finetune.start names no adapter: nothing would be learned. Set one.")
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.manual_seed(config.seed)
@@ -334,6 +332,8 @@ def plans_read(student: Any, tokenizer: Any, prompts: Sequence[Sequenced]) -> di
 def steps(sequences: Sequence[Sequenced], config: Config, processes: int) -> list[list[list[Sequenced]]]:
     """Return the batches of each step of the optimiser, over all epochs and for all processes."""
     options = config.finetune
+    if not options.epochs and options.start is None:
+        raise ValueError("finetune.epochs is 0 and finetune.start names no adapter: nothing would be learned. Set one.")
     size = options.accumulate * processes
     groups = []
     for epoch in range(options.epochs):
