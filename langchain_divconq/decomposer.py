@@ -40,6 +40,12 @@ def _check_confidence(value: float) -> float:
     return value
 
 
+def _check_beams(value: int) -> int:
+    if not 1 <= value <= 16:
+        raise ConfigurationError(f"num_beams is {value}; it must be a whole number from 1 to 16.")
+    return value
+
+
 def _as_model(value: object) -> object:
     if isinstance(value, (str, Path)):
         return decomposer_model(value)
@@ -87,6 +93,10 @@ class Decomposer(StageRunnable[QuestionInput, Decomposition]):
     min_confidence: Annotated[float, AfterValidator(_check_confidence)] = 0.2
     """Plans of lower confidence are dropped, from 0 to 1; see `Decomposition.confidence`. Those that have none are
     kept."""
+
+    num_beams: Annotated[int, AfterValidator(_check_beams)] = 1
+    """How many beginnings of a plan are followed side by side (beam search), from 1 to 16: plans are better and take
+    longer. By llama-cpp-python in process, or behind `divconq serve`; elsewhere it makes no difference."""
 
     fallback: "Decomposer | None" = None
     """Who divides a question that this decomposer is not sure of: a `Decomposer`, or what one is made of. It is asked
@@ -198,6 +208,7 @@ class Decomposer(StageRunnable[QuestionInput, Decomposition]):
             llama_server=self.llama_server,
             prompt=decomposition_prompt(question, self.max_subquestions, style),
             max_subquestions=self.max_subquestions,
+            num_beams=self.num_beams,
             is_shown_a_demonstration=style == "one_shot",
             options=options,
             price=self.price,

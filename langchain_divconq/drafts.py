@@ -37,6 +37,7 @@ class Draft:
     Attributes:
         gguf: The `ChatGGUF` behind the model; None: it is another.
         llama_server: Whether it is a llama.cpp server, which takes a grammar in the body.
+        num_beams: How many beginnings of a plan are followed side by side; 1: the likeliest token each time.
         is_shown_a_demonstration: Whether the prompt holds a worked example.
         options: Keyword arguments of each call.
         usage: What the calls used so far.
@@ -50,6 +51,7 @@ class Draft:
     llama_server: bool
     prompt: list[BaseMessage]
     max_subquestions: int
+    num_beams: int
     is_shown_a_demonstration: bool
     options: Mapping[str, Any]
     price: Price | None
@@ -68,8 +70,11 @@ class Draft:
         if self.has_grammar:
             hashes = users_hashes(self.question.words)
             text = decomposition_grammar(self.max_subquestions, allow_none=allow_none, hashes=hashes)
+            search: dict[str, Any] = {"grammar": text}
+            if self.num_beams > 1:
+                search["num_beams"] = self.num_beams
             constraint = {
-                **({"grammar": text} if self.gguf is not None else {"extra_body": {"grammar": text}}),
+                **(search if self.gguf is not None else {"extra_body": search}),
                 "max_tokens": MAX_TOKENS * self.max_subquestions,
                 "logprobs": True,
                 "top_logprobs": _TOP_LOGPROBS,

@@ -18,7 +18,10 @@ from langchain_divconq.errors import (
 
 _MOST_GRAMMAR = 8_000  # characters of a grammar, or of a schema as JSON: a plan's takes under 2,000
 _ROLES = {"system": SystemMessage, "developer": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
-_OPTIONS = ("temperature", "top_p", "top_k", "seed", "grammar", "response_format", "logprobs", "top_logprobs")
+_OPTIONS = (
+    *("temperature", "top_p", "top_k", "seed", "num_beams"),
+    *("grammar", "response_format", "logprobs", "top_logprobs"),
+)
 _OWN_FAULT = (WeightsNotFoundError, InvalidWeightsError)
 
 

@@ -49,7 +49,8 @@ class ChatGGUF(BaseChatModel):
     Each call takes `max_tokens`, `temperature`, `top_k`, `top_p`, `seed` and `stop` in place of the fields below, and
     `grammar` (GBNF), `response_format` ({"type": "json_object"} with an optional "schema", or {"type": "json_schema",
     "json_schema": {"schema": ...}}), `logprobs` and `top_logprobs`, which report as OpenAI does in
-    `response_metadata["logprobs"]`.
+    `response_metadata["logprobs"]`, and `num_beams` (beam search, from 1 to 16 beams, at temperature 0; by
+    llama-cpp-python alone, and the reply comes when it is found).
 
     Example:
         ```python

@@ -23,6 +23,7 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     "top_k": (0, None),
     "top_p": (0, 1),
     "seed": (0, 2**32 - 2),
+    "num_beams": (1, 16),
     "timeout": (0, None),
     "top_logprobs": (0, 1000),
 }

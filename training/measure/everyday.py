@@ -42,11 +42,13 @@ ARMS: dict[str, Callable[[], Decomposer]] = {
     "small": lambda: Decomposer("small"),
     "medium": lambda: Decomposer("medium"),
     "small-then-medium": lambda: Decomposer("small", fallback=Decomposer("medium")),
+    "small-beams": lambda: Decomposer("small", num_beams=4),
+    "medium-beams": lambda: Decomposer("medium", num_beams=4),
     "untuned-small": lambda: Decomposer(ChatGGUF(model_path=default_weights("small"))),
     "untuned-medium": lambda: Decomposer(ChatGGUF(model_path=default_weights("medium"))),
 }
-"""The arms that have a name of their own: the library's decomposers, one that asks the other where it is unsure, and
-the weights that both are taught from, without their adapters."""
+"""The arms that have a name of their own: the library's decomposers, one that asks the other where it is unsure, both
+by beam search, and the weights that both are taught from, without their adapters."""
 
 
 @dataclass(frozen=True)

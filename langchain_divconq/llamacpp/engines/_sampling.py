@@ -2,7 +2,7 @@
 
 import ctypes
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from langchain_divconq.errors import EngineError, GrammarError
@@ -54,6 +54,11 @@ class Sampler:
         if self._chain is None:
             return int(self._data["logit"].argmax())
         return self._select(candidates)
+
+    @property
+    def grammar(self) -> Any:
+        """The grammar as it stands after what was accepted, llama.cpp's own; None: there is none."""
+        return self._grammar
 
     def accept(self, token: int) -> None:
         """Move the grammar past a token that was sampled."""
@@ -114,5 +119,20 @@ def describe(token: int, text: str, logits: Any, top: int | None, spelling: Call
     total = float(highest) + float(np.log(np.exp(logits - highest).sum(dtype="f8")))
     best = np.argpartition(logits, -min(top, len(logits)))[-top:] if top else np.zeros(0, dtype=int)
     best = best[np.argsort(-logits[best], kind="stable")]
-    chosen, *others = (TokenLogprob(spelling(int(place)), float(logits[place]) - total) for place in (token, *best))
-    return Token(text, chosen, tuple(others))
+    others = [(int(place), float(logits[place]) - total) for place in best]
+    return told(token, text, float(logits[token]) - total, others, top, spelling)
+
+
+def told(
+    token: int,
+    text: str,
+    logprob: float,
+    others: Sequence[tuple[int, float]],
+    top: int | None,
+    spelling: Callable[[int], str],
+) -> Token:
+    """Return a token with its log-probability and the `top` likeliest of the others; None: with neither."""
+    if top is None:
+        return Token(text)
+    likeliest = tuple(TokenLogprob(spelling(other), of_it) for other, of_it in others[:top])
+    return Token(text, TokenLogprob(spelling(token), logprob), likeliest)

@@ -56,6 +56,8 @@ class Request:
         top_k: Keep the k likeliest tokens; 0: all.
         top_p: Keep the smallest set of tokens with this much probability; 1: all.
         seed: For sampling at a temperature above 0.
+        num_beams: How many beginnings of the reply are followed side by side (beam search); 1: the likeliest token each
+            time. All have the likeliest first token. At a temperature of 0, and by llama-cpp-python alone.
         grammar: GBNF with a rule named `root`; None: unconstrained.
         top_logprobs: How many alternatives to report for each token; None: report no probabilities at all.
     """
@@ -66,6 +68,7 @@ class Request:
     top_k: int = 0
     top_p: float = 1.0
     seed: int = 0
+    num_beams: int = 1
     grammar: str | None = None
     top_logprobs: int | None = None
 

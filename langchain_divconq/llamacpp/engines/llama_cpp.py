@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from langchain_divconq.errors import AdapterMismatchError, ContextLengthError, EngineError, InvalidWeightsError
+from langchain_divconq.llamacpp.engines._beams import Beams
 from langchain_divconq.llamacpp.engines._logging import last_complaint, route_log
-from langchain_divconq.llamacpp.engines._sampling import Sampler, describe
+from langchain_divconq.llamacpp.engines._pieces import LARGEST, cut, last_cut, shared
+from langchain_divconq.llamacpp.engines._sampling import Sampler, describe, told
 from langchain_divconq.llamacpp.engines.base import (
     CLOSED,
     NO_NUMBERS,
@@ -33,21 +35,6 @@ from langchain_divconq.llamacpp.engines.gguf import read_header
 from langchain_divconq.llamacpp.engines.prompt import Prompt, Specials
 from langchain_divconq.llamacpp.engines.pump import or_ending
 from langchain_divconq.llamacpp.engines.turn import Turn
-
-# The last bits of a token's state depend on how many tokens are read together with it, and a greedy reply may hang on
-# them. So a prompt is always cut at the same places: every 32 tokens at first, so that short prompts share what they
-# begin with, then every 256, which is fastest. What was read before is used up to one of these places, never beyond.
-_FINE, _COARSE = 32, 256
-
-
-def _cut(start: int) -> int:
-    """Return where the piece of a prompt ends that begins at `start`, itself one of the places."""
-    return start + (_FINE if start < _COARSE else _COARSE)
-
-
-def _last_cut(length: int) -> int:
-    """Return the last place at which a prompt is cut, up to `length` tokens."""
-    return length - length % (_FINE if length < _COARSE else _COARSE)
 
 
 @dataclass
@@ -85,6 +72,7 @@ class LlamaCppEngine:
         self._context: Any = None
         self._adapter: Any = None
         self._batch: Any = None
+        self._beams: Beams | None = None
         self._specials = Specials(read_header(settings.model_path))
         self._turn = Turn()
         self._reading = threading.Lock()  # the vocabulary is read outside turns; it must not be freed meanwhile
@@ -111,7 +99,7 @@ class LlamaCppEngine:
         options = lib.llama_context_default_params()
         options.n_ctx = self.n_ctx * settings.n_slots
         options.n_seq_max = settings.n_slots
-        options.n_batch = options.n_ubatch = _COARSE
+        options.n_batch = options.n_ubatch = LARGEST
         options.n_threads = options.n_threads_batch = settings.n_threads
         options.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
         options.kv_unified = False
@@ -126,15 +114,22 @@ class LlamaCppEngine:
             self._adapter = lib.llama_adapter_lora_init(self._model, str(settings.adapter_path).encode())
             if not self._adapter:
                 raise AdapterMismatchError(f"llama.cpp does not load {settings.adapter_path}: {last_complaint()}")
-            kind = lib.llama_adapter_lora_p_ctypes
-            adapters = (kind * 1)(ctypes.cast(self._adapter, kind))
-            if lib.llama_set_adapters_lora(self._context, adapters, 1, (ctypes.c_float * 1)(1.0)) != 0:
-                raise AdapterMismatchError(f"llama.cpp does not apply {settings.adapter_path}: {last_complaint()}")
+        self._adapt(self._context)
+        self._n_threads = settings.n_threads
         self._memory = lib.llama_get_memory(self._context)
-        self._batch = lib.llama_batch_init(_COARSE, 0, 1)
+        self._batch = lib.llama_batch_init(LARGEST, 0, 1)
         self._bos = ""
         if lib.llama_vocab_get_add_bos(self._vocab):
             self._bos = self._spelling(lib.llama_vocab_bos(self._vocab))
+
+    def _adapt(self, context: Any) -> None:
+        """Let a context of the model use its adapter, if there is one."""
+        if self._adapter is None:
+            return
+        kind = self._lib.llama_adapter_lora_p_ctypes
+        adapters = (kind * 1)(ctypes.cast(self._adapter, kind))
+        if self._lib.llama_set_adapters_lora(context, adapters, 1, (ctypes.c_float * 1)(1.0)) != 0:
+            raise AdapterMismatchError(f"llama.cpp does not apply the adapter: {last_complaint()}")
 
     def render(self, messages: Sequence[Mapping[str, str]]) -> Prompt:
         """Return the prompt for chat messages; see `Engine.render`."""
@@ -181,13 +176,16 @@ class LlamaCppEngine:
             if not held:
                 return Completion("cancelled", len(prompt), 0, 0)
             self._check_open()
-            slot, cached = self._choose_slot(prompt)
             sampler = Sampler(self._vocab, self._n_vocab, request)
             try:
-                reason, count = self._run(request, prompt, slot, sampler, on_token, is_cancelled)
-            except BaseException:
-                self._trim(slot, 0)  # what llama.cpp holds of it is unknown now
-                raise
+                if request.num_beams > 1 and request.temperature == 0:
+                    return self._search(request, prompt, sampler, on_token, is_cancelled)
+                slot, cached = self._choose_slot(prompt)
+                try:
+                    reason, count = self._run(request, prompt, slot, sampler, on_token, is_cancelled)
+                except BaseException:
+                    self._trim(slot, 0)  # what llama.cpp holds of it is unknown now
+                    raise
             finally:
                 sampler.close()
         return Completion(reason, len(prompt), cached, count)
@@ -196,13 +194,15 @@ class LlamaCppEngine:
         """Free the model. Waits for a generation that is under way."""
         with self._turn.taken(), self._reading:
             lib = self._lib
+            if self._beams is not None:
+                self._beams.close()
             if self._batch is not None:
                 lib.llama_batch_free(self._batch)
             if self._context:
                 lib.llama_free(self._context)
             if self._model:
                 lib.llama_model_free(self._model)  # and its adapters
-            self._batch = self._context = self._model = self._adapter = None
+            self._batch = self._context = self._model = self._adapter = self._beams = None
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # the interpreter may be half gone
@@ -234,8 +234,8 @@ class LlamaCppEngine:
             if is_cancelled():
                 return "cancelled", 0
             start = len(slot.tokens)
-            self._decode(slot, prompt[start : _cut(start)])
-        slot.whole = _last_cut(len(prompt))
+            self._decode(slot, prompt[start : cut(start)])
+        slot.whole = last_cut(len(prompt))
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         limit = min(request.max_tokens, self.n_ctx - len(prompt))
         for count in range(limit):
@@ -253,20 +253,42 @@ class LlamaCppEngine:
                 self._decode(slot, [token])
         return "length", limit
 
+    def _search(
+        self,
+        request: Request,
+        prompt: list[int],
+        sampler: Sampler,
+        on_token: OnToken,
+        is_cancelled: Callable[[], bool],
+    ) -> Completion:
+        """Complete a prompt by beam search: nothing is reported before the search is over."""
+        if self._beams is None:
+            self._beams = Beams(self._model, self._vocab, self._n_vocab, self._adapt, self._n_threads)
+        limit = min(request.max_tokens, self.n_ctx - len(prompt))
+        found = self._beams.search(prompt, sampler, request.num_beams, limit, is_cancelled)
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        reason, steps = found.reason, found.steps
+        for count, step in enumerate(found.steps, start=1):
+            text = decoder.decode(self._piece(step.token, special=False))
+            if on_token(told(step.token, text, step.logprob, step.top, request.top_logprobs, self._spelling)):
+                reason, steps = "cancelled", steps[:count]
+                break
+        return Completion(reason, len(prompt), found.cached, len(steps))
+
     def _choose_slot(self, prompt: list[int]) -> tuple[_Slot, int]:
         """Return the slot to use, trimmed to what it shares with the prompt, and how much that is.
 
         The slot that shares most, unless more would be thrown away there than is saved against the slot that has rested
         longest: two callers with a few words in common would drive each other out otherwise.
         """
-        shared = {slot.sequence: _last_cut(_common(slot.tokens[: slot.whole], prompt[:-1])) for slot in self._slots}
-        best = max(self._slots, key=lambda slot: (shared[slot.sequence], -slot.used))
+        usable = {slot.sequence: shared(slot.tokens[: slot.whole], prompt) for slot in self._slots}
+        best = max(self._slots, key=lambda slot: (usable[slot.sequence], -slot.used))
         rested = min(self._slots, key=lambda slot: slot.used)
-        saved = shared[best.sequence] - shared[rested.sequence]
-        slot = rested if saved < len(best.tokens) - shared[best.sequence] else best
+        saved = usable[best.sequence] - usable[rested.sequence]
+        slot = rested if saved < len(best.tokens) - usable[best.sequence] else best
         self._clock += 1
         slot.used = self._clock
-        self._trim(slot, shared[slot.sequence])
+        self._trim(slot, usable[slot.sequence])
         return slot, len(slot.tokens)
 
     def _trim(self, slot: _Slot, length: int) -> None:
@@ -309,8 +331,3 @@ class LlamaCppEngine:
             if count >= 0:
                 return buffer.raw[:count]
             size = -count
-
-
-def _common(left: Sequence[int], right: Sequence[int]) -> int:
-    shorter = min(len(left), len(right))
-    return next((place for place in range(shorter) if left[place] != right[place]), shorter)
