@@ -110,7 +110,7 @@ def test_beams_are_not_followed_where_replies_are_drawn(engine: Engine) -> None:
 @pytest.mark.parametrize("engine_name", ["llama-cpp-python", "xllamacpp"])
 def test_both_engines_take_beams_and_one_follows_them(engine_name: EngineName) -> None:
     model = ChatGGUF(engine=engine_name, n_ctx=1024, max_tokens=24)
-    options = {"grammar": 'root ::= [a-z ]+ "."'}
+    options: dict[str, Any] = {"grammar": 'root ::= [a-z ]+ "."'}
     greedy, found = (model.invoke("Name a colour.", num_beams=beams, **options).text for beams in (1, 4))
     if engine_name == "xllamacpp":
         assert found == greedy

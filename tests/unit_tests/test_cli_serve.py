@@ -177,6 +177,8 @@ def test_a_served_decomposer_sends_the_grammar_in_the_body() -> None:
     [options] = server.options
     assert options.pop("extra_body") == {"grammar": decomposition_grammar(2)}
     assert options == {"max_tokens": 2 * MAX_TOKENS, "logprobs": True, "top_logprobs": 20}
+    Decomposer(model=server, llama_server=True, max_subquestions=2, num_beams=3).invoke(QUESTION)
+    assert server.options[-1]["extra_body"] == {"grammar": decomposition_grammar(2), "num_beams": 3}
 
 
 def test_a_served_decomposer_is_asked_again_where_the_gate_wants_a_plan() -> None:

@@ -224,6 +224,15 @@ def test_a_gguf_is_held_to_the_grammar_of_a_plan(torn: Torn) -> None:
         Decomposer(model=model, max_subquestions=2, gate=0.5).invoke(QUESTION)
     assert {request.grammar for request in torn.requests} == {decomposition_grammar(2)}
     assert {request.max_tokens for request in torn.requests} == {2 * MAX_TOKENS}
+    assert {request.num_beams for request in torn.requests} == {1}
+
+
+def test_as_many_beams_are_followed_as_the_decomposer_says(torn: Torn) -> None:
+    Decomposer(ChatGGUF(), num_beams=4).invoke(QUESTION)
+    assert {request.num_beams for request in torn.requests} == {4}
+    for number in (0, 17):
+        with pytest.raises(ValidationError, match=f"num_beams is {number}; it must be a whole number from 1 to 16"):
+            Decomposer(ChatGGUF(), num_beams=number)
 
 
 def test_a_gate_above_the_sentinels_probability_asks_again_for_a_plan_alone(torn: Torn) -> None:

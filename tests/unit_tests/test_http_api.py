@@ -64,14 +64,15 @@ def served(key: str | None = None, models: int = 1) -> Api:
 
 
 def test_a_reply_has_openais_shape(engine: FakeEngine) -> None:
-    status, reply = post({**CHAT, "logprobs": True, "top_logprobs": 2, "max_completion_tokens": 9, "stop": "x"})
+    asked = {**CHAT, "logprobs": True, "top_logprobs": 2, "max_completion_tokens": 9, "stop": "x", "num_beams": 2}
+    status, reply = post(asked)
     assert (status, reply["object"], reply["model"]) == (200, "chat.completion", "tiny")
     (choice,) = reply["choices"]
     assert choice["message"] == {"role": "assistant", "content": "The sky is blue."}
     assert choice["finish_reason"] == "stop"
     assert [len(entry["top_logprobs"]) for entry in choice["logprobs"]["content"]] == [2] * 5
     assert reply["usage"]["completion_tokens"] == 5
-    assert (engine.requests[0].max_tokens, engine.requests[0].temperature) == (9, 0.0)
+    assert (engine.requests[0].max_tokens, engine.requests[0].temperature, engine.requests[0].num_beams) == (9, 0.0, 2)
 
 
 def test_a_stream_ends_with_reason_usage_and_done(engine: FakeEngine) -> None:

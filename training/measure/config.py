@@ -77,6 +77,8 @@ class DecomposerOptions(Frozen):
     """The cap; 9 is as good as none."""
     prompt_style: PromptStyle | None = None
     """How the model is asked; None: as the library does."""
+    num_beams: int = Field(default=1, ge=1, le=16)
+    """How many beginnings of a plan are followed side by side."""
     gate: Literal["always"] | Annotated[float, Field(ge=0, le=1)] = 0.75
     """"always" divides every question. From this probability on that nothing need be divided, a question is left whole;
     1 divides every question too, but lets the model say how likely it holds that."""

@@ -130,6 +130,7 @@ def settings_of(decomposer: Decomposer) -> dict[str, Any]:
         if at is None:
             break
         settings[stage] = at.model_dump(include={"gate", "max_subquestions", "min_confidence", "prompt_style"})
+        settings[stage] |= {"num_beams": at.num_beams} if at.num_beams > 1 else {}
         if not isinstance(at.model, ChatGGUF):
             settings[stage]["model"] = str(getattr(at.model, "model_name", None) or getattr(at.model, "model", ""))
         settings["weights"] |= {name: fingerprint(path) for name, path in _files(stage, at).items()}

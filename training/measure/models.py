@@ -74,7 +74,11 @@ def load_decomposer(options: DecomposerOptions, model: Runnable[Any, Any] | None
         else:
             model = ChatGGUF(model_path=default_weights(options.size), adapter_path=_adapter(options))
     return Decomposer(
-        model=model, max_subquestions=options.max_subquestions, gate=options.gate, prompt_style=options.prompt_style
+        model=model,
+        max_subquestions=options.max_subquestions,
+        gate=options.gate,
+        prompt_style=options.prompt_style,
+        num_beams=options.num_beams,
     )
 
 
@@ -98,6 +102,7 @@ def solver_settings(name: str | None, options: SolverOptions) -> dict[str, Any]:
 def decomposer_settings(name: str, options: DecomposerOptions) -> dict[str, Any]:
     """Return what a decomposer's plans depend on, as far as the config tells, in JSON's types; no key is among it."""
     excluded = {"options", "price", "concurrency"} | ({"size"} if options.size == "small" else set())
+    excluded |= {"num_beams"} if options.num_beams == 1 else set()
     if options.kind in ("none", "recorded"):
         excluded |= {"gate", "prompt_style"} | ({"max_subquestions"} if options.kind == "none" else set())
     settings = {"name": name, **options.model_dump(mode="json", exclude=excluded, exclude_none=True)}
