@@ -45,6 +45,7 @@ HARD_DEPENDENCIES = {"langchain_core", "pydantic", "typing_extensions"}  # langc
 # Imported by nothing else until they are asked for, so their dependency may stand at the top.
 LAZY_MODULES = {
     "langchain_divconq.llamacpp.engines._sampling",
+    "langchain_divconq.llamacpp.engines._beams",
     "langchain_divconq.llamacpp.engines.llama_cpp",
     "langchain_divconq.llamacpp.engines.xllamacpp",
     "langchain_divconq.agents.graph",
