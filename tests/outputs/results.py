@@ -39,6 +39,8 @@ class Column:
     """Whether its arms have no plan, and so none of a row's ways to fill one."""
     is_shown: bool = True
     """Whether the README shows it."""
+    is_greedy: bool = True
+    """Whether its plans are decoded greedily, as those are whose metrics are published."""
 
 
 EARLIER = ["", "\\* measured with an earlier version's decomposer."]
@@ -49,7 +51,9 @@ COLUMNS = (
     Column("untuned", ("untuned", "untuned-small")),
     Column("the solver, one example", ("solver-1.5b",)),
     Column("small", ("small", "deep", "shipped"), "smollm2-135m*.gguf"),
+    Column("small, four beams", ("small-beams", "small_beams"), "smollm2-135m*.gguf", is_greedy=False),
     Column("medium", ("medium",), "qwen2.5-coder-0.5b*.gguf"),
+    Column("medium, four beams", ("medium-beams", "medium_beams"), "qwen2.5-coder-0.5b*.gguf", is_greedy=False),
     Column("dataset's own plans", ("reference", "teacher")),
 )
 
@@ -208,7 +212,9 @@ def render_plans() -> str:
     """Return the table of what the plans are like: each decomposer's that ships, and the same model's untuned."""
     shown: dict[str, Mapping[str, Any]] = {}
     for column in COLUMNS:
-        if column.adapter is not None and (published := _published(column.adapter)) is not None:
+        if column.adapter is None or not column.is_greedy:
+            continue
+        if (published := _published(column.adapter)) is not None:
             is_current = published["weights"]["adapter"] in _checksums(column.adapter)
             shown[column.title if is_current else f"{column.title}\\*"] = published["metrics"]["all"]
     header = [title for name in shown for title in (name, f"{name}, untuned")]
