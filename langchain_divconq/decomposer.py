@@ -16,6 +16,7 @@ from langchain_divconq.errors import ConfigurationError
 from langchain_divconq.grammar import DEFAULT_CAP, check_cap
 from langchain_divconq.guard import reason_to_leave_whole
 from langchain_divconq.llamacpp.chat_models import ChatGGUF
+from langchain_divconq.llamacpp.messages import check_ranges
 from langchain_divconq.plans import asks, clean_plan
 from langchain_divconq.prompts import DEMONSTRATION, PromptStyle, decomposition_prompt
 from langchain_divconq.runnable import StageRunnable
@@ -41,8 +42,7 @@ def _check_confidence(value: float) -> float:
 
 
 def _check_beams(value: int) -> int:
-    if not 1 <= value <= 16:
-        raise ConfigurationError(f"num_beams is {value}; it must be a whole number from 1 to 16.")
+    check_ranges({"num_beams": value})
     return value
 
 

@@ -179,7 +179,7 @@ def test_a_cancelled_search_says_so_and_the_next_one_is_right(beams: Beams, llam
     whole = find(beams)
     for most in range(3):
         asked = iter([False] * most + [True] * 9)
-        found = beams.search(PROMPT, Greedy(), 3, 6, lambda asked=asked: next(asked))  # type: ignore[arg-type,misc]
+        found = beams.search(PROMPT, Greedy(), 3, 6, lambda asked=asked: next(asked))  # type: ignore[arg-type,misc]  # as in find
         assert (found.reason, found.steps) == ("cancelled", [])
         assert find(beams).steps == whole.steps
 
