@@ -9,6 +9,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable
 
 from langchain_divconq.calls import Call, Reply
+from langchain_divconq.confidence import plan_features
 from langchain_divconq.grammar import MAX_TOKENS, decomposition_grammar
 from langchain_divconq.llamacpp.chat_models import ChatGGUF
 from langchain_divconq.plans import parse_plan
@@ -23,6 +24,9 @@ RUN_NAME = "divconq:plan"
 _FIRST_SUBQUESTION = "1."
 # Enough to see the sentinel's first token beside the plan's even where the model thinks little of either.
 _TOP_LOGPROBS = 20
+# How much the share of the question's words that a plan has, less the share of its own that are new, counts beside the
+# mean log-probability of its tokens: chosen on held-out questions (training/LOG.md).
+_CLOSENESS = 0.2
 # What providers call the end of a reply, and an end at the token limit: OpenAI, Gemini; Anthropic; Bedrock; Ollama.
 _END_KEYS = ("finish_reason", "stop_reason", "stopReason", "done_reason")
 _CUT = ("length", "max_tokens")
@@ -84,8 +88,8 @@ class Draft:
 
     def take(self, reply: Reply) -> tuple[str, ...]:
         """Count a reply, keep it, and return its subquestions, a cut line left out; no plan is a DecompositionError."""
-        self.message = message = reply.message
-        self.usage += StageUsage.of_call(message, seconds=reply.seconds, price=self.price)
+        self.usage += StageUsage.of_call(reply.message, seconds=reply.seconds, price=self.price)
+        self.message = message = closest(reply.message, self.question)
         text = str(message.text)
         if any(str(message.response_metadata.get(key)).lower() in _CUT for key in _END_KEYS):
             text = text[: text.rfind("\n") + 1]
@@ -106,6 +110,27 @@ class Draft:
             text=self.message.text,
             usage=self.usage,
         )
+
+
+def closest(message: AIMessage, question: Question) -> AIMessage:
+    """Return the reply that is likely and keeps to the question's words, of those that a beam search found.
+
+    Without a search it is the message itself.
+    """
+    found = message.response_metadata.get("beams")
+    if not found:
+        return message
+
+    def worth(reply: Mapping[str, Any]) -> float:
+        features = plan_features(question, parse_plan(reply["text"], question.words), None, ())
+        return float(reply["score"]) + _CLOSENESS * (features["words_covered"] - features["words_new"])
+
+    best = max(found, key=worth)
+    # All begin with the same token, whose alternatives tell what the model thinks of dividing.
+    first = message.response_metadata.get("logprobs", {}).get("content", [])[:1]
+    content = [*first, *({"logprob": one} for one in best["logprobs"][len(first) :])]
+    metadata = {**message.response_metadata, "logprobs": {"content": content}}
+    return message.model_copy(update={"content": best["text"], "response_metadata": metadata})
 
 
 def no_decomposition_probability(message: AIMessage) -> float | None:

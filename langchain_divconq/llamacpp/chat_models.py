@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -50,7 +50,9 @@ class ChatGGUF(BaseChatModel):
     `grammar` (GBNF), `response_format` ({"type": "json_object"} with an optional "schema", or {"type": "json_schema",
     "json_schema": {"schema": ...}}), `logprobs` and `top_logprobs`, which report as OpenAI does in
     `response_metadata["logprobs"]`, and `num_beams` (beam search, from 1 to 16 beams, at temperature 0; by
-    llama-cpp-python alone, and the reply comes when it is found).
+    llama-cpp-python alone). The reply is then the likeliest that was found, in one piece;
+    `response_metadata["beams"]` has all of them, likeliest first: "text", "score" (the mean log-probability of the
+    tokens, end included) and "logprobs".
 
     Example:
         ```python
@@ -334,4 +336,6 @@ class _Call:
 
     def ending(self, completion: Completion) -> dict[str, Any]:
         reason = "stop" if completion.finish_reason == "cancelled" else completion.finish_reason  # at a stop string
-        return {**self.model._names(), "model_provider": "llama.cpp", "finish_reason": reason}
+        beams = [{**asdict(reply), "logprobs": list(reply.logprobs)} for reply in completion.found]
+        names = {**self.model._names(), "model_provider": "llama.cpp", "finish_reason": reason}
+        return {**names, "beams": beams} if beams else names

@@ -61,11 +61,19 @@ class Step:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search came to: how the reply ended, its steps, and how much of the prompt was known before."""
+    """What a search came to.
+
+    Attributes:
+        reason: How the reply ended.
+        steps: The reply's, without the token that ends it.
+        cached: How many tokens of the prompt were known before.
+        ended: The last step of each reply that ended, the likeliest first: as many as there are beams, or fewer.
+    """
 
     reason: Literal["stop", "length", "cancelled"]
     steps: list[Step]
     cached: int
+    ended: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,7 +158,8 @@ class Beams:
         finally:
             self._branch(live, [], range(0))
         if ended:
-            return Found("stop", max(ended, key=lambda step: step.score).whole()[:-1], cached)
+            ended.sort(key=lambda step: -step.score)
+            return Found("stop", ended[0].whole()[:-1], cached, tuple(ended[:beams]))
         return Found("length", max((beam.step for beam in live), key=lambda step: step.score).whole(), cached)
 
     def close(self) -> None:

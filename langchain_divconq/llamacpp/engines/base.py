@@ -97,6 +97,21 @@ class Token:
 
 
 @dataclass(frozen=True)
+class FoundReply:
+    """A whole reply that beam search came to.
+
+    Attributes:
+        text: What it says.
+        score: The mean natural-log probability of its tokens, the one that ends it included.
+        logprobs: Those of its tokens, without the one that ends it.
+    """
+
+    text: str
+    score: float
+    logprobs: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Completion:
     """How a generation ended.
 
@@ -106,12 +121,15 @@ class Completion:
         prompt_tokens: Tokens in the prompt, cached ones included.
         cached_tokens: Those of them whose state was at hand from an earlier call.
         completion_tokens: Tokens generated, the end-of-reply token not counted.
+        found: The replies that beam search came to, the likeliest first: that one was reported. Empty: there was no
+            search, or none of its replies ended.
     """
 
     finish_reason: Literal["stop", "length", "cancelled"]
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
+    found: tuple[FoundReply, ...] = ()
 
 
 OnToken = Callable[[Token], bool]

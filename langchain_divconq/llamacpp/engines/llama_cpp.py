@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from langchain_divconq.errors import AdapterMismatchError, ContextLengthError, EngineError, InvalidWeightsError
-from langchain_divconq.llamacpp.engines._beams import Beams
+from langchain_divconq.llamacpp.engines._beams import Beams, Step
 from langchain_divconq.llamacpp.engines._logging import last_complaint, route_log
 from langchain_divconq.llamacpp.engines._pieces import LARGEST, cut, last_cut, shared
 from langchain_divconq.llamacpp.engines._sampling import Sampler, describe, told
@@ -27,6 +27,7 @@ from langchain_divconq.llamacpp.engines.base import (
     Completion,
     EngineName,
     EngineSettings,
+    FoundReply,
     OnToken,
     Request,
 )
@@ -273,7 +274,13 @@ class LlamaCppEngine:
             if on_token(told(step.token, text, step.logprob, step.top, request.top_logprobs, self._spelling)):
                 reason, steps = "cancelled", steps[:count]
                 break
-        return Completion(reason, len(prompt), found.cached, len(steps))
+        replies = tuple(map(self._reply, found.ended))
+        return Completion(reason, len(prompt), found.cached, len(steps), replies)
+
+    def _reply(self, end: Step) -> FoundReply:
+        steps = end.whole()[:-1]
+        text = b"".join(self._piece(step.token, special=False) for step in steps).decode(errors="replace")
+        return FoundReply(text, end.score, tuple(step.logprob for step in steps))
 
     def _choose_slot(self, prompt: list[int]) -> tuple[_Slot, int]:
         """Return the slot to use, trimmed to what it shares with the prompt, and how much that is.
