@@ -25,6 +25,7 @@ from langchain_divconq.types import QUESTION_SCHEMA, Decomposition, Question, Qu
 from langchain_divconq.unwrap import models
 from langchain_divconq.usage import Price
 
+_STUDENTS_BEAMS = 4
 _OTHERS = StudentCard(languages=())  # nothing is known of what another model was taught
 
 
@@ -41,7 +42,7 @@ def _check_confidence(value: float) -> float:
     return value
 
 
-def _check_beams(value: int) -> int:
+def _check_beams(value: int | None) -> int | None:
     check_ranges({"num_beams": value})
     return value
 
@@ -94,9 +95,10 @@ class Decomposer(StageRunnable[QuestionInput, Decomposition]):
     """Plans of lower confidence are dropped, from 0 to 1; see `Decomposition.confidence`. Those that have none are
     kept."""
 
-    num_beams: Annotated[int, AfterValidator(_check_beams)] = 1
-    """How many beginnings of a plan are followed side by side (beam search), from 1 to 16: plans are better and take
-    longer. By llama-cpp-python in process, or behind `divconq serve`; elsewhere it makes no difference."""
+    num_beams: Annotated[int | None, AfterValidator(_check_beams)] = None
+    """How many beginnings of a plan are followed side by side (beam search), from 1 to 16; 1 takes the likeliest token
+    each time, which is faster and not as good. None: 4 for a student of ours, 1 for other models. By llama-cpp-python
+    in process, or behind `divconq serve`; elsewhere it makes no difference."""
 
     fallback: "Decomposer | None" = None
     """Who divides a question that this decomposer is not sure of: a `Decomposer`, or what one is made of. It is asked
@@ -198,9 +200,17 @@ class Decomposer(StageRunnable[QuestionInput, Decomposition]):
         reason = f"{removed} of {len(written)} subquestions were repeats, restatements or beyond the cap"
         return draft.divided(plan, confidence, reason if removed else ""), False
 
-    def _draft(self, question: Question, options: dict[str, Any], gguf: ChatGGUF | None) -> Draft:
+    @property
+    def beams(self) -> int:
+        """How many beginnings of a plan are followed: `num_beams`, or what None stands for."""
+        return self.num_beams or (_STUDENTS_BEAMS if self._style(_chat_gguf(self.model)) == "student" else 1)
+
+    def _style(self, gguf: ChatGGUF | None) -> PromptStyle:
         has_adapter = gguf is not None and gguf.adapter_path is not None
-        style = self.prompt_style or ("student" if has_adapter else "one_shot")
+        return self.prompt_style or ("student" if has_adapter else "one_shot")
+
+    def _draft(self, question: Question, options: dict[str, Any], gguf: ChatGGUF | None) -> Draft:
+        style = self._style(gguf)
         return Draft(
             question=question,
             model=self.model,
@@ -208,7 +218,7 @@ class Decomposer(StageRunnable[QuestionInput, Decomposition]):
             llama_server=self.llama_server,
             prompt=decomposition_prompt(question, self.max_subquestions, style),
             max_subquestions=self.max_subquestions,
-            num_beams=self.num_beams,
+            num_beams=self.beams,
             is_shown_a_demonstration=style == "one_shot",
             options=options,
             price=self.price,

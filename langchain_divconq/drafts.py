@@ -117,20 +117,22 @@ def closest(message: AIMessage, question: Question) -> AIMessage:
 
     Without a search it is the message itself.
     """
-    found = message.response_metadata.get("beams")
-    if not found:
+    logprobs: Any = message.response_metadata.get("logprobs")
+    try:
+        found = [(_worth(beam, question), beam) for beam in logprobs["beams"]]
+        _, best = max(found, key=lambda one: one[0])
+        # All begin with the same token, whose alternatives tell what the model thinks of dividing.
+        content = [logprobs["content"][0], *({"logprob": float(one)} for one in best["logprobs"][1:])]
+        text = str(best["text"])
+    except (LookupError, TypeError, ValueError):  # there was no search, or another server has a field of this name
         return message
+    metadata = {**message.response_metadata, "logprobs": {**logprobs, "content": content}}
+    return message.model_copy(update={"content": text, "response_metadata": metadata})
 
-    def worth(reply: Mapping[str, Any]) -> float:
-        features = plan_features(question, parse_plan(reply["text"], question.words), None, ())
-        return float(reply["score"]) + _CLOSENESS * (features["words_covered"] - features["words_new"])
 
-    best = max(found, key=worth)
-    # All begin with the same token, whose alternatives tell what the model thinks of dividing.
-    first = message.response_metadata.get("logprobs", {}).get("content", [])[:1]
-    content = [*first, *({"logprob": one} for one in best["logprobs"][len(first) :])]
-    metadata = {**message.response_metadata, "logprobs": {"content": content}}
-    return message.model_copy(update={"content": best["text"], "response_metadata": metadata})
+def _worth(beam: Mapping[str, Any], question: Question) -> float:
+    features = plan_features(question, parse_plan(beam["text"], question.words), None, ())
+    return float(beam["score"]) + _CLOSENESS * (features["words_covered"] - features["words_new"])
 
 
 def no_decomposition_probability(message: AIMessage) -> float | None:

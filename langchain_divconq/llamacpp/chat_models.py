@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +23,14 @@ from langchain_divconq.llamacpp.engines.base import Completion, Engine, EngineNa
 from langchain_divconq.llamacpp.engines.identity import fingerprint, model_name
 from langchain_divconq.llamacpp.engines.pump import IsCancelled, aiterate, arun, iterate
 from langchain_divconq.llamacpp.engines.stopping import Piece, StopFilter
-from langchain_divconq.llamacpp.messages import chat_roles, check_ranges, openai_logprobs, read_options, usage_metadata
+from langchain_divconq.llamacpp.messages import (
+    chat_roles,
+    check_ranges,
+    found_by_beams,
+    openai_logprobs,
+    read_options,
+    usage_metadata,
+)
 from langchain_divconq.llamacpp.structured import structured_output
 from langchain_divconq.llamacpp.weights import default_weights
 
@@ -50,9 +57,9 @@ class ChatGGUF(BaseChatModel):
     `grammar` (GBNF), `response_format` ({"type": "json_object"} with an optional "schema", or {"type": "json_schema",
     "json_schema": {"schema": ...}}), `logprobs` and `top_logprobs`, which report as OpenAI does in
     `response_metadata["logprobs"]`, and `num_beams` (beam search, from 1 to 16 beams, at temperature 0; by
-    llama-cpp-python alone). The reply is then the likeliest that was found, in one piece;
-    `response_metadata["beams"]` has all of them, likeliest first: "text", "score" (the mean log-probability of the
-    tokens, end included) and "logprobs".
+    llama-cpp-python alone). The reply is then the likeliest that was found, in one piece.
+    With `logprobs`, `response_metadata["logprobs"]["beams"]` has all that were found, likeliest first: "text", "score"
+    (the mean log-probability of the tokens, end included) and "logprobs".
 
     Example:
         ```python
@@ -319,7 +326,7 @@ class _Call:
         text = "".join(piece.text for piece in pieces if isinstance(piece, Piece))
         tokens = [token for piece in pieces if isinstance(piece, Piece) for token in piece.tokens]
         assert isinstance(end, Completion)
-        metadata = {**self.ending(end), **openai_logprobs(tokens)}
+        metadata = {**self.ending(end), **openai_logprobs(tokens, found_by_beams(end, self.request))}
         message = AIMessage(text, usage_metadata=usage_metadata(end), response_metadata=metadata)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
@@ -328,7 +335,8 @@ class _Call:
         if isinstance(part, Piece):
             message = AIMessageChunk(content=part.text, response_metadata=openai_logprobs(part.tokens))
         else:
-            usage, metadata = usage_metadata(part), self.ending(part)
+            beams = openai_logprobs((), found_by_beams(part, self.request))
+            usage, metadata = usage_metadata(part), {**self.ending(part), **beams}
             message = AIMessageChunk(
                 content="", usage_metadata=usage, response_metadata=metadata, chunk_position="last"
             )
@@ -336,6 +344,4 @@ class _Call:
 
     def ending(self, completion: Completion) -> dict[str, Any]:
         reason = "stop" if completion.finish_reason == "cancelled" else completion.finish_reason  # at a stop string
-        beams = [{**asdict(reply), "logprobs": list(reply.logprobs)} for reply in completion.found]
-        names = {**self.model._names(), "model_provider": "llama.cpp", "finish_reason": reason}
-        return {**names, "beams": beams} if beams else names
+        return {**self.model._names(), "model_provider": "llama.cpp", "finish_reason": reason}

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage
@@ -107,14 +107,25 @@ def usage_metadata(completion: Completion) -> UsageMetadata:
     )
 
 
-def openai_logprobs(tokens: Sequence[Token]) -> dict[str, Any]:
-    """Return the log-probabilities in OpenAI's shape; nothing where they were not asked for."""
+def found_by_beams(completion: Completion, request: Request) -> list[dict[str, Any]]:
+    """Return the replies of a beam search as JSON has them; none where log-probabilities were not asked for."""
+    if request.top_logprobs is None:
+        return []
+    return [{**asdict(reply), "logprobs": list(reply.logprobs)} for reply in completion.found]
+
+
+def openai_logprobs(tokens: Sequence[Token], beams: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """Return the log-probabilities in OpenAI's shape, with the replies of a beam search beside them (`beams`).
+
+    Nothing where they were not asked for.
+    """
     content = [
         {**_entry(token.logprob), "top_logprobs": [_entry(other) for other in token.top_logprobs]}
         for token in tokens
         if token.logprob is not None
     ]
-    return {"logprobs": {"content": content}} if content else {}
+    found = {**({"content": content} if content else {}), **({"beams": [*beams]} if beams else {})}
+    return {"logprobs": found} if found else {}
 
 
 def _entry(logprob: TokenLogprob) -> dict[str, Any]:

@@ -39,10 +39,11 @@ class Column:
     """Whether its arms have no plan, and so none of a row's ways to fill one."""
     is_shown: bool = True
     """Whether the README shows it."""
-    is_greedy: bool = True
-    """Whether its plans are decoded greedily, as those are whose metrics are published."""
+    is_greedy: bool = False
+    """Whether its plans are a student's without beam search, as those are whose metrics are published."""
 
 
+SMALL, MEDIUM = "smollm2-135m*.gguf", "qwen2.5-coder-0.5b*.gguf"
 EARLIER = ["", "\\* measured with an earlier version's decomposer."]
 
 COLUMNS = (
@@ -50,10 +51,10 @@ COLUMNS = (
     Column("the solver's own query", ("rewrite",), is_planless=True, is_shown=False),
     Column("untuned", ("untuned", "untuned-small")),
     Column("the solver, one example", ("solver-1.5b",)),
-    Column("small", ("small", "deep", "shipped"), "smollm2-135m*.gguf"),
-    Column("small, four beams", ("small-beams", "small_beams"), "smollm2-135m*.gguf", is_greedy=False),
-    Column("medium", ("medium",), "qwen2.5-coder-0.5b*.gguf"),
-    Column("medium, four beams", ("medium-beams", "medium_beams"), "qwen2.5-coder-0.5b*.gguf", is_greedy=False),
+    Column("small, greedy", ("small-greedy", "small_greedy"), SMALL, is_shown=False, is_greedy=True),
+    Column("small", ("small", "deep", "shipped"), SMALL),
+    Column("medium, greedy", ("medium-greedy", "medium_greedy"), MEDIUM, is_shown=False, is_greedy=True),
+    Column("medium", ("medium",), MEDIUM),
     Column("dataset's own plans", ("reference", "teacher")),
 )
 
@@ -212,7 +213,7 @@ def render_plans() -> str:
     """Return the table of what the plans are like: each decomposer's that ships, and the same model's untuned."""
     shown: dict[str, Mapping[str, Any]] = {}
     for column in COLUMNS:
-        if column.adapter is None or not column.is_greedy:
+        if column.adapter is None or not column.is_greedy:  # of the columns of a student, one
             continue
         if (published := _published(column.adapter)) is not None:
             is_current = published["weights"]["adapter"] in _checksums(column.adapter)

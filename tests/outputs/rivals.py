@@ -11,7 +11,7 @@ FEWEST = 20
 """A table of fewer questions tells nothing."""
 
 SETS = {"multihop-musique": "MuSiQue", "multihop-wiki2": "2Wiki"}
-OURS = "small-sequential"
+OURS = "small_greedy-sequential"
 DIVIDED_BY_SOLVER = "solver-sequential"
 WAYS = {
     "whole": "the question alone",
@@ -20,16 +20,18 @@ WAYS = {
     "ircot": "the solver reasons between searches (as IRCoT)",
     "agent": "an agent with a search tool",
     DIVIDED_BY_SOLVER: "the solver divides it, shown one example",
-    OURS: "**divided by small, hop by hop**",
+    OURS: "**divided by small, greedy, hop by hop**",
+    "small-sequential": "**divided by small, hop by hop**",
+    "medium_greedy-sequential": "**divided by medium, greedy, hop by hop**",
     "medium-sequential": "**divided by medium, hop by hop**",
 }
-ADAPTERS = {f"{column.title}-sequential": column.adapter for column in COLUMNS if column.adapter}
+ADAPTERS = {f"{arm}-sequential": column.adapter for column in COLUMNS if column.adapter for arm in column.arms}
 
 
 def render_rivals() -> str:
-    """Return the table for each set: each way over the questions that it and hop by hop with small were asked."""
+    """Return the table for each set: each way over the questions that it and hop by hop, small, greedy, were asked."""
     lines = [
-        f"| | | all found of {PASSAGES}, % | hop by hop with small finds … points more | recall at 5, % "
+        f"| | | all found of {PASSAGES}, % | hop by hop with small, greedy, finds … points more | recall at 5, % "
         "| solver's tokens, in and out |",
         "| --- | --- | --- | --- | --- | --- |",
     ]

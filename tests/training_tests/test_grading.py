@@ -107,7 +107,7 @@ def test_the_small_asks_the_medium_where_it_is_unsure(asked: tuple[FakeEngine, l
 @pytest.mark.parametrize("arm", ["large", "Large=model.gguf", "small=model.gguf", "../up=model.gguf", "mine="])
 def test_what_is_no_arm_is_an_error_that_names_those_there_are(arm: str) -> None:
     with pytest.raises(
-        ValueError, match=r"is no decomposer\. Name one of small, medium, small-then-medium, small-beams, "
+        ValueError, match=r"is no decomposer\. Name one of small, medium, small-then-medium, small-greedy, "
     ):
         load_arm(arm)
 

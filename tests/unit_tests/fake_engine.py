@@ -13,6 +13,7 @@ from langchain_divconq.llamacpp.engines.base import (
     Completion,
     EngineName,
     EngineSettings,
+    FoundReply,
     OnToken,
     Request,
     Token,
@@ -71,7 +72,9 @@ class FakeEngine:
                 self.produced += 1
                 if on_token(token):
                     return Completion("cancelled", prompt_tokens, 1, count + 1)
-            return Completion("stop", prompt_tokens, 1, len(self.tokens))
+            found = [FoundReply("".join(self.tokens), -1.5, (-1.0, -2.0)), FoundReply("Yes.", -2.0, (-2.0,))]
+            found = found if request.num_beams > 1 else []
+            return Completion("stop", prompt_tokens, 1, len(self.tokens), tuple(found))
 
     def _tokens(self, request: Request) -> Iterator[Token]:
         for place, text in enumerate(self.tokens):

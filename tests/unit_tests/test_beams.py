@@ -131,9 +131,12 @@ def test_with_beams_for_all_replies_the_likeliest_of_all_is_found(seed: int) -> 
         assert (found.reason, found.steps) == ("stop", [])
         return
     words = [reply for length in range(3) for reply in product(range(END), repeat=length)]
-    best = max(([first, *reply, END] for reply in words), key=lambda reply: mean(llama, PROMPT, reply))
+    replies = [[first, *reply, END] for reply in words]
+    best = sorted(replies, key=lambda reply: -mean(llama, PROMPT, reply))
     assert found.reason == "stop"
-    assert [step.token for step in found.steps] == best[:-1]
+    assert [step.token for step in found.steps] == best[0][:-1]
+    assert [[step.token for step in end.whole()] for end in found.ended] == best
+    assert [end.score for end in found.ended] == pytest.approx([mean(llama, PROMPT, reply) for reply in best], abs=1e-5)
 
 
 @settings(max_examples=60)
@@ -145,6 +148,7 @@ def test_what_is_told_of_each_token_is_what_the_model_thinks_of_it_after_those_b
     with pytest.MonkeyPatch.context() as monkeypatch:
         beams = searching(llama, monkeypatch)
         found = find(beams, width=width, limit=limit)
+        assert len(found.ended) <= width
         reply = [step.token for step in found.steps]
         assert len(reply) <= limit
         assert END not in reply

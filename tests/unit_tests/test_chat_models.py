@@ -87,6 +87,19 @@ async def test_every_way_of_asking_gives_the_same_reply(engine: FakeEngine) -> N
     }
 
 
+async def test_what_beams_found_stands_beside_the_log_probabilities(engine: FakeEngine) -> None:
+    model = ChatGGUF().bind(logprobs=True, num_beams=2)
+    whole = model.invoke("x")
+    assert whole.response_metadata["logprobs"]["beams"] == [
+        {"text": "The sky is blue.", "score": -1.5, "logprobs": [-1.0, -2.0]},
+        {"text": "Yes.", "score": -2.0, "logprobs": [-2.0]},
+    ]
+    for other in (await model.ainvoke("x"), total(list(model.stream("x")))):
+        assert (other.text, other.response_metadata) == (whole.text, whole.response_metadata)
+    for other in (ChatGGUF().invoke("x", num_beams=2), model.invoke("x", num_beams=1)):
+        assert "beams" not in other.response_metadata.get("logprobs", {})
+
+
 def test_a_stream_reports_usage_on_its_last_chunk_alone(engine: FakeEngine) -> None:
     *chunks, last = ChatGGUF().stream("x")
     assert [chunk.text for chunk in chunks] == WORDS

@@ -154,7 +154,7 @@ def test_a_rival_is_compared_over_the_questions_that_both_were_asked(monkeypatch
 
     made = {
         "whole": [record(number, 1, None) for number in range(30)],
-        "small-sequential": [record(number, 1, 9 if number < 20 else 10) for number in range(25)],
+        "small_greedy-sequential": [record(number, 1, 9 if number < 20 else 10) for number in range(25)],
         "agent": [record(0, 1)],  # too few for a figure
     }
     monkeypatch.setattr(
@@ -166,7 +166,7 @@ def test_a_rival_is_compared_over_the_questions_that_both_were_asked(monkeypatch
     assert whole.startswith("| MuSiQue, n = 25 | the question alone | 0 | +80 [")
     assert whole.endswith("| 50 | 10 / 2 |")
     assert ours.endswith("| 80 | \u2013 | 50 | 10 / 2 |")
-    settings["small-sequential"] = {"weights": {"decomposer_adapter": "another one's checksum"}}
+    settings["small_greedy-sequential"] = {"weights": {"decomposer_adapter": "another one's checksum"}}
     _, _, whole, ours, _, note = render_rivals().splitlines()
     assert "\\*" not in whole
     assert "hop by hop**\\*" in ours

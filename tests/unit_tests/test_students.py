@@ -67,6 +67,14 @@ def test_a_name_that_names_nothing_is_refused_with_what_may_be_named(name: str, 
         Decomposer(name)
 
 
+def test_the_plans_of_students_are_searched_for_with_beams() -> None:
+    assert [Decomposer(name).beams for name in ("small", "medium")] == [4, 4]
+    assert Decomposer("small", num_beams=1).beams == 1
+    server = scripted("1. Who?")
+    assert [Decomposer(server, llama_server=True, prompt_style=style).beams for style in ("student", None)] == [4, 1]
+    assert Decomposer(ChatGGUF(model_path=Path("other.gguf"))).beams == 1
+
+
 def test_an_engine_is_chosen_without_losing_the_adapter() -> None:
     chosen = ChatGGUF(engine="xllamacpp", n_threads=3)
     for model in (chosen, chosen.with_retry(), chosen.bind(seed=1)):

@@ -50,7 +50,8 @@ def calibrate(config: Config, folder: Path = ADAPTERS) -> None:
     adapter, base = config.folder / "5-gguf" / "adapter.gguf", served_file(config)
     if not adapter.exists():
         raise ValueError(f"There is no {adapter}. Run it first: python -m training export CONFIG")
-    decomposer = Decomposer(ChatGGUF(model_path=base, adapter_path=adapter))
+    # Greedy plans take half the time, and what is fitted on them holds for those of beams as well (LOG.md, 2026-11-28).
+    decomposer = Decomposer(ChatGGUF(model_path=base, adapter_path=adapter), num_beams=1)
     asking = asking_words(read_source(Source(name="everyday")))
     held_out = load_examples(config.folder / "1-validation.jsonl")
     plans = cross_validated(list(graded_plans(held_out, decomposer, asking)))

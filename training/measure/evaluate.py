@@ -80,7 +80,11 @@ def _measure(
     config: Config, arm: Arm, model: ChatGGUF, examples: dict[str, list[Example]], settings: dict[str, Any]
 ) -> list[PlanVerdict]:
     decomposer = Decomposer(
-        model=model, max_subquestions=config.evaluate.max_subquestions, prompt_style=STYLES[arm], gate=GATE
+        model=model,
+        max_subquestions=config.evaluate.max_subquestions,
+        prompt_style=STYLES[arm],
+        gate=GATE,
+        num_beams=1,  # beside what the same model writes unheld, a token at a time
     )
     verdicts = []
     for source, chosen in examples.items():

@@ -42,13 +42,13 @@ ARMS: dict[str, Callable[[], Decomposer]] = {
     "small": lambda: Decomposer("small"),
     "medium": lambda: Decomposer("medium"),
     "small-then-medium": lambda: Decomposer("small", fallback=Decomposer("medium")),
-    "small-beams": lambda: Decomposer("small", num_beams=4),
-    "medium-beams": lambda: Decomposer("medium", num_beams=4),
+    "small-greedy": lambda: Decomposer("small", num_beams=1),
+    "medium-greedy": lambda: Decomposer("medium", num_beams=1),
     "untuned-small": lambda: Decomposer(ChatGGUF(model_path=default_weights("small"))),
     "untuned-medium": lambda: Decomposer(ChatGGUF(model_path=default_weights("medium"))),
 }
 """The arms that have a name of their own: the library's decomposers, one that asks the other where it is unsure, both
-by beam search, and the weights that both are taught from, without their adapters."""
+without beam search, and the weights that both are taught from, without their adapters."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def settings_of(decomposer: Decomposer) -> dict[str, Any]:
         if at is None:
             break
         settings[stage] = at.model_dump(include={"gate", "max_subquestions", "min_confidence", "prompt_style"})
-        settings[stage] |= {"num_beams": at.num_beams} if at.num_beams > 1 else {}
+        settings[stage] |= {"num_beams": at.beams} if at.beams > 1 else {}
         if not isinstance(at.model, ChatGGUF):
             settings[stage]["model"] = str(getattr(at.model, "model_name", None) or getattr(at.model, "model", ""))
         settings["weights"] |= {name: fingerprint(path) for name, path in _files(stage, at).items()}
