@@ -162,6 +162,13 @@ def _add_dividing(command: argparse.ArgumentParser) -> None:
         help="always, never, or how sure the model has to be, from 0 to 1, that a question needs no subquestions "
         "for it to stay whole (%(default)s)",
     )
+    add(
+        "--num-beams",
+        type=int,
+        metavar="N",
+        help="how many beginnings of a plan are followed side by side, from 1 to 16, by llama-cpp-python; 1: faster, "
+        "not as good; default: 4 for small and medium, 1 for other models",
+    )
     add("--engine", choices=ENGINES, help="what runs GGUF models; default: what is installed")
     add("--n-ctx", type=int, default=4096, metavar="N", help="context of GGUF models, in tokens (%(default)s)")
 

@@ -33,7 +33,10 @@ from langchain_divconq.types import Decomposition, Question, Solution
 from langchain_divconq.unwrap import named_model
 from langchain_divconq.usage import Price
 
-_SETTINGS = ("solver", "mode", "max_tokens", "price", "decomposer", "max_subquestions", "gate", "engine", "n_ctx")
+_SETTINGS = (
+    *("solver", "mode", "max_tokens", "price"),
+    *("decomposer", "max_subquestions", "gate", "num_beams", "engine", "n_ctx"),
+)
 _REPLY_TOKENS = 1024
 _EMBEDDED_REPLY_TOKENS = 96  # a small model that does not come to an end goes in circles
 _EMBEDDED_NOTE = (
@@ -171,7 +174,7 @@ def make_decomposer(args: argparse.Namespace) -> Decomposer:
         model: Runnable[Any, Any] = bundled_model(name, engine=args.engine, n_ctx=args.n_ctx)
     else:
         model = make_model("--decomposer", name, args, None)
-    return Decomposer(model, max_subquestions=args.max_subquestions, gate=args.gate)
+    return Decomposer(model, max_subquestions=args.max_subquestions, gate=args.gate, num_beams=args.num_beams)
 
 
 def make_model(option: str, name: str, args: argparse.Namespace, max_tokens: int | None) -> BaseChatModel:

@@ -39,7 +39,7 @@ def evaluate(args: argparse.Namespace) -> int:
         decomposer=make_decomposer(args),
         k=args.k,
     )
-    options = {name: getattr(args, name) for name in ("k", "reader", "decomposer", "max_subquestions")}
+    options = {name: getattr(args, name) for name in ("k", "reader", "decomposer", "max_subquestions", "num_beams")}
     settings = {"corpus": str(args.corpus), "documents": len(documents), **options}
     path = args.output or args.questions.with_suffix(".evaluated.jsonl")
     with RecordFile(path, "evaluation", settings) as file:

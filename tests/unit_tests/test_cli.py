@@ -68,7 +68,7 @@ def test_the_choices_offered_are_those_there_are() -> None:
     assert get_args(EngineName) == cli.ENGINES
 
 
-@pytest.mark.parametrize("field", ["max_subquestions", "gate"])
+@pytest.mark.parametrize("field", ["max_subquestions", "gate", "num_beams"])
 def test_dividing_is_by_default_as_in_the_library(field: str) -> None:
     for command in ("ask", "decompose"):
         assert getattr(cli._parser().parse_args([command, "x"]), field) == Decomposer.model_fields[field].default
@@ -128,6 +128,7 @@ def test_without_a_solver_it_says_that_this_shows_the_plumbing(
         (["ask", *MODELS, "--input", "/dev/zero"], "--input /dev/zero: the file cannot be read: /dev/zero is a device"),
         (["ask", *MODELS, "--context", "@/dev/zero", QUESTION], "the file cannot be read: /dev/zero is a device"),
         (["ask", *MODELS, "--max-subquestions", "0", QUESTION], "max_subquestions is 0; it must be from 1 to 9"),
+        (["ask", *MODELS, "--num-beams", "17", QUESTION], "num_beams is 17; it must be a whole number from 1 to 16"),
         (["ask", *MODELS, "--gate", "1.5", QUESTION], "gate is 1.5; it must be"),
         (["ask", *MODELS, "--price=-1,2", QUESTION], "input: Input should be greater than or equal to 0"),
         (["ask", "--solver", "gguf:", QUESTION], "--solver gguf: names no file"),

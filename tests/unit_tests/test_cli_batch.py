@@ -164,6 +164,7 @@ def test_on_stdout_a_failed_question_has_a_record_too(models: Models, ask: Comma
     ("options", "said"),
     [
         (["--max-subquestions", "2"], "made with max_subquestions 4, and now it is 2"),
+        (["--num-beams", "2"], "made with num_beams None, and now it is 2"),
         (["--gate", "never"], "made with gate 0.75, and now it is 'never'"),
         (["--mode", "parallel"], "made with mode 'fused', and now it is 'parallel'"),
         (["--price", "1,2"], "made with price None, and now it is [1.0, 2.0]"),
