@@ -87,7 +87,8 @@ def _command(command: str, folder: Path) -> str:
     words = shlex.split(command, comments=True)
     arguments: tuple[str, ...]
     if words[0] == "make" and words[1] in ("ask", "decompose") and words[2].startswith("Q="):
-        arguments = (*_CLI, words[1], "--", words[2][2:])
+        # On a machine where make has set up no more than these need, it is this engine.
+        arguments = (*_CLI, words[1], "--engine", "xllamacpp", "--", words[2][2:])
     elif words[0] in ("divconq", ".venv/bin/divconq"):
         arguments = (*_CLI, *words[1:])
     elif words[0] in ("python", ".venv/bin/python"):
