@@ -113,9 +113,14 @@ class Cell:
 
 
 def render_helps() -> str:
-    """Return the table of one number a cell: percent, over the questions that all of a row's arms were asked."""
-    shown = {at for at, column in enumerate(COLUMNS) if column.is_shown}
-    found = [(row, {at: cell for at, cell in _cells(row).items() if at in shown}) for row in ROWS]
+    """Return the table of one number a cell: percent, over the questions that all of a row's arms were asked.
+
+    Only what was measured with a decomposer that ships has a row.
+    """
+    found = [(row, {at: cell for at, cell in _cells(row).items() if COLUMNS[at].is_shown}) for row in ROWS]
+    shipped = {at for at, column in enumerate(COLUMNS) if column.adapter}
+    found = [(row, {at: cell for at, cell in cells.items() if cell.is_current}) for row, cells in found]
+    found = [(row, cells) for row, cells in found if shipped & cells.keys()]
     return _table(found, lambda scores, _: f"{100 * sum(scores.values()) / len(scores):.0f}")
 
 
