@@ -124,7 +124,7 @@ def closest(message: AIMessage, question: Question) -> AIMessage:
         # All begin with the same token, whose alternatives tell what the model thinks of dividing.
         content = [logprobs["content"][0], *({"logprob": float(one)} for one in best["logprobs"][1:])]
         text = str(best["text"])
-    except (LookupError, TypeError, ValueError):  # there was no search, or another server has a field of this name
+    except (LookupError, TypeError, ValueError):  # no search, or what was found is no plan
         return message
     metadata = {**message.response_metadata, "logprobs": {**logprobs, "content": content}}
     return message.model_copy(update={"content": text, "response_metadata": metadata})
